@@ -1,0 +1,1 @@
+"""What a person types: options in, a RuntimeSpec to the service room, lines out."""

@@ -1,0 +1,94 @@
+"""Starting a runtime: what was typed, checked and completed, and what is then printed."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from mrmd_python.cli.venv import VenvError, detect, named
+from mrmd_python.service import runtimes
+from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.home import Home
+from mrmd_python.service.spec import RuntimeSpec
+
+
+def spec(
+    runtime_id: str,
+    *,
+    venv: str | None,
+    cwd: str | None,
+    host: str,
+    port: int,
+    assets_dir: str | None,
+    managed: bool,
+) -> RuntimeSpec:
+    """Return the runtime that was asked for.
+
+    Raises:
+        ServiceError: its folder or its interpreter is not there.
+    """
+    folder = _path(cwd if cwd is not None else _current_folder())
+    if not folder.is_dir():
+        raise ServiceError(f"the cwd {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+    try:
+        chosen = named(_path(venv)) if venv is not None else detect(os.environ, str(folder))
+    except VenvError as error:
+        raise ServiceError(str(error)) from None
+    if chosen.hint is not None:
+        click.echo(f"mrmd-python: note: {chosen.hint}", err=True)
+    return RuntimeSpec(
+        id=runtime_id,
+        venv=chosen.prefix,
+        python=chosen.python,
+        venv_source=chosen.source,
+        cwd=str(folder),
+        host=host,
+        port=port,
+        assets_dir=str(_path(assets_dir)) if assets_dir is not None else None,
+        managed=managed,
+    )
+
+
+def _path(typed: str) -> Path:
+    try:
+        return Path(typed).expanduser().absolute()
+    except RuntimeError as error:  # ~name of nobody
+        raise ServiceError(f"{typed}: {error}") from None
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise ServiceError(
+            "the current folder does not exist any more; cd to another one, or name one with --cwd"
+        ) from None
+
+
+def as_service(runtime: RuntimeSpec, backend: str | None, *, as_json: bool) -> None:
+    """Start a runtime that outlives this command, and print where it is."""
+    started = runtimes.start(Home.of(os.environ), runtime, backend, os.environ)
+    record = started.record
+    if as_json:
+        click.echo(json.dumps(asdict(record) | {"alreadyRunning": started.already}, indent=2))
+        return
+    click.echo(f"Runtime {record.id!r} {'is already running' if started.already else 'started'}:")
+    for name, value in (
+        ("URL", record.url),
+        ("PID", record.pid),
+        ("venv", record.venv),
+        ("cwd", record.cwd),
+        ("log", record.log),
+    ):
+        click.echo(f"  {name + ':':<6}{value}")
+    click.echo(f"End it with: mrmd-python --kill {record.id}")
+
+
+def in_foreground(runtime: RuntimeSpec) -> NoReturn:
+    """Serve in this process until it is told to stop."""
+    if not runtime.managed:
+        click.echo(f"Runtime {runtime.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
+    runtimes.become(Home.of(os.environ), runtime, os.environ)

@@ -1,0 +1,99 @@
+"""Telling the world that this runtime answers: the registry and systemd."""
+
+import asyncio
+import logging
+import os
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import sdnotify
+
+from mrmd_python import __version__
+from mrmd_python.server.sessions import Sessions
+from mrmd_python.service import registry
+from mrmd_python.service.home import Home
+from mrmd_python.service.process_identity import ProcessIdentity
+from mrmd_python.service.registry import Record
+from mrmd_python.service.runtime_id import launchd_label, unit_name
+from mrmd_python.service.spec import RuntimeSpec
+
+_log = logging.getLogger(__name__)
+
+_STATUS_SECONDS = 0.2
+"""The least time between two status lines."""
+_STATUS_LENGTH = 200
+"""How many characters of session ids a status line holds."""
+
+
+def record(home: Home, spec: RuntimeSpec, port: int) -> Record:
+    """Return what the registry should say of this process."""
+    me = ProcessIdentity.of(os.getpid())
+    assert me is not None
+    now = registry.now()
+    unit = {"systemd": unit_name, "launchd": launchd_label}.get(spec.backend)
+    logs = {
+        "systemd": f"journalctl --user --unit={shlex.quote(unit_name(spec.id))}",
+        "foreground": "the terminal it runs in",
+    }
+    return Record(
+        id=spec.id,
+        pid=me.pid,
+        port=port,
+        host=spec.host,
+        url=f"http://localhost:{port}/mrp/v1",
+        venv=spec.venv,
+        cwd=spec.cwd,
+        assets_dir=spec.assets_dir,
+        created=now,
+        lastActivity=now,
+        backend=spec.backend,
+        unit=unit(spec.id) if unit is not None else None,
+        pid_started=me.started,
+        version=__version__,
+        log=logs.get(spec.backend, str(home.log(spec.id))),
+        python=spec.python,
+        venv_source=spec.venv_source,
+    )
+
+
+@asynccontextmanager
+async def announced(home: Home, spec: RuntimeSpec, sessions: Sessions, port: int) -> AsyncIterator[None]:
+    """Be announced while the block runs: to systemd and, unless an editor owns the process, in the registry."""
+    written = record(home, spec, port)
+    if not spec.managed:
+        registry.write(home, written)
+    informing = asyncio.create_task(_keep_systemd_informed(sessions, port))
+    _log.info("runtime %s answers at %s", spec.id, written.url)
+    try:
+        yield
+    finally:
+        informing.cancel()
+        sdnotify.SystemdNotifier().notify("STOPPING=1")
+        if not spec.managed:
+            registry.withdraw(home, written)
+
+
+async def _keep_systemd_informed(sessions: Sessions, port: int) -> None:
+    """Say READY=1, and then, for ever, what runs and that this loop is alive (sd_notify(3), WATCHDOG_USEC)."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    notifier = sdnotify.SystemdNotifier()
+    notifier.notify(f"READY=1\nSTATUS={_status(sessions, port)}")
+    interval = float(os.environ.get("WATCHDOG_USEC", 0)) / 1e6 / 2
+    while True:
+        try:
+            await asyncio.wait_for(sessions.changed.wait(), interval or None)
+            await asyncio.sleep(_STATUS_SECONDS)  # many short executions need not each be told of
+        except asyncio.TimeoutError:
+            pass
+        sessions.changed.clear()
+        notifier.notify("WATCHDOG=1")
+        notifier.notify(f"STATUS={_status(sessions, port)}")
+
+
+def _status(sessions: Sessions, port: int) -> str:
+    states = [session.state for session in sessions]
+    busy = ", ".join(session.id for session in sessions if session.state == "busy")
+    count = f"{len(states)} session{'s' if len(states) != 1 else ''}"
+    return f"http://localhost:{port}/mrp/v1, {count}, " + (f"running: {busy[:_STATUS_LENGTH]}" if busy else "idle")

@@ -1,0 +1,40 @@
+"""What a session's process runs in: interpreter, working directory and environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mrmd_python.service.environment import SERVICE
+
+
+@dataclass(frozen=True)
+class SessionEnvironment:
+    """Where a session runs."""
+
+    executable: str
+    virtualenv: str
+    cwd: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What is added to the runtime's own environment."""
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as MRP's Session tells it."""
+        return {"cwd": self.cwd, "virtualenv": self.virtualenv, "executable": self.executable}
+
+    def process_environment(self) -> dict[str, str]:
+        """Return the environment of the worker: the server's, with the venv activated as its own script would.
+
+        What the service manager told the server alone is left out: a session must not answer the watchdog.
+        """
+        environ = {name: value for name, value in os.environ.items() if name not in SERVICE}
+        folder = str(Path(self.executable).parent)
+        path = [entry for entry in environ.get("PATH", os.defpath).split(os.pathsep) if entry != folder]
+        environ["PATH"] = os.pathsep.join([folder, *path])
+        environ.pop("PYTHONHOME", None)
+        environ.pop("VIRTUAL_ENV", None)
+        if (Path(self.virtualenv) / "pyvenv.cfg").exists():
+            environ["VIRTUAL_ENV"] = self.virtualenv
+        # No one could press a pager's keys.
+        environ |= {"PAGER": "cat", "GIT_PAGER": "cat"}
+        return {**environ, **self.variables}

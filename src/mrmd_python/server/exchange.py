@@ -1,0 +1,83 @@
+"""What goes into an endpoint and comes out of it, apart from any HTTP library."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent, as far as an endpoint looks at it."""
+
+    path: Mapping[str, str]
+    """The variable parts of the path, decoded."""
+    body: Mapping[str, Any]
+    """The JSON object of a POST; empty if there was none."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A JSON answer."""
+
+    body: Mapping[str, Any]
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class JsonStream:
+    """A JSON answer that is too long to be made at once."""
+
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class File:
+    """An answer that is a file."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class EventStream:
+    """An answer that goes on: Server-Sent Events."""
+
+    events: AsyncIterator[bytes]
+
+
+class RefusedError(Exception):
+    """A request that is not carried out: an HTTP status, MRP's code, and a sentence for a person."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def text_field(body: Mapping[str, Any], name: str, default: str) -> str:
+    """Return the string `name` of a body, or `default` if it is absent or null.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    return _field(body, name, str, default, "a string")
+
+
+def flag_field(body: Mapping[str, Any], name: str, default: bool) -> bool:
+    """Return the flag `name` of a body, or `default` if it is absent or null.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    return _field(body, name, bool, default, "true or false")
+
+
+def _field(body: Mapping[str, Any], name: str, kind: type[_T], default: _T, described: str) -> _T:
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind):
+        raise RefusedError(400, "wrong_type", f"the field {name!r} must be {described}")
+    return value

@@ -1,0 +1,174 @@
+"""The execution log: every event of one execution, for any number of readers at their own pace, within bounds.
+
+Up to 256 KiB are held in memory; beyond that events go to an unlinked temporary file. Past 64 MiB the middle is
+dropped: the first 32 MiB stay and so do the last 24 to 32, and a reader is told how much it has missed.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from typing import BinaryIO
+
+_MEMORY_BYTES = 256 * 1024
+_CHUNK_BYTES = 8 * 1024 * 1024
+_SLOT_BYTES = 1 << 32
+_HEAD_CHUNKS = 4
+_TAIL_CHUNKS = 4
+_ENTRY_COST = 256
+"""What an entry counts for besides its bytes, so that very many small ones stay bounded too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event: its number, from 1 on, its name, and its data: text for stdout and stderr, JSON for others."""
+
+    number: int
+    name: str
+    data: bytes
+
+
+class _Spill:
+    """One unlinked file for a log, in which each chunk has a slot: far apart, which costs nothing in a sparse file."""
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._free = list(range(_HEAD_CHUNKS + _TAIL_CHUNKS + 1))
+
+    def take_slot(self) -> int:
+        return self._free.pop(0)
+
+    def give_back(self, slot: int) -> None:
+        self._free.append(slot)
+
+    def write(self, slot: int, offset: int, data: bytearray) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when the last reader is gone
+        with memoryview(data) as view:
+            written = 0
+            while written < len(view):
+                written += os.pwrite(self._file.fileno(), view[written:], slot * _SLOT_BYTES + offset + written)
+
+    def read(self, slot: int, offset: int, length: int) -> bytes:
+        assert self._file is not None
+        return os.pread(self._file.fileno(), length, slot * _SLOT_BYTES + offset)
+
+
+class _Chunk:
+    """Neighbouring entries, the newest of them in memory, the others in the file."""
+
+    def __init__(self, first: int, spill: _Spill) -> None:
+        self.first = first
+        """The number of its first entry."""
+        self.places: list[tuple[str, int, int]] = []
+        """Of each entry: name, offset and length."""
+        self.size = 0
+        self.cost = 0
+        self.slot = spill.take_slot()
+        self._spill = spill
+        self._memory = bytearray()
+        self._filed = 0
+
+    def append(self, name: str, data: bytes) -> None:
+        self.places.append((name, self.size, len(data)))
+        self.size += len(data)
+        self.cost += len(data) + _ENTRY_COST
+        self._memory += data
+        if len(self._memory) > _MEMORY_BYTES:
+            self.move_to_file()
+
+    def move_to_file(self) -> None:
+        try:
+            self._spill.write(self.slot, self._filed, self._memory)
+        except OSError:
+            return  # no room: it stays in memory, which the chunk's own size bounds
+        self._filed += len(self._memory)
+        self._memory = bytearray()
+
+    def entry(self, number: int) -> Entry:
+        name, offset, length = self.places[number - self.first]
+        if offset >= self._filed:
+            start = offset - self._filed
+            return Entry(number, name, bytes(self._memory[start : start + length]))
+        return Entry(number, name, self._spill.read(self.slot, offset, length))
+
+
+class ExecutionLog:
+    """Appended to by one session, read by any number of streams."""
+
+    def __init__(self) -> None:
+        self._spill = _Spill()
+        self._head = [_Chunk(1, self._spill)]
+        self._tail: deque[_Chunk] = deque()
+        self._waiting: set[asyncio.Future[None]] = set()
+        self.last = 0
+        """The number of the newest entry."""
+        self.closed = False
+        self.dropped_bytes = 0
+        """How many bytes of events are gone from the middle."""
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add an event."""
+        chunk = self._tail[-1] if self._tail else self._head[-1]
+        if chunk.cost >= _CHUNK_BYTES:
+            chunk = self._next_chunk(chunk)
+        chunk.append(name, data)
+        self.last += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Say that no more events will come."""
+        self.closed = True
+        self._wake()
+
+    def read(self, after: int, at_most: int) -> tuple[list[Entry], int]:
+        """Return the entries that follow the number `after`, of about `at_most` bytes, and how many bytes are missed.
+
+        Entries that were dropped are passed over, and their bytes counted.
+        """
+        missed = 0
+        number = after + 1
+        after_head = self._head[-1].first + len(self._head[-1].places)
+        if self._tail and after_head <= number < self._tail[0].first:
+            missed, number = self.dropped_bytes, self._tail[0].first
+        entries: list[Entry] = []
+        size = 0
+        for chunk in (*self._head, *self._tail):
+            while chunk.first <= number < chunk.first + len(chunk.places) and size < at_most:
+                entry = chunk.entry(number)
+                entries.append(entry)
+                size += len(entry.data)
+                number += 1
+            if self._tail and chunk is self._head[-1] and number < self._tail[0].first:
+                break  # there is a gap here: the next call tells of it
+        return entries, missed
+
+    async def wait(self, after: int) -> None:
+        """Return when there is an entry after the number `after`, or none will come."""
+        while self.last <= after and not self.closed:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)
+
+    def _next_chunk(self, full: _Chunk) -> _Chunk:
+        full.move_to_file()
+        chunk = _Chunk(self.last + 1, self._spill)
+        if len(self._head) < _HEAD_CHUNKS:
+            self._head.append(chunk)
+            return chunk
+        self._tail.append(chunk)
+        if len(self._tail) > _TAIL_CHUNKS:
+            oldest = self._tail.popleft()
+            self.dropped_bytes += oldest.size
+            self._spill.give_back(oldest.slot)
+        return chunk
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,61 @@
+"""What is lent to a venv that has no IPython: the server's own copy, and exactly the pure-Python modules it needs."""
+
+import re
+import sys
+from importlib import metadata
+
+
+class CannotLendError(Exception):
+    """The server's IPython does not run on that Python; the message says what to install."""
+
+
+def lent_folders(python_version: tuple[int, ...], prefix_python: str) -> dict[str, str]:
+    """Return the top-level modules to lend, each with the folder that holds it.
+
+    Args:
+        python_version: of the borrowing interpreter.
+        prefix_python: its path, for the message.
+
+    Raises:
+        CannotLendError: the server's IPython is too new for it.
+    """
+    ipython = metadata.distribution("ipython")
+    minimum = re.search(r">=\s*(\d+)\.(\d+)", ipython.metadata["Requires-Python"] or "")
+    if minimum is not None and python_version[:2] < (int(minimum[1]), int(minimum[2])):
+        raise CannotLendError(
+            f"it has no IPython, and IPython {ipython.version}, which mrmd-python would lend it, needs Python "
+            f"{minimum[1]}.{minimum[2]}: install one that fits by `{prefix_python} -m pip install ipython`"
+        )
+    folders: dict[str, str] = {}
+    seen: set[str] = set()
+    pending = ["ipython"]
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # needed on another platform or Python, or by an extra
+        if not _is_pure(distribution):
+            continue
+        for module in _top_level(distribution):
+            folders[module] = str(distribution.locate_file(""))
+        pending += [_name(requirement) for requirement in distribution.requires or () if "extra ==" not in requirement]
+    return folders
+
+
+def _is_pure(distribution: metadata.Distribution) -> bool:
+    return "Root-Is-Purelib: true" in (distribution.read_text("WHEEL") or "")
+
+
+def _top_level(distribution: metadata.Distribution) -> set[str]:
+    tops = {path.parts[0] for path in distribution.files or () if path.suffix == ".py"}
+    return {top.removesuffix(".py") for top in tops if top not in ("..", "__pycache__")} - sys.stdlib_module_names
+
+
+def _name(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match is not None
+    return match[0]

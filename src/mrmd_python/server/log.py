@@ -1,0 +1,31 @@
+"""The server's log: stderr, which the journal or a terminal shows, or a file of a bounded size."""
+
+import logging
+import os
+import sys
+from logging.handlers import RotatingFileHandler
+
+from mrmd_python.service.home import Home
+from mrmd_python.service.spec import RuntimeSpec
+
+_FILE_BYTES = 10 * 1024 * 1024
+
+
+class _DaemonLog(RotatingFileHandler):
+    """A log file that descriptors 1 and 2 follow when it is rotated: a crash is told there."""
+
+    def doRollover(self) -> None:  # noqa: N802 - the name in logging
+        super().doRollover()
+        self.stream = self.stream or self._open()
+        for descriptor in (1, 2):
+            os.dup2(self.stream.fileno(), descriptor)
+
+
+def keep_log(home: Home, spec: RuntimeSpec) -> None:
+    """Send what is logged where a runtime of this kind has its log."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    form = "%(levelname)s: %(message)s"
+    if spec.backend in ("fork", "launchd"):
+        handler = _DaemonLog(home.log(spec.id), maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", errors="replace")
+        form = f"%(asctime)s {form}"
+    logging.basicConfig(level=logging.INFO, format=form, handlers=[handler])

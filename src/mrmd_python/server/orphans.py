@@ -1,0 +1,42 @@
+"""What a session leaves when its reaper, too, is killed: the server is a child subreaper, so it inherits that."""
+
+import asyncio
+import ctypes
+import os
+import sys
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PAUSE_SECONDS = 0.01
+
+
+def become_subreaper() -> None:
+    """Have every orphan below this process become its child (prctl(2)); Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def end_orphans(spare: set[int]) -> None:
+    """SIGKILL and reap all children of this process but the pids in `spare`, and theirs, until none is left.
+
+    Those that have become another user's are left to themselves.
+    """
+    import psutil
+
+    foreign: set[psutil.Process] = set()
+    while True:
+        orphans = {child for child in psutil.Process().children() if child.pid not in spare} - foreign
+        if not orphans:
+            return
+        for orphan in orphans:
+            try:
+                for process in (*orphan.children(recursive=True), orphan):
+                    process.kill()
+            except psutil.AccessDenied:
+                foreign.add(orphan)
+            except psutil.NoSuchProcess:
+                pass
+            try:
+                os.waitpid(orphan.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
+            except ChildProcessError:
+                pass
+        await asyncio.sleep(_PAUSE_SECONDS)  # a process takes a moment to die

@@ -1,0 +1,341 @@
+"""A session: one worker at a time, and a queue of executions, first in, first out."""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.execution import Cell, Execution, timestamp
+from mrmd_python.server.lent_modules import CannotLendError, lent_folders
+from mrmd_python.server.spawn import SpawnedWorker, spawn
+from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
+
+State = Literal["starting", "idle", "busy", "dead"]
+
+_log = logging.getLogger(__name__)
+
+LONGEST_QUEUE = 1000
+_KEPT_EXECUTIONS = 32
+_RESET_SECONDS = 5.0
+"""How long a reset waits for the running cell to heed its interrupt before it replaces the worker."""
+
+
+class SessionStartError(Exception):
+    """A session's process did not come up; the message says why."""
+
+
+class QueueFullError(Exception):
+    """A session has as many executions waiting as it takes."""
+
+
+class Session:
+    """Implements `worker_link.Listener`."""
+
+    def __init__(
+        self, session_id: str, environment: SessionEnvironment, assets: AssetFolders, changed: asyncio.Event
+    ) -> None:
+        self.id = session_id
+        self.environment = environment
+        self._assets = assets
+        self._changed = changed
+        self.created = timestamp()
+        self.last_activity = self.created
+        self.execution_count = 0
+        self.variable_count = 0
+        self.python_version: str | None = None
+        self.state: State = "starting"
+        self.executions: OrderedDict[str, Execution] = OrderedDict()
+        """Those that wait, run or are kept, oldest first."""
+        self.running: Execution | None = None
+        self._queue: deque[Execution] = deque()
+        self._is_queued = asyncio.Event()
+        self._work = asyncio.create_task(self._run_queue())
+        self._worker_use = asyncio.Lock()
+        self._link: WorkerLink | None = None
+        self._hello: asyncio.Future[None]
+        self._turn: asyncio.Future[None] | None = None
+        """Done when the worker is through with what it was told last."""
+        self._can_interrupt = False
+        self._wants_interrupt = False
+        self._refusal: str | None = None
+        self._loss: str | None = None
+        """An end of the worker that the next execution is to be told of."""
+        self._closing = False
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._changed.set()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's pid, or None if there is no worker."""
+        return self._link.pid if self._link is not None else None
+
+    @property
+    def queued(self) -> int:
+        """How many executions wait."""
+        return len(self._queue)
+
+    def tell_of_loss(self, loss: str) -> None:
+        """Have the next execution say that a namespace was lost: `loss` is the sentence."""
+        self._loss = loss
+
+    async def start(self, spawned: SpawnedWorker | None = None) -> None:
+        """Start the worker if there is none, or take over the one that was `spawned`; return when it can run code.
+
+        Raises:
+            SessionStartError: it cannot be started.
+        """
+        async with self._worker_use:
+            if self._link is None:
+                await self._start_worker(spawned)
+
+    def submit(self, cell: Cell) -> Execution:
+        """Queue a cell.
+
+        Raises:
+            QueueFullError: too many wait already.
+        """
+        if self.queued >= LONGEST_QUEUE:
+            raise QueueFullError(
+                f"session {self.id!r} has {self.queued} executions waiting: let some of them end first"
+            )
+        execution = Execution(cell)
+        self._forget_oldest()
+        self.executions[cell.exec_id] = execution
+        self._queue.append(execution)
+        self._is_queued.set()
+        self.last_activity = timestamp()
+        return execution
+
+    def interrupt(self) -> bool:
+        """Interrupt what runs; return whether something ran."""
+        if self.running is None:
+            return False
+        if self._link is not None and self.state == "busy":
+            self._link.interrupt()
+        # A worker that has not got to the cell yet ends only what holds it up, and is told again when it has.
+        self._wants_interrupt = not self._can_interrupt
+        return True
+
+    def answer(self, execution: Execution, text: str | None) -> bool:
+        """Answer what an execution asks for, None to cancel it; return whether it asked for anything."""
+        request = execution.awaited_input
+        if request is None or self._link is None:
+            return False
+        execution.awaited_input = None
+        if text is not None and not request.password:
+            execution.text("stdout", text + "\n")  # as a terminal echoes it
+        self._link.answer(request.number, text)
+        return True
+
+    async def reset(self) -> None:
+        """Give the session a new namespace: interrupt what runs, and end the worker if that does not heed it."""
+        self._drop_queue("the session was reset")
+        if self.running is not None:
+            self.interrupt()
+            try:
+                await asyncio.wait_for(self.running.ended_event.wait(), _RESET_SECONDS)
+            except asyncio.TimeoutError:
+                if self._link is not None:
+                    await self._link.end()
+        async with self._worker_use:
+            self._loss = None  # a lost namespace was just asked for
+            self.execution_count = 0
+            if self._link is None:
+                return
+            try:
+                await asyncio.wait_for(self._tell(self._link, {"op": "reset"}), _RESET_SECONDS)
+            except asyncio.TimeoutError:  # what an earlier cell left in the event loop holds it up
+                if self._link is not None:
+                    await self._link.end()
+            self._loss = None
+
+    async def close(self) -> None:
+        """End the worker and every process it started; return when they are gone."""
+        self._closing = True
+        self._drop_queue("the session was ended")
+        if self._link is not None:
+            await self._link.end()
+        self._work.cancel()
+        await asyncio.wait({self._work})
+
+    async def _run_queue(self) -> None:
+        while True:
+            await self._is_queued.wait()
+            async with self._worker_use:
+                if self._queue and not self._closing:  # a reset may have emptied it
+                    await self._run_guarded(self._queue.popleft())
+                if not self._queue:
+                    self._is_queued.clear()
+
+    async def _run_guarded(self, execution: Execution) -> None:
+        try:
+            await self._run(execution)
+        except Exception:
+            _log.exception("session %s: an execution failed in the server", self.id)
+            self._end_running(_failed("ServerError", "the server failed; its log says more"))
+
+    async def _run(self, execution: Execution) -> None:
+        if self._link is not None and self._link.is_ending:
+            await self._link.end()  # or its end would be told as this execution's
+        self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
+        execution.begin()
+        loss, self._loss = self._loss, None
+        try:
+            if self._link is None:
+                await self._start_worker()
+            assert self._link is not None
+        except SessionStartError as error:
+            self._end_running(_failed("SessionStartError", str(error)))
+            return
+        if loss is not None:
+            execution.text("stderr", f"mrmd-python: {loss}. This is a fresh session: the variables are gone.\n")
+        self._enter("busy")
+        cell = execution.cell
+        order = {
+            "op": "execute",
+            "code": cell.code,
+            "storeHistory": cell.store_history,
+            "silent": cell.silent,
+            "allowStdin": cell.allow_stdin,
+        }
+        await self._tell(self._link, order)
+
+    async def _tell(self, link: WorkerLink, order: Message) -> None:
+        """Have the worker do something; return when it is through, or gone."""
+        self._turn = asyncio.get_running_loop().create_future()
+        link.send(order)
+        await self._turn
+        await link.interrupts_delivered()  # a late one must not hit what comes next
+
+    async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
+        self._enter("starting")
+        self._refusal = None
+        self._hello = asyncio.get_running_loop().create_future()
+        try:
+            link = WorkerLink(spawned or spawn(self.environment), self)
+        except OSError as error:
+            self._enter("dead")
+            raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None
+        self._link = link
+        await link.connect()
+        await self._hello
+
+    def on_text(self, stream: str, text: str) -> None:
+        """Give output to the execution that runs or, if none does, to the runtime's log."""
+        if self.running is not None:
+            self.running.text(stream, text)
+        else:
+            for line in text.splitlines():
+                _log.info("session %s, %s: %s", self.id, stream, line)
+
+    def on_message(self, message: Message) -> None:
+        """Heed a message of the worker's."""
+        match message["op"]:
+            case "borrow":
+                self._lend(tuple(message["pythonVersion"]))
+            case "hello":
+                self.python_version = message["pythonVersion"]
+                self._enter("idle")
+                self._hello.set_result(None)
+            case "failed":
+                self._refusal = message["message"]
+            case "running":
+                self._can_interrupt = True
+                if self._wants_interrupt:
+                    self.interrupt()
+            case "done":
+                self.variable_count = message["variables"]
+                self._enter("idle")
+                rich = message.get("rich")
+                if self.running is not None and rich is not None and not self._save_asset(self.running, rich["data"]):
+                    self.running.displays.append(rich)
+                self._end_running(message)
+                self._end_turn()
+            case _ if self.running is not None:
+                self._heed_cell(self.running, message)
+
+    def _heed_cell(self, execution: Execution, message: Message) -> None:
+        """Heed what the running cell itself has the worker say."""
+        match message["op"]:
+            case "display":
+                if not self._save_asset(execution, message["data"]):
+                    execution.display(message["data"], message["metadata"])
+            case "stdin_request":
+                execution.ask(message["number"], message["prompt"], message["password"])
+            case "stdin_over":
+                execution.awaited_input = None
+
+    def on_exit(self, exit_: WorkerExit) -> None:
+        """Report the worker's end to whoever waits for it."""
+        self._link = None
+        self._enter("dead")
+        self.variable_count = 0
+        cause = self._refusal or f"the session's process {exit_.cause()}"
+        if not self._closing:
+            _log.warning("session %s: %s", self.id, cause)
+        if not self._hello.done():
+            self._hello.set_exception(SessionStartError(cause))
+            return
+        self._loss = cause
+        gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
+        self._end_running(_failed("SessionDied", gone))
+        self._end_turn()
+
+    def _lend(self, python_version: tuple[int, ...]) -> None:
+        assert self._link is not None
+        try:
+            self._link.send({"op": "lend", "folders": lent_folders(python_version, self.environment.executable)})
+        except CannotLendError as error:
+            self._refusal = f"{self.environment.virtualenv} cannot be used: {error}"
+            self._link.order_end()
+
+    def _save_asset(self, execution: Execution, data: Mapping[str, Any]) -> bool:
+        """Make a file of a display if it is one that becomes a file; return whether it did."""
+        cell = execution.cell
+        folder = self._assets.default if cell.asset_dir is None else Path(self.environment.cwd, cell.asset_dir)
+        try:
+            asset = self._assets.save(folder, cell.exec_id, len(execution.assets) + 1, data)
+        except OSError as error:
+            execution.text("stderr", f"mrmd-python: a display cannot be written to {folder}: {error.strerror}\n")
+            return False
+        if asset is None:
+            return False
+        execution.asset(asset)
+        return True
+
+    def _end_running(self, outcome: dict[str, Any]) -> None:
+        if self.running is not None:
+            execution, self.running = self.running, None
+            if self._closing and not outcome["success"]:
+                outcome = _failed("SessionEnded", "the session was ended while this ran")
+            if execution.cell.store_history:
+                self.execution_count += 1
+            self.last_activity = timestamp()
+            execution.end(outcome)
+
+    def _end_turn(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def _drop_queue(self, why: str) -> None:
+        while self._queue:
+            execution = self._queue.popleft()
+            execution.begin()
+            execution.end(_failed("ExecutionDropped", f"not run: {why}"))
+
+    def _forget_oldest(self) -> None:
+        """Keep the last executions that ended, for readers that come back."""
+        ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
+        for exec_id in ended[: max(0, len(ended) - _KEPT_EXECUTIONS + 1)]:
+            del self.executions[exec_id]
+
+
+def _failed(kind: str, message: str) -> dict[str, Any]:
+    error: dict[str, Any] = {"type": kind, "message": message, "traceback": [], "line": None, "column": None}
+    return {"success": False, "error": error}

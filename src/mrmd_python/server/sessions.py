@@ -1,0 +1,90 @@
+"""All sessions of a runtime, and the rule for when one comes into being."""
+
+import asyncio
+from collections.abc import Iterator
+
+from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.session import Session
+from mrmd_python.server.spawn import SpawnedWorker
+
+DEFAULT = "default"
+MAX_SESSIONS = 100
+
+
+class TooManySessionsError(Exception):
+    """The runtime has as many sessions as it takes."""
+
+
+class EnvironmentConflictError(Exception):
+    """The session runs with another environment than the one that was asked for."""
+
+
+class Sessions:
+    """The sessions by id; `default` always exists."""
+
+    def __init__(self, environment: SessionEnvironment, assets: AssetFolders) -> None:
+        self.assets = assets
+        self.environment = environment
+        """What a session runs in that asks for nothing else."""
+        self.changed = asyncio.Event()
+        """Set whenever the state of a session changes."""
+        self._sessions: dict[str, Session] = {}
+
+    async def start_default(self, spawned: SpawnedWorker, loss: str | None) -> None:
+        """Make `default` of the worker that was spawned first of all; `loss` says what became of one before, if any.
+
+        Raises:
+            SessionStartError: the worker cannot run code.
+        """
+        session = self._sessions[DEFAULT] = self._new(DEFAULT)
+        if loss is not None:
+            session.tell_of_loss(loss)
+        await session.start(spawned)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def get(self, session_id: str) -> Session | None:
+        """Return a session that exists."""
+        return self._sessions.get(session_id)
+
+    def obtain(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
+        """Return the session of that id, new if there was none; its process starts with its first execution.
+
+        Raises:
+            EnvironmentConflictError: it exists with an environment other than `environment`.
+            TooManySessionsError: there was none, and there cannot be more.
+        """
+        session = self._sessions.get(session_id)
+        if session is None:
+            if len(self._sessions) >= MAX_SESSIONS:
+                raise TooManySessionsError(f"there are {MAX_SESSIONS} sessions already: delete one first")
+            session = self._sessions[session_id] = self._new(session_id, environment)
+        elif environment is not None and environment != session.environment:
+            raise EnvironmentConflictError(f"session {session_id!r} runs with another environment: delete it first")
+        return session
+
+    async def delete(self, session_id: str) -> bool:
+        """End a session and every process of it; return whether there was one. `default` is replaced by a fresh one.
+
+        Raises:
+            SessionStartError: the fresh `default` cannot be started.
+        """
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return False
+        if session_id == DEFAULT:
+            self._sessions[DEFAULT] = self._new(DEFAULT)
+        await session.close()
+        if session_id == DEFAULT:
+            await self._sessions[DEFAULT].start()
+        return True
+
+    def _new(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
+        self.changed.set()
+        return Session(session_id, environment or self.environment, self.assets, self.changed)
+
+    async def close(self) -> None:
+        """End all sessions at the same time."""
+        await asyncio.gather(*(session.close() for session in self._sessions.values()))

@@ -1,0 +1,53 @@
+"""The text of a stream so far, within a bound: its first and last parts around a line that says what is left out."""
+
+LIMIT = 256 * 1024
+"""Up to so many characters the text is whole."""
+PART = 32 * 1024
+"""Beyond that, how many characters the first and the last part have each: it is sent again and again."""
+
+
+class TextWindow:
+    """Text that is appended to, and whose middle is left out once it is long."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._kept = 0
+        self._head: str | None = None
+        self._tail = ""
+        self._left_out = 0
+
+    def append(self, text: str) -> None:
+        """Add text at the end."""
+        if self._head is None:
+            self._pieces.append(text)
+            self._kept += len(text)
+            if self._kept <= LIMIT:
+                return
+            whole = "".join(self._pieces)
+            self._head, text = whole[:PART], whole[PART:]
+            self._pieces = []
+        tail = self._tail + text
+        cut = max(0, len(tail) - PART)
+        self._left_out += len(tail[:cut].encode())
+        self._tail = tail[cut:]
+
+    def leave_out(self, count: int) -> None:
+        """Note that `count` bytes at this place were not to be had."""
+        if self._head is None:
+            self._head = "".join(self._pieces)
+        self._left_out += len(self._tail.encode()) + count
+        self._tail = ""
+
+    def __len__(self) -> int:
+        return self._kept if self._head is None else len(self._head) + len(self._tail)
+
+    def __str__(self) -> str:
+        if self._head is None:
+            self._pieces = ["".join(self._pieces)]
+            return self._pieces[0]
+        return f"{self._head}{left_out_line(self._left_out)}{self._tail}" if self._left_out else self._head + self._tail
+
+
+def left_out_line(count: int) -> str:
+    """Return the line that stands for `count` bytes of output that are not shown."""
+    return f"\n[mrmd-python: {count} bytes of output are left out here]\n"

@@ -1,0 +1,261 @@
+"""The server's side of one worker: messages, output and interrupts in; callbacks out, in the order things happened."""
+
+import asyncio
+import json
+import os
+import signal
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from mrmd_python.server.orphans import end_orphans
+from mrmd_python.server.output_pipe import OutputPipe
+from mrmd_python.server.spawn import SpawnedWorker
+
+Message = dict[str, Any]
+_LONGEST_MESSAGE = 1 << 30
+_EXIT_SECONDS = 1.0
+"""How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """How a worker ended: its wait status, or None if its reaper was killed; or why it never started."""
+
+    status: int | None
+    failure: str | None = None
+
+    def cause(self) -> str:
+        """Return it as the predicate of a sentence about the session's process."""
+        if self.failure is not None:
+            return f"could not be started: {self.failure}"
+        if self.status is None:
+            return "was killed together with the process that watches it"
+        if os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            try:
+                return f"was killed by {signal.Signals(number).name}"
+            except ValueError:
+                return f"was killed by signal {number}"
+        return f"exited with status {os.WEXITSTATUS(self.status)}"
+
+
+class Listener(Protocol):
+    """What happens to a worker, told in order."""
+
+    def on_text(self, stream: str, text: str) -> None:
+        """Something was written to `stream`, which is stdout or stderr."""
+
+    def on_message(self, message: Message) -> None:
+        """The worker sent a message; all output it wrote before has been told."""
+
+    def on_exit(self, exit_: WorkerExit) -> None:
+        """The worker and every process it started are gone; all they wrote has been told."""
+
+
+class WorkerLink:
+    """One worker, from its start to the end of its last descendant."""
+
+    _live_reapers: ClassVar[set[int]] = set()
+
+    def __init__(self, spawned: SpawnedWorker, listener: Listener) -> None:
+        self._spawned = spawned
+        self._live_reapers.add(spawned.reaper.pid)
+        self._listener = listener
+        self._messages: deque[Message] = deque()
+        self._delivering = False
+        self._status: int | None = None
+        self._failure: str | None = None
+        self._open_sockets = 2
+        self._interrupts_under_way = 0
+        self._no_interrupt_under_way = asyncio.Event()
+        self._no_interrupt_under_way.set()
+        self.pid: int | None = None
+        self._ended = asyncio.get_running_loop().create_future()
+        self._connected = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._pipes = {
+            name: OutputPipe(descriptor, spawned.secret, partial(listener.on_text, name), self._deliver)
+            for name, descriptor in (("stdout", spawned.stdout), ("stderr", spawned.stderr))
+        }
+
+    async def connect(self) -> None:
+        """Begin to listen."""
+        loop = asyncio.get_running_loop()
+        self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
+        self._leash, _ = await loop.create_unix_connection(
+            lambda: _Lines(self._hear, self._leash_closed), sock=self._spawned.leash
+        )
+        self._control, _ = await loop.create_unix_connection(
+            lambda: _Frames(self._receive, self._control_closed), sock=self._spawned.control
+        )
+        self._connected.set()
+
+    def send(self, message: Message) -> None:
+        """Send a message; never blocks."""
+        data = json.dumps(message).encode()
+        self._control.write(struct.pack(">I", len(data)) + data)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the worker or its reaper is gone, though perhaps not yet all that it started."""
+        return self._open_sockets < 2 or self._leash.is_closing()
+
+    def answer(self, number: int, text: str | None) -> None:
+        """Answer the worker's request for a line of that number; None cancels it."""
+        self._replies.write(json.dumps({"number": number, "text": text}).encode() + b"\n")
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the worker's process group, by way of its reaper, which knows whether it still is that."""
+        self._interrupts_under_way += 1
+        self._no_interrupt_under_way.clear()
+        self._leash.write(b"interrupt\n")
+
+    async def interrupts_delivered(self) -> None:
+        """Wait until no interrupt is on its way, so that none can hit what is sent next."""
+        await self._no_interrupt_under_way.wait()
+
+    async def end(self) -> None:
+        """End the worker and all it started; return when they are gone."""
+        await self._connected.wait()
+        self.order_end()
+        await asyncio.shield(self._ended)
+
+    def order_end(self) -> None:
+        """Have the reaper end the worker and all it started."""
+        if not self._leash.is_closing():
+            self._leash.write(b"end\n")
+
+    def _hear(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "spawned":
+            self.pid = int(rest)
+        elif word == "failed":
+            self._failure = rest
+        elif word == "exited":
+            self._status = int(rest.split()[0])
+        elif word == "interrupted":
+            self._interrupts_under_way -= 1
+            if self._interrupts_under_way == 0:
+                self._no_interrupt_under_way.set()
+
+    def _receive(self, message: Message) -> None:
+        self._messages.append(message)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Tell the listener every message whose place in the output has been reached."""
+        if self._delivering:
+            return  # called by a pipe that is being read below
+        self._delivering = True
+        try:
+            while self._messages and self._is_reached(self._messages[0].get("mark")):
+                message = self._messages.popleft()
+                if message["op"] == "done":
+                    for pipe in self._pipes.values():
+                        pipe.end_text()
+                self._listener.on_message(message)
+                if "mark" in message:
+                    for pipe in self._pipes.values():
+                        pipe.resume()
+        finally:
+            self._delivering = False
+
+    def _is_reached(self, mark: int | None) -> bool:
+        """Return whether the output has come to `mark`, reading on to it if it has been written."""
+        if mark is None:
+            return True
+        for pipe in self._pipes.values():
+            pipe.read_to_mark()
+            while pipe.at_mark is not None and pipe.at_mark < mark:
+                pipe.resume()  # its message was never sent
+                pipe.read_to_mark()
+        return all(pipe.at_mark == mark for pipe in self._pipes.values())
+
+    def _leash_closed(self) -> None:
+        """Note that the reaper has exited."""
+        self._ending = asyncio.create_task(self._bury())
+
+    async def _bury(self) -> None:
+        await asyncio.to_thread(self._spawned.reaper.wait)
+        self._live_reapers.discard(self._spawned.reaper.pid)
+        if self._status is None:
+            await end_orphans(spare=self._live_reapers)
+        self._socket_closed()
+
+    def _control_closed(self) -> None:
+        """Note that the worker is exiting or that a cell has closed its socket, which is to come to the same."""
+        asyncio.get_running_loop().call_later(_EXIT_SECONDS, self.order_end)
+        self._socket_closed()
+
+    def _socket_closed(self) -> None:
+        self._open_sockets -= 1
+        if self._open_sockets == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell what is left in the pipes, then the end."""
+        self._no_interrupt_under_way.set()
+        while True:
+            self._deliver()
+            for pipe in self._pipes.values():
+                pipe.read_to_mark()
+            if all(pipe.at_mark is None for pipe in self._pipes.values()):
+                break
+            for pipe in self._pipes.values():
+                if pipe.at_mark is not None:
+                    pipe.resume()  # the worker died before it sent the message that belongs here
+        for pipe in self._pipes.values():
+            pipe.close()
+            pipe.end_text()
+        exit_ = WorkerExit(self._status, self._failure)
+        self._listener.on_exit(exit_)
+        self._ended.set_result(None)
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts a byte stream into length-prefixed JSON messages."""
+
+    def __init__(self, on_message: Callable[[Message], None], on_close: Callable[[], None]) -> None:
+        self._on_message = on_message
+        self._on_close = on_close
+        self._data = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while len(self._data) >= 4:
+            (length,) = struct.unpack_from(">I", self._data)
+            if length > _LONGEST_MESSAGE:
+                self._transport.close()  # a cell has written to the worker's socket: nothing after it can be trusted
+                return
+            if len(self._data) < 4 + length:
+                return
+            message = json.loads(self._data[4 : 4 + length])
+            del self._data[: 4 + length]
+            self._on_message(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_close()
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts a byte stream into lines."""
+
+    def __init__(self, on_line: Callable[[str], None], on_close: Callable[[], None]) -> None:
+        self._on_line = on_line
+        self._on_close = on_close
+        self._data = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._data = (self._data + data).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode(errors="replace"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_close()

@@ -1,0 +1,69 @@
+"""The caller's environment, kept for a runtime that a service manager starts without it.
+
+The file has the syntax of systemd.exec(5), EnvironmentFile=, which the unit names.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mrmd_python.service.home import write_atomically
+from mrmd_python.service.marker import VARIABLE as MARKER
+
+# What describes the caller's login session, terminal, shell or own service rather than the person's wishes.
+_SESSION = frozenset(
+    {"_", "COLORTERM", "COLUMNS", "GPG_TTY", "LINES", "OLDPWD", "PS1", "PWD", "SHLVL", "STY", "TERM", "TERMCAP"}
+    | {"TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "VTE_VERSION"}
+    | {"WINDOWID", "WINDOWPATH", "XDG_SEAT", "XDG_SEAT_PATH", "XDG_SESSION_CLASS", "XDG_SESSION_ID"}
+    | {"XDG_SESSION_PATH", "XDG_SESSION_TYPE", "XDG_VTNR", "__PYVENV_LAUNCHER__"}
+)
+# What a service manager tells one service alone: systemd.exec(5), "Environment Variables Set or Propagated".
+SERVICE = frozenset(
+    {"EXIT_CODE", "EXIT_STATUS", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS"}
+    | {"LISTEN_PID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID", "MEMORY_PRESSURE_WATCH"}
+    | {"MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE", "SERVICE_RESULT", "SYSTEMD_EXEC_PID", "TRIGGER_PATH"}
+    | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC"}
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what systemd and POSIX shells take as a variable's name
+_LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
+
+
+def capture(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a runtime should have of its caller's environment.
+
+    Left out: the caller's login session, the marker of a runtime the caller runs in, names that no service manager
+    takes, and values that systemd.exec(5) does not take as UTF-8.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in _SESSION
+        and name not in SERVICE
+        and not name.startswith("SSH_")
+        and name != MARKER
+        and _NAME.fullmatch(name)
+        and _is_unicode(value)
+    }
+
+
+def _is_unicode(value: str) -> bool:
+    """Return whether systemd takes a value: no lone surrogates, as which os.environ holds bytes, no noncharacters."""
+    points = map(ord, value)
+    return not any(
+        0xD800 <= point <= 0xDFFF or 0xFDD0 <= point <= 0xFDEF or point & 0xFFFE == 0xFFFE for point in points
+    )
+
+
+def write(path: Path, environment: Mapping[str, str]) -> None:
+    """Write an environment to `path`, for its owner alone: in double quotes, with a backslash before what needs one."""
+    quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in environment.items()}
+    write_atomically(path, "".join(f'{name}="{value}"\n' for name, value in sorted(quoted.items())).encode())
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return what `write` wrote to `path`; an empty dict if there is no such file."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return {}
+    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in _LINE.findall(text)}

@@ -1,0 +1,79 @@
+"""The files of all runtimes of one user: ``~/.mrmd``, or what ``MRMD_HOME`` names."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrmd_python.service.errors import ServiceError
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the registry, the captured environments, the logs and the locks lie."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Home":
+        """Return the home that an environment names."""
+        named = environ.get("MRMD_HOME")
+        return cls(Path(named).absolute() if named else Path.home() / ".mrmd")
+
+    def record(self, runtime_id: str) -> Path:
+        """Return the registry file of a runtime."""
+        return self.root / "runtimes" / f"{runtime_id}.json"
+
+    def environment(self, runtime_id: str) -> Path:
+        """Return the file of a runtime's captured environment."""
+        return self.root / "env" / f"{runtime_id}.env"
+
+    def log(self, runtime_id: str) -> Path:
+        """Return the log file of a runtime that no journal keeps the log of."""
+        return self.root / "logs" / f"{runtime_id}.log"
+
+    def lock(self, runtime_id: str) -> Path:
+        """Return the file that starting and killing a runtime lock."""
+        return self.root / "locks" / f"{runtime_id}.lock"
+
+    def claim(self, runtime_id: str) -> Path:
+        """Return the file that a runtime's server keeps locked for as long as it lives."""
+        return self.root / "locks" / f"{runtime_id}.claim"
+
+    def prepare(self) -> None:
+        """Make the folders, for their owner alone.
+
+        Raises:
+            ServiceError: they cannot be made or written to.
+        """
+        try:
+            for folder in (self.root, *(self.root / name for name in ("runtimes", "env", "logs", "locks"))):
+                folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+                if folder.stat().st_mode & 0o777 != 0o700:
+                    folder.chmod(0o700)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(13, "Permission denied", str(folder))
+        except OSError as error:
+            raise ServiceError(
+                f"cannot write to {error.filename}: {error.strerror}. "
+                "Make it writable, or name another folder in MRMD_HOME"
+            ) from None
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by a file of mode 0600 with `content`, so that a reader sees the old or the new, never a part.
+
+    Raises:
+        OSError: the disk is full or read-only; `path` is as it was.
+    """
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".mrmd-")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise

@@ -1,0 +1,116 @@
+"""The marker in the environment of every process of a runtime, and the sweep that ends whatever carries it.
+
+It is the net below the reaper, where no cgroup holds a runtime's processes or one has left it.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrmd_python.service.errors import ServiceError
+
+if TYPE_CHECKING:
+    from psutil import Process
+
+VARIABLE = "MRMD_RUNTIME"
+_SWEEP_SECONDS = 10.0
+
+
+def new_marker(runtime_id: str) -> str:
+    """Return a marker that no other runtime has: ``<id>:<random>``."""
+    return f"{runtime_id}:{secrets.token_hex(16)}"
+
+
+def sweep(marker: str) -> int:
+    """SIGKILL every process that carries `marker`, and their children, until none is left; return how many there were.
+
+    The calling process is spared.
+
+    Raises:
+        ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
+    """
+    import psutil
+
+    ended: set[Process] = set()
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    while True:
+        found = {process for process in _marked(marker) if process.pid != os.getpid() and _lives(process)}
+        foreign = set()
+        for process in found:
+            try:
+                process.kill()  # psutil checks the start time first
+            except psutil.AccessDenied:
+                foreign.add(process)
+            except psutil.NoSuchProcess:
+                pass
+        if found == foreign or time.monotonic() > deadline:
+            break
+        psutil.wait_procs(found - foreign, timeout=1)
+        ended |= found - foreign
+    runtime_id = marker.rpartition(":")[0]
+    refuse_to_leave(foreign, runtime_id)
+    if found:
+        pids = ", ".join(str(process.pid) for process in found)
+        raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
+    return len(ended)
+
+
+def foreign_descendants(pid: int) -> "set[Process]":
+    """Return the processes below `pid` that have become another user's, by a set-user-id program as sudo is.
+
+    They can neither be ended nor, once their parent is gone, be told from others.
+    """
+    import psutil
+
+    mine = (os.getuid(), os.geteuid())
+    try:
+        return {child for child in psutil.Process(pid).children(recursive=True) if child.uids()[:2] != mine}
+    except psutil.Error:
+        return set()
+
+
+def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
+    """Complain of those of `processes` that live.
+
+    Raises:
+        ServiceError: some do; the message names them.
+    """
+    left = ", ".join(str(process.pid) for process in processes if _lives(process))
+    if left:
+        raise ServiceError(f"these processes of {runtime_id!r} have become another user's and cannot be ended: {left}")
+
+
+def _marked(marker: str) -> "Iterator[Process]":
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            if any(environ.get(VARIABLE) == marker for environ in _environments(process)):
+                yield process
+                # A child may have overwritten its environment, as setproctitle does.
+                yield from process.children(recursive=True)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+
+
+def _environments(process: "Process") -> list[dict[str, str]]:
+    """Return the environment of a process or, where its main thread has ended, those that its other threads show."""
+    environ = process.environ()
+    tasks = Path(f"/proc/{process.pid}/task")
+    if environ or not tasks.exists():
+        return [environ]
+    texts = [(task / "environ").read_bytes().decode(errors="surrogateescape") for task in tasks.iterdir()]
+    return [dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry) for text in texts]
+
+
+def _lives(process: "Process") -> bool:
+    import psutil
+
+    try:
+        # The main thread of a zombie has ended; others may run on.
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+    except psutil.Error:
+        return False

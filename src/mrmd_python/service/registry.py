@@ -1,0 +1,132 @@
+"""The registry: one JSON file for each announced runtime, read by editors as well."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.process_identity import ProcessIdentity
+from mrmd_python.service.runtime_id import parse_id
+
+
+class UnreadableRecordError(ServiceError):
+    """A registry file that does not hold a record."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"the registry file {path} cannot be read ({why}); "
+            f"`mrmd-python --kill {path.stem}` ends what is left of that runtime and removes it"
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a running server says of itself, named as in the file; the first ten are read by other programs."""
+
+    id: str
+    pid: int
+    port: int
+    host: str
+    url: str
+    """Where MRP is, ``http://localhost:PORT/mrp/v1``."""
+    venv: str
+    cwd: str
+    assets_dir: str | None
+    created: str
+    """When the server announced itself: ISO 8601, UTC."""
+    lastActivity: str  # noqa: N815 - the name in the file
+    backend: str
+    unit: str | None
+    """The systemd unit or the launchd label."""
+    pid_started: str
+    """With pid, which process it is (`ProcessIdentity`)."""
+    version: str
+    log: str
+    """Where its log is: a file, or the command that shows it."""
+    python: str
+    venv_source: str
+
+    @property
+    def process(self) -> ProcessIdentity:
+        """Return the server's process."""
+        return ProcessIdentity(self.pid, self.pid_started)
+
+    def is_alive(self) -> bool:
+        """Return whether the server that wrote this lives."""
+        return self.process.is_alive()
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **{field.name: (str,) for field in fields(Record)},
+    "pid": (int,),
+    "port": (int,),
+    "assets_dir": (str, type(None)),
+    "unit": (str, type(None)),
+}
+
+
+def now() -> str:
+    """Return the time as the registry writes it: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+def write(home: Home, record: Record) -> None:
+    """Announce a runtime."""
+    write_atomically(home.record(record.id), (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+
+def read(home: Home, runtime_id: str) -> Record | None:
+    """Return the record of a runtime, or None.
+
+    Raises:
+        UnreadableRecordError: there is a file, and it is not a record of that id.
+    """
+    path = home.record(runtime_id)
+    try:
+        found: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableRecordError(path, error.strerror or str(error)) from None
+    except ValueError:
+        raise UnreadableRecordError(path, "it is not JSON") from None
+    if not isinstance(found, dict):
+        raise UnreadableRecordError(path, "it is not a JSON object")
+    for name, kind in _TYPES.items():
+        if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
+            raise UnreadableRecordError(path, f"its {name!r} is missing or of the wrong type")
+    if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
+        raise UnreadableRecordError(path, "its 'pid' or 'port' is none")
+    if found["id"] != runtime_id:
+        raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
+    return Record(**{name: found[name] for name in _TYPES})
+
+
+def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
+    """Yield each registered id with its record, or with what is wrong with its file; sorted by id."""
+    for path in sorted((home.root / "runtimes").glob("*.json")):
+        try:
+            runtime_id = parse_id(path.stem)
+        except ValueError:
+            continue
+        try:
+            record = read(home, runtime_id)
+        except UnreadableRecordError as error:
+            yield runtime_id, error
+        else:
+            if record is not None:
+                yield runtime_id, record
+
+
+def withdraw(home: Home, record: Record) -> None:
+    """Remove the record, unless another server has announced itself under that id since."""
+    try:
+        if read(home, record.id) != record:
+            return
+    except UnreadableRecordError:
+        pass
+    home.record(record.id).unlink(missing_ok=True)

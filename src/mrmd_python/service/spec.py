@@ -1,0 +1,85 @@
+"""What a runtime is asked to be, on its way from the command line of the CLI to that of the server."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+VenvSource = Literal["option", "own", "VIRTUAL_ENV", "system"]
+"""Who named an interpreter: --venv; mrmd-python, which is installed in it; the caller's environment; or nobody."""
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """Descriptors that a server has from its starter."""
+
+    ready: int | None = None
+    """A pipe to report on that it is ready, or why it cannot be."""
+    claim: int | None = None
+    """The claim of its id, held already."""
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """One runtime. Paths are absolute."""
+
+    id: str
+    venv: str
+    """The prefix of the interpreter that sessions run in by default."""
+    python: str
+    """That interpreter."""
+    venv_source: VenvSource
+    """Why it was this one."""
+    cwd: str
+    host: str = "localhost"
+    port: int = 0
+    """The port to listen on; 0 takes a free one."""
+    assets_dir: str | None = None
+    backend: str = "foreground"
+    """What keeps the process: systemd, launchd, fork or foreground."""
+    managed: bool = False
+    """Whether an editor owns the process, so that the registry does not list it."""
+
+    def arguments(self) -> list[str]:
+        """Return this spec as arguments of the server, which `from_arguments` reads."""
+        options = {
+            "--id": self.id,
+            "--venv": self.venv,
+            "--python": self.python,
+            "--venv-source": self.venv_source,
+            "--cwd": self.cwd,
+            "--host": self.host,
+            "--port": str(self.port),
+            "--backend": self.backend,
+        }
+        if self.assets_dir is not None:
+            options["--assets-dir"] = self.assets_dir
+        # --option=value, since a value may start with a dash.
+        return [f"{option}={value}" for option, value in options.items()] + ["--managed"] * self.managed
+
+    def server_command(self) -> list[str]:
+        """Return the command line of this runtime's server.
+
+        It runs this very interpreter, deaf to PYTHONPATH and its kin (-E), and names the server by its path: ``-m``
+        would import whatever lies in the working directory.
+        """
+        server = Path(__file__).resolve().parent.parent / "server"
+        return [sys.executable, "-E", str(server), *self.arguments()]
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> tuple["RuntimeSpec", "Inherited"]:
+        """Parse the server's command line; return the spec, and what its starter has left open for it."""
+        import argparse
+
+        parser = argparse.ArgumentParser(prog="mrmd-python-server", allow_abbrev=False)
+        for required in ("--id", "--venv", "--python", "--venv-source", "--cwd", "--host", "--backend"):
+            parser.add_argument(required, required=True)
+        parser.add_argument("--port", type=int, required=True)
+        parser.add_argument("--assets-dir")
+        parser.add_argument("--managed", action="store_true")
+        parser.add_argument("--ready-fd", type=int)
+        parser.add_argument("--claim-fd", type=int)
+        options = vars(parser.parse_args(arguments))
+        inherited = Inherited(ready=options.pop("ready_fd"), claim=options.pop("claim_fd"))
+        return cls(**options), inherited

@@ -1,0 +1,143 @@
+"""The worker's end of what it shares with the server: the control socket, and the two output pipes.
+
+A message is a 4-byte big-endian length and that much JSON. A message that must stand at its place in the output carries
+`mark`: the same number is written into both pipes first, behind a secret that the server told this process alone, and
+the server cuts the output there. So order needs no answer and no pause.
+"""
+
+import json
+import math
+import os
+import signal
+import socket
+import struct
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+Message = dict[str, Any]
+
+_DEPTH = 100
+
+_dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
+
+
+class Channel:
+    """The control socket and private copies of the pipes, which survive what a cell does to descriptors 1 and 2."""
+
+    def __init__(self, control: int) -> None:
+        self.socket = socket.socket(fileno=control)
+        os.set_inheritable(control, False)
+        self._pipes = [os.dup(1), os.dup(2)]
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._mark = 0
+        self._secret = self._receive_exactly(32)
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._abandon)
+
+    def _abandon(self) -> None:
+        """Let go, in a forked child and in its own, of what answers for the parent."""
+        self.socket.close()
+        for pipe in self._pipes:
+            os.close(pipe)
+        self._pipes = []
+        self._lock.release()
+
+    def send(self, message: Message, *, mark: bool = False) -> None:
+        """Send a message, `mark`ed if it must stand where the output is now; do nothing in a forked child."""
+        if os.getpid() != self._pid:
+            return
+        data = _encode(message)
+        with _uninterrupted(), self._lock:
+            if mark:
+                self._mark += 1
+                data = b'{"mark": %d, ' % self._mark + data[1:]
+                for pipe in self._pipes:
+                    self._write_mark(pipe)
+            self.socket.sendall(struct.pack(">I", len(data)) + data)
+
+    def _write_mark(self, pipe: int) -> None:
+        # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).
+        content = b"%s%010d" % (self._secret, self._mark)
+        try:
+            os.write(pipe, content)
+        except BlockingIOError:  # a cell has made the pipe non-blocking
+            os.set_blocking(pipe, True)
+            os.write(pipe, content)
+
+    def restore_pipes(self) -> None:
+        """Make 1 and 2 the pipes again if a cell has closed them or put something else there."""
+        for descriptor, pipe in enumerate(self._pipes, start=1):
+            try:
+                intact = os.path.samestat(os.fstat(descriptor), os.fstat(pipe))
+            except OSError:
+                intact = False
+            if not intact:
+                os.dup2(pipe, descriptor)
+            os.set_blocking(pipe, True)
+
+    def receive(self) -> Optional[Message]:
+        """Return the next message, or None when the server has closed the socket."""
+        try:
+            (length,) = struct.unpack(">I", self._receive_exactly(4))
+            message: Message = _loads(self._receive_exactly(length))
+        except (EOFError, ConnectionError):
+            return None
+        return message
+
+    def _receive_exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            chunk = self.socket.recv(count - len(data))
+            if not chunk:
+                raise EOFError
+            data += chunk
+        return bytes(data)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off SIGINT: half a message would be the end of the session. Only the main thread gets it, so others go on."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    put_off: "list[int]" = []
+    signal.signal(signal.SIGINT, lambda number, frame: put_off.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if put_off:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _encode(message: Message) -> bytes:
+    """Return a message as JSON that every client takes; what a cell put into it may be anything."""
+    try:
+        return _dumps(message, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        return _dumps(_plain(message, 0)).encode()
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return the nearest thing to `value` that JSON has: keys are text, NaN is null, the rest is its str()."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < _DEPTH:
+        if isinstance(value, dict):
+            return {_text(key): _plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [_plain(item, depth + 1) for item in value]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # the cell's own
+        return f"<{type(value).__name__}>"

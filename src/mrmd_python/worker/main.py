@@ -1,0 +1,156 @@
+"""The worker's life: greet the server, then run what it sends, one message at a time, until it closes the socket.
+
+The main thread owns one event loop. Between cells it runs, so that the tasks which cells made go on; during a
+synchronous cell it does not, so that asyncio.run() works there.
+"""
+
+import asyncio
+import importlib.util
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from types import FrameType
+from typing import Any, NoReturn, Optional
+
+from . import figures, lending, streams
+from .channel import Channel, Message
+
+
+def main() -> None:
+    """Run the worker."""
+    control, replies = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
+    channel = Channel(control)
+    streams.install()
+    sys.argv = [""]
+    if importlib.util.find_spec("IPython") is None:
+        channel.send({"op": "borrow", "pythonVersion": list(sys.version_info[:3])})
+        reply = channel.receive()
+        if reply is None:
+            sys.exit(1)
+        lending.borrow(reply["folders"])
+    try:
+        worker = Worker(channel, replies)
+    except ImportError as error:
+        channel.send({"op": "failed", "message": f"IPython cannot be imported in {sys.prefix}: {error}"})
+        sys.exit(1)
+    worker.run()
+
+
+class Worker:
+    """One session's shell, event loop and channel."""
+
+    def __init__(self, channel: Channel, replies: int) -> None:
+        from . import cell, shell, stdin
+
+        self._cell = cell
+        self._channel = channel
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        self._shell = shell.create()
+        self._interrupts = cell.Interrupts(self._loop)
+        figures.install()
+        self._stdin = stdin.Stdin(channel, replies)
+        self._stdin.install()
+        self._shell.before_code = self._interrupts.arm
+        self._shell.replace_error = self._interrupts.as_raised
+        self._shell.loop_runner = self._interrupts.run
+        self._shell.display_pub.send = self._display
+        self._message: Optional[Message] = None
+        self._message_came = False
+        self._told_to_exit = False
+        self._cwd = os.getcwd()
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        self._path = list(sys.path)
+        signal.signal(signal.SIGTERM, self._exit)
+        os.register_at_fork(after_in_child=_be_an_ordinary_python)
+
+    def run(self) -> None:
+        """Greet the server and do what it says until it is gone."""
+        self._channel.send(
+            {
+                "op": "hello",
+                "executable": sys.executable,
+                "prefix": sys.prefix,
+                "pythonVersion": ".".join(map(str, sys.version_info[:3])),
+            }
+        )
+        while not self._told_to_exit:
+            message = self._next_message()
+            if message is None:
+                break
+            reply = self._execute(message) if message["op"] == "execute" else self._reset()
+            self._channel.send({"op": "done", "variables": self._cell.count_variables(self._shell), **reply}, mark=True)
+        sys.exit(0)
+
+    def _next_message(self) -> Optional[Message]:
+        """Run the event loop until a message has come."""
+        if self._loop.is_closed():  # by a cell
+            self._loop = self._interrupts.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
+        self._message_came = False
+        self._loop.add_reader(self._channel.socket, self._receive)
+        self._interrupts.between_cells = True
+        try:
+            while not (self._message_came or self._told_to_exit):
+                try:
+                    self._loop.run_forever()
+                except (SystemExit, KeyboardInterrupt):  # a task or callback of an earlier cell is through with it
+                    if not self._told_to_exit:
+                        traceback.print_exc()
+        finally:
+            self._interrupts.between_cells = False
+            self._loop.remove_reader(self._channel.socket)
+        return self._message if self._message_came else None
+
+    def _receive(self) -> None:
+        self._interrupts.between_cells = False  # half a message read would be the end of the session
+        self._message = self._channel.receive()
+        self._message_came = True
+        self._loop.stop()
+
+    def _execute(self, message: Message) -> "dict[str, Any]":
+        self._stdin.allowed = message["allowStdin"]
+        try:
+            return self._cell.run(
+                self._shell,
+                self._interrupts,
+                self._announce_running,
+                message["code"],
+                store_history=message["storeHistory"],
+                silent=message["silent"],
+            )
+        finally:
+            self._stdin.allowed = False
+            self._stdin.install()
+            self._channel.restore_pipes()
+            streams.recover()
+
+    def _announce_running(self) -> None:
+        self._channel.send({"op": "running"})
+
+    def _reset(self) -> "dict[str, Any]":
+        self._shell.reset(new_session=True)
+        self._shell.execution_count = 1
+        figures.close_all()
+        sys.path[:] = self._path
+        with suppress(OSError):  # it may be gone
+            os.chdir(self._cwd)
+        return {"success": True}
+
+    def _exit(self, number: int, frame: Optional[FrameType]) -> NoReturn:
+        """End by SIGTERM as by sys.exit(): `finally` blocks and atexit handlers run, for the reaper's grace period."""
+        self._told_to_exit = True  # IPython keeps SystemExit from going further
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    def _display(self, data: "dict[str, Any]", metadata: "dict[str, Any]") -> None:
+        self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
+
+
+def _be_an_ordinary_python() -> None:
+    """Undo, in a forked child, what makes SIGINT and SIGTERM mean something else here."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,143 @@
+"""IPython's shell as a session runs it: displays go to the server, everything else to descriptors 1 and 2."""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Callable, Optional
+
+import IPython
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+MimeBundle = dict[str, Any]
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+
+
+class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
+    """Prints the last expression as IPython does and remembers how it was formatted."""
+
+    formatted: MimeBundle
+    metadata: dict[str, Any]
+
+    def write_format_data(self, format_dict: MimeBundle, md_dict: Optional[dict[str, Any]] = None) -> None:
+        """Print the text and keep the rest for the result."""
+        self.formatted, self.metadata = format_dict, md_dict or {}
+        super().write_format_data(format_dict, md_dict)
+
+
+class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
+    """Hands each display to `send`."""
+
+    send: Callable[[MimeBundle, dict[str, Any]], None]
+
+    def publish(
+        self,
+        data: MimeBundle,
+        metadata: Optional[dict[str, Any]] = None,
+        source: Any = None,
+        *,
+        transient: Optional[dict[str, Any]] = None,
+        update: bool = False,
+        **_: Any,
+    ) -> None:
+        """Send a display; what makes no picture is printed too, for clients that show only text."""
+        if "text/plain" in data and not any(picture in data for picture in _PICTURES):
+            print(data["text/plain"])
+        identity = {"update": update, **transient} if transient else {}  # of a display that can be updated
+        self.send({mime: as_text(value) for mime, value in data.items()}, {**(metadata or {}), **identity})
+
+
+def as_text(value: Any) -> Any:
+    """Return bytes as the base64 that a MIME bundle has in JSON, and anything else as it is."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+class Shell(InteractiveShell):  # type: ignore[misc]
+    """The shell of one session."""
+
+    traceback_text: list[str]
+    """The traceback that the running cell printed, plain."""
+    cell_file: str
+    """The file name under which the running cell was compiled."""
+    before_code: Callable[[], None]
+    """Called when a cell's own code is about to run."""
+    replace_error: Callable[[BaseException], BaseException]
+    """Says what a traceback is shown for in place of an exception."""
+
+    def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
+        lines = [stb] if isinstance(stb, str) else stb
+        self.traceback_text = _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
+        print(self.InteractiveTB.stb2text(lines))
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Show the traceback of the exception in `exc_tuple` or of the one being handled."""
+        kind, error, traceback = exc_tuple or sys.exc_info()
+        if error is not None:
+            replaced = self.replace_error(error)
+            kind, error = type(replaced), replaced.with_traceback(traceback)
+        super().showtraceback((kind, error, traceback), *args, **kwargs)
+
+    def system(self, cmd: str) -> None:
+        """Run ``!cmd`` on the session's own descriptors, as os.system does, and leave its status in ``_exit_code``."""
+        command = self.var_expand(cmd, depth=1)
+        process = subprocess.Popen(command, shell=True, executable=os.environ.get("SHELL"))  # noqa: S602 - its purpose
+        try:
+            self.user_ns["_exit_code"] = process.wait()
+        except KeyboardInterrupt:
+            self.user_ns["_exit_code"] = process.wait()  # the child has got the SIGINT as well
+            raise
+
+    async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
+        """Run a statement of the cell, which can be interrupted from here on."""
+        self.before_code()
+        return bool(await super().run_code(code_obj, result, async_=async_))
+
+    def ask_exit(self) -> None:
+        """End the cell that called ``exit()``; the session goes on."""
+        raise SystemExit
+
+
+def create() -> Shell:
+    """Return the shell, IPython's singleton."""
+    config = Config()
+    config.InteractiveShell.banner1 = ""
+    config.HistoryManager.enabled = False  # history in memory: no file, no lock on it, no thread
+    if os.environ.get("NO_COLOR"):
+        config.InteractiveShell.colors = "nocolor" if IPython.version_info[0] >= 9 else "NoColor"
+    Shell.displayhook_class = SessionDisplayHook
+    Shell.display_pub_class = SessionDisplayPublisher
+    shell: Shell = Shell.instance(config=config)
+    cache = shell.compile.cache
+
+    def remember_file(*args: Any, **kwargs: Any) -> str:
+        shell.cell_file = cache(*args, **kwargs)
+        return shell.cell_file
+
+    shell.compile.cache = remember_file
+    return shell
+
+
+def position(error: BaseException, cell_file: str) -> "tuple[Optional[int], Optional[int]]":
+    """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
+    if isinstance(error, SyntaxError) and error.filename in (cell_file, None, "<unknown>", "<string>"):
+        return error.lineno, error.offset
+    found: "Optional[TracebackType]" = None
+    entry = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code.co_filename == cell_file:
+            found = entry
+        entry = entry.tb_next
+    if found is None:
+        return None, None
+    column = None
+    if sys.version_info >= (3, 11):
+        positions = list(found.tb_frame.f_code.co_positions())[found.tb_lasti // 2]
+        column = None if positions[2] is None else positions[2] + 1
+    return found.tb_lineno, column

@@ -1,0 +1,111 @@
+"""A client of MRP in plain http.client."""
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One Server-Sent Event."""
+
+    id: int
+    name: str
+    data: Json
+
+
+@dataclass(frozen=True)
+class Client:
+    """Speaks to the runtime on `port`."""
+
+    port: int
+    pid: int = 0
+    """The server's pid, on its own machine."""
+
+    @classmethod
+    def of_record(cls, record: str) -> "Client":
+        """Return the client of the runtime that a registry record describes."""
+        found = json.loads(record)
+        return cls(urlsplit(found["url"]).port or 0, found["pid"])
+
+    def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
+        """Return a new connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Json]:
+        """Return the status and the JSON of an answer."""
+        connection = self.connect()
+        content = None if body is None else json.dumps(body)
+        sent = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
+        try:
+            connection.request(method, f"/mrp/v1{path}", content, sent)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Json:
+        """GET, which must succeed."""
+        status, body = self.request("GET", path)
+        assert status == 200, body
+        return body
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        """POST, which must succeed."""
+        status, answer = self.request("POST", path, {} if body is None else body)
+        assert status == 200, answer
+        return answer
+
+    def execute(self, code: str, **fields: Any) -> Json:
+        """Run code and return the ExecuteResult."""
+        return self.post("/execute", {"code": code, **fields})
+
+    def value(self, expression: str, **fields: Any) -> str:
+        """Return the repr of an expression, which must succeed."""
+        result = self.execute(expression, **fields)
+        assert result["success"], result["error"]
+        return str(result["result"])
+
+    @contextmanager
+    def streaming(self, code: str, **fields: Any) -> Iterator[Iterator[Event]]:
+        """Run code; the value is an iterator over its events as they come."""
+        connection = self.connect()
+        connection.request(
+            "POST", "/mrp/v1/execute/stream", json.dumps({"code": code, **fields}), {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        try:
+            yield _events(answer)
+        finally:
+            connection.close()
+
+    def stream(self, code: str, **fields: Any) -> list[Event]:
+        """Run code and return all its events."""
+        with self.streaming(code, **fields) as events:
+            return list(events)
+
+
+def _events(answer: http.client.HTTPResponse) -> Iterator[Event]:
+    fields: dict[str, str] = {}
+    for line in answer:
+        text = line.decode("ascii").rstrip("\n")
+        if text:
+            name, _, value = text.partition(": ")
+            fields[name] = value
+        elif "event" in fields:
+            yield Event(int(fields["id"]), fields["event"], json.loads(fields["data"]))
+            fields = {}
+
+
+def text_of(events: list[Event], stream: str) -> str:
+    """Return what the events say was written to a stream."""
+    return "".join(event.data["content"] for event in events if event.name == stream)

@@ -1,0 +1,87 @@
+"""Fixtures: the machines, and the box behind one of them."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine import Machine, box_machine, fork_machine, processes_of, wait_until
+
+_BOX = Path(__file__).parent / "systemd" / "box"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that need the box to one worker of xdist, so that one box is booted."""
+    for item in items:
+        if item.get_closest_marker("systemd"):
+            item.add_marker(pytest.mark.xdist_group("box"))
+
+
+@pytest.fixture(scope="session")
+def box_leader() -> Iterator[int]:
+    """The PID 1 of a booted box."""
+    missing = None
+    if os.geteuid() != 0:
+        missing = "the systemd tests need root, to boot a container with systemd in it"
+    elif shutil.which("systemd-nspawn") is None:
+        missing = "the systemd tests need systemd-nspawn: apt-get install systemd-container"
+    if missing is not None:
+        if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    box = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert box.stdin is not None
+    assert box.stdout is not None
+    leader = box.stdout.readline()
+    try:
+        assert leader, "the box did not boot"
+        yield int(leader)
+    finally:
+        box.stdin.close()
+        assert box.wait(timeout=30) == 0
+        box.stdout.close()
+
+
+@pytest.fixture
+def box(box_leader: int) -> Iterator[Machine]:
+    """The box, with no runtime in it."""
+    machine = box_machine(box_leader)
+    yield machine
+    ended = machine.mrmd("--kill-all")
+    assert ended.returncode == 0, ended.stderr
+    left = machine.read("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*")
+    assert left == "", f"units are left: {left}"
+
+
+@pytest.fixture
+def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """This machine, with a home of the test's own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    # Matplotlib's cache of fonts takes seconds to make: all tests, of all workers of xdist, share one.
+    machine = fork_machine(home, MPLCONFIGDIR=str(tmp_path_factory.getbasetemp().parent / "matplotlib"))
+    yield machine
+    ended = machine.mrmd("--kill-all")
+    assert ended.returncode == 0, ended.stderr
+    wait_until(lambda: processes_of(home) == [], "no process of the test's is left")
+
+
+@pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """Each machine in turn."""
+    fixture: Machine = request.getfixturevalue("here" if request.param == "fork" else "box")
+    return fixture
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,124 @@
+"""The two machines that runtimes are tested on: this one, by the fork backend, and the box, by its systemd."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.client import Client
+
+BIN = Path(sys.executable).parent
+MRMD = str(BIN / "mrmd-python")
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Return when `condition` holds; fail the test if it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Machine:
+    """Where commands run: `prefix` goes before each."""
+
+    backend: str
+    prefix: list[str]
+    environ: Mapping[str, str]
+    home: Path
+    """The home of the user, as that machine names it."""
+
+    def command(self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> list[str]:
+        """Return a command line that runs `command` there, and nothing of this process's environment in it."""
+        variables = [f"{name}={value}" for name, value in {**self.environ, **(env or {})}.items()]
+        return [*self.prefix, "env", "-i", f"--chdir={cwd or self.home}", *variables, *command]
+
+    def run(
+        self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None, timeout: float = 90
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command there and wait for it."""
+        return subprocess.run(
+            self.command(*command, cwd=cwd, env=env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=timeout,
+            check=False,
+        )
+
+    def read(self, *command: str) -> str:
+        """Run a command there that must succeed, and return what it prints."""
+        done = self.run(*command)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    def mrmd(
+        self, *arguments: str, cwd: str | None = None, env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run mrmd-python there."""
+        return self.run(MRMD, *arguments, cwd=cwd, env=env)
+
+    def start(
+        self, runtime_id: str, *options: str, cwd: str | None = None, env: Mapping[str, str] | None = None
+    ) -> Client:
+        """Start a runtime there and return a client of it."""
+        done = self.mrmd("--id", runtime_id, *options, cwd=cwd, env=env)
+        assert done.returncode == 0, done.stderr
+        return self.client(runtime_id)
+
+    def client(self, runtime_id: str) -> Client:
+        """Return a client of a runtime that is registered there."""
+        return Client.of_record(self.mrmd("--info", runtime_id, "--json").stdout)
+
+    def alive(self, pids: list[int]) -> list[int]:
+        """Return those pids that are live processes there: not gone, and not zombies."""
+        listing = self.run("ps", "-o", "pid=,stat=", "-p", ",".join(map(str, pids))).stdout
+        states = (line.split() for line in listing.splitlines())
+        return [int(pid) for pid, state in states if not state.startswith("Z")]
+
+    def kill(self, signal: str, pid: int) -> None:
+        """Send a signal to a pid there, or to a process group if it is negative."""
+        self.read("kill", "-s", signal, "--", str(pid))
+
+
+def fork_machine(home: Path, **variables: str) -> Machine:
+    """Return this machine, with `home` as the user's home."""
+    environ = {
+        "HOME": str(home),
+        "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "MRMD_BACKEND": "fork",
+    }
+    return Machine("fork", [], environ | variables, home)
+
+
+def box_machine(leader: int) -> Machine:
+    """Return the box whose PID 1 is `leader`, entered as its ordinary user."""
+    enter = ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup", "--"]
+    become = ["setpriv", "--reuid=4242", "--regid=4242", "--init-groups", "--"]
+    environ = {
+        "HOME": "/home/dev",
+        "USER": "dev",
+        "LOGNAME": "dev",
+        "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "XDG_RUNTIME_DIR": "/run/user/4242",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/4242/bus",
+    }
+    return Machine("systemd", [*enter, *become], environ, Path("/home/dev"))
+
+
+def processes_of(home: Path) -> list[int]:
+    """Return the live processes of this machine whose environment has `home` as HOME."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"HOME={home}\0".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]

@@ -1,0 +1,272 @@
+"""What a session runs in: the caller's environment, its folder, and its Python, whatever they are called."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import BIN, MRMD, Machine
+
+_NASTY = {
+    "MRMD_T_QUOTES": "a 'single' and a \"double\" one",
+    "MRMD_T_DOLLAR": "$HOME ${HOME} $$ `id`",
+    "MRMD_T_PERCENT": "100% %h %% %i",
+    "MRMD_T_BACKSLASH": "\\ \\n \\\\ \\x41 C:\\new\\",
+    "MRMD_T_LINES": "one\ntwo\r\n\nthree\n",
+    "MRMD_T_SPACE": "  \t ",
+    "MRMD_T_EMPTY": "",
+    "MRMD_T_UNICODE": "é€😀\u2028\ufeff",
+    "MRMD_T_HASH": "# no comment ; none",
+    "MRMD_T_CONTROL": "\x01\x1b[31m\x7f",
+    "MRMD_T_EQUALS": "a=b=c",
+}
+
+
+def _variables(client_value: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(json.loads(json.dumps(client_value))[1:-1].encode().decode("unicode_escape"))
+    return found
+
+
+def test_values_of_the_environment_survive_exactly(machine: Machine) -> None:
+    client = machine.start("a", env=_NASTY)
+    code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('MRMD_T_')}))"
+    assert json.loads(client.execute(code)["stdout"]) == _NASTY
+
+
+def test_the_callers_login_session_is_left_behind_and_its_wishes_are_not(machine: Machine) -> None:
+    given = {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "SSH_CONNECTION": "1.2.3.4 5",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+        "TERM": "xterm",
+        "SHLVL": "3",
+        "OLDPWD": "/etc",
+        "TMUX": "/tmp/tmux",
+        "NOTIFY_SOCKET": "/run/caller",
+        "INVOCATION_ID": "0123",
+        "PYTHONPATH": "/nowhere/at/all",
+    }
+    client = machine.start("a", env=given)
+    found = json.loads(client.execute("import json, os; print(json.dumps(dict(os.environ)))")["stdout"])
+    assert found["CUDA_VISIBLE_DEVICES"] == "1"
+    assert found["PYTHONPATH"] == "/nowhere/at/all"
+    assert {name for name in given if name in found} == {"CUDA_VISIBLE_DEVICES", "PYTHONPATH"}
+    assert not {"WATCHDOG_USEC", "JOURNAL_STREAM", "MRMD_CONTROL_FD"} & found.keys()
+    assert found["HOME"] == str(machine.home)
+
+
+@pytest.mark.systemd
+def test_the_user_managers_own_variables_stay_out(box: Machine) -> None:
+    box.read("systemctl", "--user", "set-environment", "CUDA_VISIBLE_DEVICES=7", "LEAK=manager")
+    try:
+        client = box.start("a")
+        code = "import os; [os.environ.get(name) for name in ('CUDA_VISIBLE_DEVICES', 'LEAK', 'HOME')]"
+        assert client.value(code) == "[None, None, '/home/dev']"
+    finally:
+        box.read("systemctl", "--user", "unset-environment", "CUDA_VISIBLE_DEVICES", "LEAK")
+
+
+@pytest.mark.systemd
+def test_a_value_that_systemd_does_not_take_is_left_out(box: Machine) -> None:
+    client = box.start("a", env={"NONCHARACTER": "\ufdd0", "FINE": "\ufeff"})
+    assert client.value("import os; [os.environ.get(name) for name in ('NONCHARACTER', 'FINE')]") == "[None, '\\ufeff']"
+
+
+@pytest.mark.systemd
+@pytest.mark.parametrize("name", ["a[b]", "a*", "a?c", "back\\slash", "per%cent", "with space"])
+def test_a_home_of_any_name_is_found_by_systemd(box: Machine, name: str) -> None:
+    env = {"MRMD_HOME": f"{box.home}/{name}", "GIVEN": "yes"}
+    box.read("mkdir", "-p", f"{box.home}/{name}")
+    done = box.mrmd("--id", "h", env=env)
+    assert done.returncode == 0, done.stderr
+    client = Client.of_record(box.mrmd("--info", "h", "--json", env=env).stdout)
+    assert client.value("import os; os.environ['GIVEN']") == "'yes'"
+    assert box.mrmd("--kill-all", env=env).returncode == 0
+
+
+@pytest.mark.systemd
+def test_a_home_that_the_manager_does_not_know_falls_back_to_a_daemon(box: Machine) -> None:
+    env = {"XDG_CONFIG_HOME": f"{box.home}/elsewhere"}
+    assert box.start("a", env=env).value("1 + 1") == "2"
+    assert json.loads(box.mrmd("--info", "a", "--json").stdout)["backend"] == "fork"
+    told = box.mrmd("--id", "b", "--backend", "systemd", env=env)
+    assert told.returncode == 1
+    assert "XDG_CONFIG_HOME" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["v$HOME", "v e n v", "v%h", "v'\"", "v\\n"])
+def test_a_venv_of_any_name_runs_the_server_and_the_session(machine: Machine, name: str) -> None:
+    """mrmd-python itself may be installed there, so that its own path is in the unit."""
+    venv = f"{machine.home}/{name}"
+    machine.read(sys.executable, "-m", "venv", "--without-pip", venv)
+    site = machine.read("find", venv, "-name", "site-packages")
+    paths = "\n".join(path for path in sys.path if path.endswith(("site-packages", "src")))
+    machine.read("sh", "-c", 'printf %s "$1" > "$2"', "sh", paths, f"{site}/here.pth")
+    started = machine.run(f"{venv}/bin/python", "-m", "mrmd_python", "--id", "a")
+    assert started.returncode == 0, started.stderr
+    assert machine.client("a").value("import sys; sys.prefix") == repr(venv)
+
+
+def test_the_environment_file_is_gone_after_a_kill_and_the_owners_alone_before(machine: Machine) -> None:
+    machine.start("a", env={"SECRET": "s3cret"})
+    path = f"{machine.home}/.mrmd/env/a.env"
+    assert machine.read("stat", "--format=%a", path) == "600"
+    processes = machine.read("ps", "-e", "-o", "args=").splitlines()
+    assert not any("s3cret" in line for line in processes if "/mrmd_python/" in line)
+    if machine.backend == "systemd":
+        assert "s3cret" not in machine.read("systemctl", "--user", "cat", "mrmd-python@a")
+    machine.mrmd("--kill", "a")
+    assert machine.run("test", "-e", path).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "with space", "quo'te\"s", "per%cent %h", "$HOME", "back\\slash\\", "new\nline", "é😀", "-dash"]
+)
+def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
+    folder = f"{machine.home}/{name}"
+    machine.read("mkdir", "-p", "--", folder)
+    client = machine.start("a", f"--cwd={folder}")
+    assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == folder
+    assert client.get("/sessions/default")["environment"]["cwd"] == folder
+    assert json.loads(machine.mrmd("--info", "a", "--json").stdout)["cwd"] == folder
+
+
+def test_the_folder_of_the_caller_is_the_default_and_nothing_in_it_is_imported_by_the_server(here: Machine) -> None:
+    folder = here.home / "project"
+    folder.mkdir()
+    for name in ("aiohttp", "asyncio", "json", "click", "mrmd_python", "sdnotify", "socket"):
+        (folder / f"{name}.py").write_text("raise SystemExit('imported from the cwd')")
+    (folder / "mine.py").write_text("value = 42")
+    client = here.start("a", cwd=str(folder))
+    assert client.value("import mine; mine.value") == "42"
+    assert client.value("1 + 1", session="other") == "2"
+
+
+def test_the_default_venv_is_the_one_the_command_is_installed_in(here: Machine) -> None:
+    client = here.start("a")
+    assert client.value("import sys; sys.prefix") == repr(sys.prefix)
+    assert "mrmd-python is installed in it" in here.mrmd("--info", "a").stdout
+
+
+def test_the_venv_is_active_in_the_session(here: Machine) -> None:
+    client = here.start("a")
+    assert client.value("import os; os.environ['VIRTUAL_ENV']") == repr(sys.prefix)
+    result = client.execute("import subprocess; _ = subprocess.run(['python', '-c', 'import sys; print(sys.prefix)'])")
+    assert result["stdout"].strip() == sys.prefix
+    assert client.execute("!command -v pip")["stdout"].strip() == f"{sys.prefix}/bin/pip"
+
+
+def _interpreters() -> list[str]:
+    """Return the newest CPython of each minor version from 3.9 that is installed, by pyenv or otherwise."""
+    found: dict[str, str] = {}
+    for candidate in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python")):
+        version = subprocess.run(
+            [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if version.returncode == 0 and int(version.stdout.split(".")[1]) >= 9:
+            found[version.stdout.strip()] = str(candidate)
+    return list(found.values()) or [sys.executable]
+
+
+@pytest.mark.parametrize("python", _interpreters(), ids=lambda path: Path(path).parts[-3])
+def test_a_bare_venv_borrows_ipython_and_nothing_else(here: Machine, python: str) -> None:
+    """Or, if its Python is too old for the server's IPython, is told what to install."""
+    venv = here.home / "bare"
+    subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
+    before = sorted(path for path in venv.rglob("*"))
+    started = here.mrmd("--id", "a", "--venv", str(venv))
+    if started.returncode != 0:
+        assert f"{venv}/bin/python -m pip install ipython" in started.stderr
+        assert len(started.stderr.splitlines()) == 1
+        return
+    client = here.client("a")
+    assert client.value("import sys; sys.prefix") == repr(str(venv))
+    for name in ("aiohttp", "click", "psutil", "sdnotify", "mrmd_python"):
+        assert client.execute(f"import {name}")["error"]["type"] == "ModuleNotFoundError", name
+    assert client.value("%time 1 + 1") == "2"
+    assert sorted(path for path in venv.rglob("*")) == before, "nothing was written into it"
+
+
+def test_some_interpreter_borrows(here: Machine) -> None:
+    """The one that the server runs on always can."""
+    venv = here.home / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    assert here.start("a", "--venv", str(venv)).value("get_ipython().__class__.__name__") == "'Shell'"
+
+
+def test_virtual_env_is_used_by_a_tool_environment(here: Machine, tmp_path: Path) -> None:
+    """As uvx and pipx make them: the environment that the command is installed in is nobody's choice."""
+    project = here.home / "project" / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project], check=True)
+    tool = tmp_path / "tool"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tool], check=True)
+    (tool / "uv-receipt.toml").write_text("")
+    (site,) = tool.glob("lib/python*/site-packages")
+    (site / "here.pth").write_text("\n".join(path for path in sys.path if path.endswith(("site-packages", "src"))))
+    command = [f"{tool}/bin/python", "-m", "mrmd_python"]
+    assert here.run(*command, "--id", "a", env={"VIRTUAL_ENV": str(project)}).returncode == 0
+    assert f"{project} (named by VIRTUAL_ENV)" in here.mrmd("--info", "a").stdout
+    outside = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": ""}
+    started = here.run(*command, "--id", "b", env=outside, cwd=str(project.parent))
+    assert f"{project} is not used; to use it: --venv {project}" in started.stderr
+    assert started.returncode == 0 or "IPython" in started.stderr
+    missing = here.run(*command, "--id", "c", env={"VIRTUAL_ENV": "/nowhere/venv"})
+    assert missing.returncode == 1
+    assert "VIRTUAL_ENV: /nowhere/venv" in missing.stderr
+
+
+def test_uvx_uses_the_venv_of_the_project(here: Machine) -> None:
+    """The real uvx, from the source tree."""
+    uv = shutil.which("uv", path=str(BIN))
+    assert uv is not None, "uv is one of the development dependencies"
+    project = here.home / "project" / ".venv"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, project], check=True)
+    tree = Path(__file__).parents[1]
+    env = {
+        "VIRTUAL_ENV": str(project),
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("PIP_", "UV_", "SSL_")) or name.endswith("_proxy")
+        },
+    }
+    command = [
+        uv,
+        "tool",
+        "run",
+        "--quiet",
+        "--python",
+        sys.executable,
+        "--from",
+        str(tree),
+        "mrmd-python",
+        "--id",
+        "a",
+    ]
+    started = here.run(*command, env=env)
+    assert started.returncode == 0, started.stderr
+    assert "named by VIRTUAL_ENV" in here.mrmd("--info", "a").stdout
+    assert here.client("a").value("import sys; sys.prefix") == repr(str(project))
+
+
+def test_foreground_serves_until_it_is_told_to_stop(here: Machine) -> None:
+    with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if "answers at" in line:
+                break
+        client = here.client("a")
+        assert client.pid == server.pid, "the command is the server"
+        pid = int(client.value("import os; os.getpid()"))
+        server.terminate()
+        assert server.wait(timeout=20) == 0
+    assert here.alive([pid]) == []
+    assert here.mrmd("--list").stdout.startswith("No runtimes")

@@ -1,0 +1,314 @@
+"""What goes wrong is told in a line, with an exit status, and harms nothing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import MRMD, Machine, wait_until
+
+
+def _assert_told(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= (2 if status == 1 else 4), done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
+    """Start a runtime, end it in a way that leaves its record, and return the record's file, changed."""
+    path = machine.home / ".mrmd" / "runtimes" / f"{runtime_id}.json"
+    machine.start(runtime_id)
+    record = json.loads(path.read_text()) | changes
+    assert machine.mrmd("--kill", runtime_id).returncode == 0
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_a_reused_pid_is_not_signalled(here: Machine) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as innocent:
+        try:
+            path = _registered(here, "stale", pid=innocent.pid)
+            assert "dead" in here.mrmd("--list").stdout
+            killed = here.mrmd("--kill", "stale")
+            assert killed.returncode == 0
+            assert "was dead already" in killed.stdout
+            assert not path.exists()
+            path = _registered(here, "stale", pid=innocent.pid)
+            assert here.start("stale").value("1 + 1") == "2", "a stale record is no hindrance"
+            assert here.mrmd("--kill", "stale").returncode == 0
+            assert innocent.poll() is None, "the process that has the pid now lives"
+        finally:
+            innocent.terminate()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "cut"}', '{"id": "cut", "pid": true}', "\x00\xff"])
+def test_a_damaged_registry_file_is_named_and_replaced(here: Machine, content: str) -> None:
+    path = here.home / ".mrmd" / "runtimes" / "cut.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert "unreadable" in here.mrmd("--list").stdout
+    _assert_told(here.mrmd("--info", "cut"), 1, str(path), "--kill cut")
+    assert here.start("cut").value("1 + 1") == "2"
+    assert json.loads(path.read_text())["id"] == "cut"
+
+
+def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -> None:
+    client = here.start("cut")
+    pids = [client.pid, int(client.value("import os; os.getpid()"))]
+    path = here.home / ".mrmd" / "runtimes" / "cut.json"
+    path.write_text(path.read_text()[:100])
+    _assert_told(here.mrmd("--id", "cut"), 1, str(path), "--kill cut")
+    killed = here.mrmd("--kill", "cut")
+    assert killed.returncode == 0, killed.stderr
+    assert here.alive(pids) == []
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("option", ["--id", "--info", "--kill"])
+@pytest.mark.parametrize("bad", ["../../x", "", ".hidden", "-dash", "a/b", "a b", "ä", "x" * 129, "a\nb", "a%"])
+def test_a_bad_id_is_a_usage_error_before_anything_is_touched(here: Machine, option: str, bad: str) -> None:
+    _assert_told(here.mrmd(f"{option}={bad}"), 2, "is not a runtime id")
+    assert list(here.home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "good", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "_a.b:c@d+e-f", "+", "@"]
+)
+def test_an_id_of_any_allowed_form_works(machine: Machine, good: str) -> None:
+    assert machine.start(good).value("1 + 1") == "2"
+    assert good in machine.mrmd("--list").stdout
+    assert machine.mrmd("--kill", good).returncode == 0
+
+
+@pytest.mark.systemd
+def test_an_id_too_long_for_a_unit_name_is_told(box: Machine) -> None:
+    _assert_told(box.mrmd("--id", "+" * 128), 1, "unit name")
+
+
+def test_a_port_in_use_is_told_and_leaves_nothing(machine: Machine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        _assert_told(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
+    assert machine.mrmd("--list").stdout.startswith("No runtimes")
+    assert machine.start("a", "--port", str(port)).port == port
+
+
+@pytest.mark.systemd
+def test_a_privileged_port_is_told(box: Machine) -> None:
+    _assert_told(box.mrmd("--id", "a", "--port", "80"), 1, "80")
+
+
+def test_a_missing_venv_is_told(machine: Machine) -> None:
+    _assert_told(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
+    _assert_told(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
+    assert machine.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_a_venv_whose_python_does_not_run_is_told(here: Machine) -> None:
+    python = here.home / "broken" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("this is no program")
+    python.chmod(0o755)
+    _assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
+    python.unlink()
+    python.symlink_to("/nowhere/python3")
+    _assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, "bin/python")
+    assert here.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_a_cwd_that_does_not_exist_is_told(machine: Machine) -> None:
+    _assert_told(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
+    _assert_told(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a folder")
+
+
+def test_a_current_folder_that_was_removed_is_told(here: Machine) -> None:
+    done = here.run(
+        "bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {here.environ['PATH'].split(':')[0]}/mrmd-python"
+    )
+    _assert_told(done, 1, "does not exist any more")
+
+
+def test_an_unwritable_home_is_told(machine: Machine) -> None:
+    _assert_told(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
+
+
+@pytest.mark.systemd
+def test_a_home_of_another_user_is_told(box: Machine) -> None:
+    _assert_told(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
+    _assert_told(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
+
+
+def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine: Machine) -> None:
+    prefix = f"{machine.home}/broken"
+    machine.read("mkdir", "-p", f"{prefix}/bin")
+    machine.read("ln", "-s", "/bin/false", f"{prefix}/bin/python")
+    done = machine.mrmd("--id", "a", "--venv", prefix)
+    _assert_told(done, 1, "the session's process exited with status 1")
+    assert machine.mrmd("--list").stdout.startswith("No runtimes")
+    left = machine.read(
+        "find", f"{machine.home}/.mrmd", "(", "-path", "*/runtimes/*", "-o", "-path", "*/env/*", ")", "-print"
+    )
+    assert left == ""
+    if machine.backend == "systemd":
+        assert machine.run("ls", f"{machine.home}/.config/systemd/user/").stdout == ""
+        state = machine.read("systemctl", "--user", "show", "--property=LoadState", "--value", "mrmd-python@a")
+        assert state == "not-found"
+
+
+def test_a_start_waits_for_another_that_no_lock_covers(machine: Machine) -> None:
+    """A foreground server, or one that systemctl starts, has its id from its first moment on."""
+    command = machine.command(MRMD, "--id", "race", "--foreground")
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as foreground:
+        try:
+            claim = f"{machine.home}/.mrmd/locks/race.claim"
+            wait_until(lambda: machine.run("test", "-e", claim).returncode == 0, "it has claimed its id")
+            started = machine.mrmd("--id", "race", "--json")
+            assert started.returncode == 0, started.stderr
+            assert json.loads(started.stdout)["alreadyRunning"] is True
+            assert foreground.poll() is None
+        finally:
+            assert machine.mrmd("--kill", "race").returncode == 0
+        assert foreground.wait(timeout=20) == 0
+
+
+@pytest.mark.systemd
+def test_a_start_waits_for_systemctls(box: Machine) -> None:
+    box.start("a")
+    box.read("systemctl", "--user", "stop", "mrmd-python@a")
+    with subprocess.Popen(box.command("systemctl", "--user", "start", "mrmd-python@a")) as systemctl:
+        assert box.start("a").value("1 + 1") == "2"
+        assert systemctl.wait(timeout=30) == 0
+
+
+@pytest.mark.systemd
+def test_a_start_while_systemd_restarts_finds_the_old_port(box: Machine) -> None:
+    client = box.start("a")
+    box.kill("KILL", client.pid)
+    assert box.start("a").port == client.port
+
+
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_start_in_the_foreground_can_be_broken_off_at_any_time(here: Machine, name: str, delay: float) -> None:
+    command = here.command(MRMD, "--id", "a", "--foreground")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        wait_until(
+            lambda: b"mrmd_python/server" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "it is the server"
+        )
+        time.sleep(delay)  # into different parts of its start
+        server.send_signal(getattr(signal, f"SIG{name}"))
+        _, told = server.communicate(timeout=30)
+    assert "Traceback" not in told, told
+    assert [path for path in (here.home / ".mrmd").rglob("*") if path.is_file()] == []
+
+
+def test_a_relative_home_is_the_callers(machine: Machine) -> None:
+    machine.read("mkdir", "-p", f"{machine.home}/w")
+    env = {"MRMD_HOME": "rel"}
+    done = machine.mrmd("--id", "r", cwd=f"{machine.home}/w", env=env)
+    assert done.returncode == 0, done.stderr
+    assert machine.mrmd("--kill-all", cwd=f"{machine.home}/w", env=env).stdout.startswith("Ended 'r'")
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, 2**40])
+def test_a_record_with_an_impossible_pid_blocks_nothing(here: Machine, pid: int) -> None:
+    _registered(here, "aaa", pid=pid)
+    client = here.start("zz")
+    killed = here.mrmd("--kill-all")
+    assert killed.returncode == 0, killed.stderr
+    assert "Ended 'zz'" in killed.stdout
+    assert here.alive([client.pid]) == []
+    assert here.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_a_dead_record_of_systemd_is_no_hindrance_without_systemd(here: Machine) -> None:
+    _registered(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
+    assert here.start("sd").value("1 + 1") == "2"
+    assert here.mrmd("--kill", "sd").returncode == 0
+    _registered(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
+    assert here.mrmd("--kill", "sd").returncode == 0
+    assert here.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_a_user_that_is_nobody_is_told(here: Machine) -> None:
+    for option in ("--cwd", "--venv", "--assets-dir"):
+        _assert_told(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
+@pytest.mark.parametrize("options", ["--id a", "--foreground --managed"])
+def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, closed: str, options: str) -> None:
+    script = f"{MRMD} {options} --port {free_port} {closed} & wait -n || exit 1"
+    with subprocess.Popen(here.command("bash", "-c", script), start_new_session=True) as shell:
+        client = Client(free_port)
+        wait_until(lambda: _answers(client), "it answers")
+        assert client.value("1 + 1") == "2"
+        if "--managed" in options:
+            os.killpg(shell.pid, signal.SIGTERM)
+        shell.wait(timeout=20)
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.get("/capabilities"))
+    except OSError:
+        return False
+
+
+def test_unknown_ids_are_told(here: Machine) -> None:
+    _assert_told(here.mrmd("--info", "nobody"), 1, "there is no runtime 'nobody'")
+    _assert_told(here.mrmd("--kill", "nobody"), 1, "there is no runtime 'nobody'")
+
+
+def test_usage_errors_exit_with_2(here: Machine) -> None:
+    _assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
+    _assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
+    _assert_told(here.mrmd("--port", "70000"), 2, "70000")
+    _assert_told(here.mrmd("--host", "0.0.0.0"), 2, "loopback")
+    _assert_told(here.mrmd("--backend", "cron"), 2, "cron")
+    _assert_told(here.mrmd("--nonsense"), 2, "--nonsense")
+
+
+def test_a_backend_that_is_not_here_is_told(here: Machine) -> None:
+    _assert_told(here.mrmd("--backend", "launchd"), 1, "macOS")
+    _assert_told(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
+    _assert_told(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")
+
+
+def test_a_second_start_says_that_it_runs_and_where(machine: Machine) -> None:
+    client = machine.start("a")
+    again = machine.mrmd("--id", "a")
+    assert again.returncode == 0
+    assert "is already running" in again.stdout
+    assert f"http://localhost:{client.port}/mrp/v1" in again.stdout
+    foreground = machine.mrmd("--id", "a", "--foreground")
+    _assert_told(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
+
+
+def test_files_are_for_their_owner_alone(here: Machine) -> None:
+    done = here.run("bash", "-c", f"umask 0; exec {here.environ['PATH'].split(':')[0]}/mrmd-python --id a")
+    assert done.returncode == 0, done.stderr
+    for path in [here.home / ".mrmd", *(here.home / ".mrmd").rglob("*")]:
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+    assert here.client("a").value("import os; os.umask(0)") == "0", "the umask is the caller's"
+
+
+def test_a_runtime_answers_on_both_loopbacks(here: Machine) -> None:
+    client = here.start("a")
+    families = [socket.AF_INET]
+    if Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text():
+        families.append(socket.AF_INET6)
+    for family in families:
+        with socket.socket(family) as connection:
+            connection.connect(("127.0.0.1" if family == socket.AF_INET else "::1", client.port))
+    assert os.path.exists(here.home / ".mrmd" / "runtimes" / "a.json")

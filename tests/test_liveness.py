@@ -1,0 +1,172 @@
+"""The server answers whatever the session does, and reports what died as itself (invariant 7)."""
+
+import pytest
+
+from tests.client import Client, text_of
+from tests.machine import Machine, wait_until
+
+_BUSY = {
+    "loop": "while True: pass",
+    "sleep": "import time; time.sleep(100)",
+    "shell": "!sleep 100",
+    "await": "import asyncio; await asyncio.sleep(100)",
+    "asyncio.run": "import asyncio; asyncio.run(asyncio.sleep(100))",
+    "background loop": "import asyncio\nasync def spin():\n    while True: await asyncio.sleep(0)\nawait spin()",
+    "finally": "try:\n    while True: pass\nfinally:\n    print('cleaned up')",
+    "thread": "import threading; threading.Event().wait()",
+    "subprocess": "import subprocess; subprocess.run(['sleep', '100'])",
+}
+
+
+def _wait_until_busy(client: Client, session: str = "default") -> None:
+    wait_until(lambda: client.get(f"/sessions/{session}")["state"] == "busy", "the session is busy")
+
+
+@pytest.mark.parametrize("name", _BUSY)
+def test_an_interrupt_ends_what_runs_and_the_session_goes_on(here: Machine, name: str) -> None:
+    client = here.start("a")
+    client.execute("kept = 42")
+    with client.streaming(_BUSY[name]) as events:
+        assert next(events).name == "start"
+        _wait_until_busy(client)
+        assert client.post("/interrupt") == {"interrupted": True}
+        rest = list(events)
+    assert [event.name for event in rest][-2:] == ["error", "done"]
+    assert rest[-2].data["type"] == "KeyboardInterrupt"
+    assert client.value("kept") == "42"
+
+
+def test_an_interrupt_right_after_the_start_is_not_lost(here: Machine) -> None:
+    """It may come before the worker has begun the cell, or even before there is a worker."""
+    client = here.start("a")
+    for attempt in range(20):
+        session = "default" if attempt % 4 else f"new{attempt}"
+        with client.streaming("while True: pass", session=session) as events:
+            assert next(events).name == "start"
+            assert client.post("/interrupt", {"session": session}) == {"interrupted": True}
+            assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+
+
+def test_an_interrupt_never_hits_the_next_cell(here: Machine) -> None:
+    client = here.start("a")
+    for _ in range(100):
+        with client.streaming("1") as events:
+            client.post("/interrupt")
+            list(events)
+        assert client.value("2") == "2"
+
+
+def test_an_idle_session_cannot_be_interrupted(here: Machine) -> None:
+    client = here.start("a")
+    for session in ("default", "nobody"):
+        answer = client.post("/interrupt", {"session": session})
+        assert answer["interrupted"] is False
+        assert session in answer["error"]
+    here.kill("INT", int(client.value("import os; os.getpid()")))
+    assert client.value("1 + 1") == "2"
+
+
+@pytest.mark.parametrize(
+    "code", ["while True: pass", "import time; time.sleep(100)", "!sleep 100", "pow(7, 2*10**7) and None"]
+)
+def test_the_server_answers_while_the_session_is_busy(here: Machine, code: str) -> None:
+    client = here.start("a")
+    with client.streaming(code) as events:
+        next(events)
+        _wait_until_busy(client)
+        assert client.get("/capabilities")["runtime"] == "mrmd-python"
+        (session,) = client.get("/sessions")["sessions"]
+        assert session["state"] == "busy"
+        assert client.value("1 + 1", session="other") == "2", "sessions run in parallel"
+        client.post("/interrupt")
+
+
+def test_executions_queue_first_in_first_out(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("order = []")
+    with client.streaming("import time; time.sleep(100)") as blocker:
+        next(blocker)
+        queued = []
+        for number in range(5):
+            connection = client.streaming(f"order.append({number})")
+            queued.append((connection, connection.__enter__()))
+            wait_until(lambda: client.get("/sessions/default")["queued"] == len(queued), "it waits")
+        client.post("/interrupt")
+        for connection, events in queued:
+            assert [event.name for event in events] == ["start", "result", "done"]
+            connection.__exit__(None, None, None)
+    assert client.value("order") == "[0, 1, 2, 3, 4]"
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("import os; os._exit(1)", "exited with status 1"),
+        ("import os; os._exit(0)", "exited with status 0"),
+        ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("import os; os.abort()", "was killed by SIGABRT"),
+    ],
+)
+def test_the_death_of_the_worker_is_reported_as_itself(here: Machine, code: str, cause: str) -> None:
+    client = here.start("a")
+    client.execute("kept = 42")
+    events = client.stream(f"print('before', flush=True)\n{code}")
+    assert text_of(events, "stdout") == "before\n"
+    error = next(event.data for event in events if event.name == "error")
+    assert error["type"] == "SessionDied"
+    assert cause in error["message"]
+    assert "variables are gone" in error["message"]
+    assert client.get("/sessions/default")["state"] == "dead"
+    result = client.execute("kept")
+    assert result["error"]["type"] == "NameError"
+    assert cause in result["stderr"]
+    assert "the variables are gone" in result["stderr"]
+    assert client.execute("1")["stderr"] == ""
+
+
+def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:
+    client = machine.start("a")
+    pid = client.get("/sessions/default")["pid"]
+    with client.streaming("import time; time.sleep(100)") as events:
+        next(events)
+        machine.kill("KILL", pid)
+        error = next(event.data for event in events if event.name == "error")
+    assert "was killed by SIGKILL" in error["message"]
+    assert client.value("1 + 1") == "2"
+
+
+def test_the_death_of_an_idle_worker_is_told_to_the_next_execution(here: Machine) -> None:
+    client = here.start("a")
+    here.kill("KILL", client.get("/sessions/default")["pid"])
+    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the server has noticed")
+    result = client.execute("1 + 1")
+    assert result["success"]
+    assert "was killed by SIGKILL" in result["stderr"]
+
+
+def test_a_cell_that_closes_every_descriptor_ends_its_session_and_no_more(here: Machine) -> None:
+    client = here.start("a")
+    error = client.execute("import os; os.closerange(3, 256); import time; time.sleep(100)")["error"]
+    assert error["type"] == "SessionDied"
+    assert client.value("1 + 1") == "2"
+
+
+def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(here: Machine) -> None:
+    client = here.start("a")
+    code = "import time\nwhile True:\n    try: time.sleep(100)\n    except KeyboardInterrupt: pass"
+    with client.streaming(code) as events:
+        next(events)
+        _wait_until_busy(client)
+        assert client.post("/reset") == {"success": True}
+        assert [event.name for event in events][-2:] == ["error", "done"]
+    assert client.execute("1 + 1")["stderr"] == "", "a namespace that was to be lost is no loss"
+
+
+def test_a_forked_child_never_answers_for_the_session(here: Machine) -> None:
+    client = here.start("a")
+    result = client.execute(
+        "import os\npid = os.fork()\nprint('child' if pid == 0 else 'parent')\nif pid == 0: 1 / 0\nos.wait()[0] == pid"
+    )
+    assert result["error"] is None, "the parent's own outcome"
+    assert client.value("1 + 1") == "2"

@@ -1,0 +1,211 @@
+"""Invariants 5 and 6: output is complete, in order and bounded, and no reader changes an execution."""
+
+import json
+import time
+
+import psutil
+import pytest
+
+from tests.client import text_of
+from tests.machine import Machine, wait_until
+
+
+def test_every_way_to_write_keeps_its_order(here: Machine) -> None:
+    code = """
+import ctypes, os, subprocess, sys
+libc = ctypes.CDLL(None)
+for n in range(20):
+    print("print", n)
+    print("end", end=" ")
+    os.system(f"echo system {n}")
+    os.write(1, b"write\\n")
+    subprocess.run(["echo", "run"])
+    libc.printf(b"printf\\n"); libc.fflush(None)
+    sys.stdout.write("sys.stdout\\n")
+"""
+    expected = "".join(f"print {n}\nend system {n}\nwrite\nrun\nprintf\nsys.stdout\n" for n in range(20))
+    client = here.start("a")
+    assert text_of(client.stream(code), "stdout") == expected
+    assert client.execute(code)["stdout"] == expected
+
+
+def test_displays_stand_where_they_were_made(here: Machine) -> None:
+    code = """
+from IPython.display import Markdown, display
+import sys
+for n in range(50):
+    print("before", n); print("error", n, file=sys.stderr)
+    display({"image/png": "", "text/plain": "picture"}, raw=True, metadata={"n": n})
+"""
+    seen = {"stdout": 0, "stderr": 0, "display": 0}
+    for event in here.start("a").stream(code):
+        if event.name in ("stdout", "stderr"):
+            seen[event.name] += event.data["content"].count("\n")
+        elif event.name == "display":
+            seen["display"] += 1
+            assert seen == {"stdout": seen["display"], "stderr": seen["display"], "display": seen["display"]}
+    assert seen["display"] == 50
+
+
+def test_very_many_displays_are_all_there(here: Machine) -> None:
+    code = "from IPython.display import display\nfor n in range(5000): display({'x/n': str(n)}, raw=True)"
+    events = here.start("a").stream(code)
+    assert [event.data["data"]["x/n"] for event in events if event.name == "display"] == list(map(str, range(5000)))
+
+
+def test_the_output_of_one_cell_is_never_the_next_ones(here: Machine) -> None:
+    client = here.start("a")
+    for number in range(100):
+        result = client.execute(f"import os; print({number}); _ = os.system('echo {number}')")
+        assert result["stdout"] == f"{number}\n{number}\n"
+
+
+def test_what_a_thread_prints_later_belongs_to_the_execution_that_then_runs_or_to_the_log(here: Machine) -> None:
+    client = here.start("a")
+    client.execute(
+        "import sys, threading\ngo, told = threading.Event(), threading.Event()\n"
+        "def tell():\n    go.wait(); print('late'); told.set(); go.clear(); go.wait(); sys.stdout.write('later\\n')\n"
+        "threading.Thread(target=tell, daemon=True).start()"
+    )
+    assert client.execute("go.set(); told.wait(); None")["stdout"] == "late\n"
+    client.execute("threading.Timer(0.05, go.set).start()")
+    log = here.home / ".mrmd" / "logs" / "a.log"
+    wait_until(lambda: "session default, stdout: later" in log.read_text(), "it is in the log")
+    assert client.execute("None")["stdout"] == ""
+
+
+def test_characters_are_never_cut(here: Machine) -> None:
+    code = """
+import os, time
+for byte in "é€😀".encode() * 200:
+    os.write(1, bytes([byte]))
+    time.sleep(0.0005)
+"""
+    events = here.start("a").stream(code)
+    assert text_of(events, "stdout") == "é€😀" * 200
+    assert sum(event.name == "stdout" for event in events) > 1
+
+
+def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(here: Machine) -> None:
+    client = here.start("a")
+    assert client.execute(r"import os; _ = os.write(1, b'\xff\x00\xe2\x82')")["stdout"] == "\ufffd\x00\ufffd"
+    assert client.execute(r"_ = os.write(1, b'\xac')")["stdout"] == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "os.close(1)",
+        "os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
+        "sys.stdout = None",
+        "sys.stdout = open('/dev/null', 'w')",
+        "sys.stdout.close()",
+        "sys.stdout = sys.__stdout__ = object()",
+        "del sys.stdout",
+    ],
+)
+def test_a_session_recovers_its_streams(here: Machine, damage: str) -> None:
+    client = here.start("a")
+    client.execute(f"import os, sys; {damage}")
+    assert client.execute("print('fine'); _ = os.system('echo child')")["stdout"] == "fine\nchild\n"
+
+
+def test_the_last_expression_and_tracebacks_are_in_stdout(here: Machine) -> None:
+    client = here.start("a", env={"NO_COLOR": "1"})
+    assert client.execute("40 + 2")["stdout"] == "Out[1]: 42\n"
+    assert client.execute("40 + 2;")["stdout"] == ""
+    result = client.execute("def f():\n    return 1 / 0\nf()")
+    assert result["error"] | {"traceback": None} == {
+        "type": "ZeroDivisionError",
+        "message": "division by zero",
+        "traceback": None,
+        "line": 3 if result["error"]["line"] == 3 else 2,
+        "column": result["error"]["column"],
+    }
+    assert "\n".join(result["error"]["traceback"]) == result["stdout"].rstrip("\n")
+    assert "mrmd" not in result["stdout"], "the frames are the user's"
+    assert client.execute("1 +")["error"]["line"] == 1
+    assert [event.name for event in client.stream("x = 1")] == ["start", "result", "done"]
+
+
+@pytest.mark.parametrize("read", ["at once", "slowly", "never"])
+def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Machine, read: str) -> None:
+    """192 MiB is more than the log keeps, and than any buffer between here and there; 48 are kept for any reader."""
+    size = 48 if read == "at once" else 192
+    client = here.start("a")
+    server = psutil.Process(client.pid)
+    before = server.memory_info().rss
+    code = f"line = 'x' * 1023 + '\\n'\nfor n in range({size}): _ = __import__('sys').stdout.write(line * 1024)\n"
+    with client.streaming(code, accumulated=False) as events:
+        next(events)
+        peak, text = before, ""
+        if read == "at once":
+            text = text_of(list(events), "stdout")
+        elif read == "slowly":
+            next(events)
+        deadline = time.monotonic() + 60
+        while client.get("/sessions/default")["state"] == "busy" and time.monotonic() < deadline:
+            peak = max(peak, server.memory_info().rss)
+        assert client.get("/sessions/default")["state"] == "idle", "the reader does not hold it up"
+        if read == "slowly":
+            text = text_of(list(events), "stdout")
+    assert peak - before < 96 * 2**20, f"the server grew by {(peak - before) >> 20} MiB"
+    if read == "at once":
+        assert len(text) == size * 2**20
+    elif read == "slowly":
+        assert "bytes of output are left out here" in text
+        assert text.startswith("x" * 1023 + "\n")
+        assert text.endswith("x" * 1023 + "\n")
+        assert 48 * 2**20 < len(text) < 80 * 2**20
+
+
+def test_a_client_that_goes_away_changes_nothing(here: Machine) -> None:
+    client = here.start("a")
+    with client.streaming("import time\nfor n in range(20): print(n); time.sleep(0.02)\ndone = True") as events:
+        next(events)
+    assert client.value("done") == "True"
+
+
+def test_an_execution_that_is_sent_again_runs_once(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("count = 0")
+    with client.streaming("count += 1; import time; time.sleep(0.2); print(count)", execId="once") as events:
+        next(events)
+        again = client.execute("count += 1; import time; time.sleep(0.2); print(count)", execId="once")
+        assert again["stdout"] == text_of(list(events), "stdout") == "1\n"
+    assert client.value("count") == "1"
+    status, answer = client.request("POST", "/execute", {"code": "other", "execId": "once"})
+    assert (status, answer["code"]) == (409, "exec_id_in_use")
+
+
+def test_accumulated_repeats_the_stream_and_can_be_left_out(here: Machine) -> None:
+    client = here.start("a")
+    code = "import time\nfor n in range(5): print(n); time.sleep(0.02)"
+    so_far = ""
+    for event in client.stream(code):
+        if event.name == "stdout":
+            so_far += event.data["content"]
+            assert event.data["accumulated"] == so_far
+    assert so_far == "0\n1\n2\n3\n4\n"
+    assert all("accumulated" not in event.data for event in client.stream(code, accumulated=False))
+
+
+@pytest.mark.parametrize("accumulated", [True, False])
+def test_the_cost_of_streaming_is_linear(here: Machine, accumulated: bool) -> None:
+    client = here.start("a")
+    for lines in (1_000, 50_000):
+        events = client.stream(f"for n in range({lines}): print('x' * 79)", accumulated=accumulated)
+        printed = lines * 80
+        assert len(text_of(events, "stdout")) == printed
+        sent = sum(len(json.dumps(event.data)) for event in events)
+        assert sent / printed < (3 if accumulated else 1.6) + 2 * 256 * 1024 / printed, (
+            f"{sent / printed:.2f} bytes a byte"
+        )
+
+
+def test_sse_is_ascii_with_ids_that_grow(here: Machine) -> None:
+    client = here.start("a")
+    events = client.stream("print('é\\u2028😀')")  # the client decodes ASCII only
+    assert text_of(events, "stdout") == "é\u2028😀\n"
+    numbers = [event.id for event in events]
+    assert numbers == sorted(set(numbers))

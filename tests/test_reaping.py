@@ -1,0 +1,223 @@
+"""Invariant 1: no process that code started outlives its session or its runtime, however that ends."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import MRMD, Machine, wait_until
+
+_START_FOUR_CHILDREN = """
+import multiprocessing, os, signal, subprocess, time
+plain = subprocess.Popen(["sleep", "1000"])
+session = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+daemon = int(os.read(reader, 20))
+worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(1000,))
+worker.start()
+[os.getpid(), plain.pid, session.pid, daemon, worker.pid]
+"""
+
+
+def _start_children(machine: Machine, client: Client, session: str = "default") -> list[int]:
+    pids: list[int] = json.loads(client.value(_START_FOUR_CHILDREN, session=session))
+    assert machine.alive(pids) == sorted(pids), "the worker and its four children run"
+    return pids
+
+
+def _assert_gone(machine: Machine, pids: list[int]) -> None:
+    wait_until(lambda: machine.alive(pids) == [], f"none of {pids} is left")
+
+
+def test_kill_ends_every_process(machine: Machine) -> None:
+    pids = _start_children(machine, machine.start("vllm"))
+    killed = machine.mrmd("--kill", "vllm")
+    assert killed.returncode == 0, killed.stderr
+    assert machine.alive(pids) == [], "they are gone when --kill returns"
+    assert machine.mrmd("--info", "vllm").returncode == 1
+
+
+def test_kill_all_ends_every_process(here: Machine) -> None:
+    pids = [pid for name in ("one", "two") for pid in _start_children(here, here.start(name))]
+    killed = here.mrmd("--kill-all")
+    assert killed.returncode == 0, killed.stderr
+    assert here.alive(pids) == []
+
+
+@pytest.mark.systemd
+def test_systemctl_stop_ends_every_process(box: Machine) -> None:
+    pids = _start_children(box, box.start("vllm"))
+    box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
+    assert box.alive(pids) == []
+    assert "vllm" not in box.mrmd("--list").stdout
+
+
+@pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV"])
+def test_a_signal_to_the_server_ends_every_process(machine: Machine, name: str) -> None:
+    client = machine.start("vllm")
+    pids = _start_children(machine, client)
+    machine.kill(name, client.pid)
+    _assert_gone(machine, pids)
+
+
+def test_sigkill_to_the_process_group_of_the_server_ends_every_process(here: Machine) -> None:
+    client = here.start("vllm")
+    pids = _start_children(here, client)
+    os.killpg(os.getpgid(client.pid), signal.SIGKILL)
+    _assert_gone(here, pids)
+
+
+@pytest.mark.parametrize("name", ["TERM", "KILL"])
+def test_a_signal_to_the_process_group_of_a_managed_server_ends_every_process(
+    here: Machine, name: str, free_port: int
+) -> None:
+    command = here.command(MRMD, "--id", "editor", "--foreground", "--managed", "--port", str(free_port))
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as server:
+        try:
+            client = Client(free_port)
+            wait_until(lambda: _answers(client), "the server answers")
+            assert here.mrmd("--list").stdout.startswith("No runtimes"), "an editor's own process is not registered"
+            pids = _start_children(here, client)
+        finally:
+            os.killpg(server.pid, getattr(signal, f"SIG{name}"))
+        _assert_gone(here, pids)
+
+
+def test_deleting_a_session_ends_its_processes_and_no_others(machine: Machine) -> None:
+    client = machine.start("vllm")
+    kept = _start_children(machine, client)
+    ended = _start_children(machine, client, "other")
+    assert client.request("DELETE", "/sessions/other") == (200, {"success": True})
+    assert machine.alive(ended) == [], "they are gone when the answer comes"
+    assert machine.alive(kept) == sorted(kept)
+
+
+def test_deleting_the_default_session_replaces_it(machine: Machine) -> None:
+    client = machine.start("vllm")
+    pids = _start_children(machine, client)
+    client.request("DELETE", "/sessions/default")
+    assert machine.alive(pids) == []
+    assert client.execute("plain")["error"]["type"] == "NameError"
+
+
+@pytest.mark.parametrize("victim", ["worker", "reaper"])
+def test_killing_a_part_of_a_session_ends_the_rest_of_it(machine: Machine, victim: str) -> None:
+    client = machine.start("vllm")
+    pids = _start_children(machine, client)
+    machine.kill("KILL", pids[0] if victim == "worker" else int(client.value("os.getppid()")))
+    _assert_gone(machine, pids)
+    assert client.value("1 + 1") == "2", "the session goes on with a fresh process"
+
+
+def test_a_reset_keeps_nothing_but_the_process(machine: Machine) -> None:
+    client = machine.start("vllm")
+    before = client.value("import os; os.chdir('/'); kept = 1; os.getpid()")
+    assert client.post("/reset") == {"success": True}
+    assert client.execute("kept")["error"]["type"] == "NameError"
+    assert client.value("import os; os.getpid()") == before
+    assert client.value("os.getcwd()") == repr(str(machine.home))
+
+
+def test_kill_of_a_runtime_whose_server_and_reaper_are_dead_still_ends_its_processes(here: Machine) -> None:
+    client = here.start("vllm")
+    pids = _start_children(here, client)
+    reaper = int(client.value("os.getppid()"))
+    # Neither can act on the other's death when both are stopped first.
+    for pid in (client.pid, reaper):
+        here.kill("STOP", pid)
+    for pid in (client.pid, reaper):
+        here.kill("KILL", pid)
+    _assert_gone(here, [client.pid, reaper])
+    killed = here.mrmd("--kill", "vllm")
+    assert killed.returncode == 0, killed.stderr
+    assert here.alive(pids) == []
+
+
+_LOSE_THE_MAIN_THREAD = """
+import os, subprocess, sys
+program = '''
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)  # exit(2): of this thread alone
+'''
+child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+child.pid
+"""
+
+
+@pytest.mark.parametrize("end", ["kill", "delete", "crash"])
+def test_a_process_whose_main_thread_has_ended_is_ended(here: Machine, end: str) -> None:
+    """It shows as a zombie, but it lives, and holds what it holds."""
+    client = here.start("a")
+    pid = int(client.value(_LOSE_THE_MAIN_THREAD))
+    tasks = Path(f"/proc/{pid}/task")
+    wait_until(lambda: "Z" in here.read("ps", "-o", "stat=", "-p", str(pid)), "its main thread has ended")
+    assert len(list(tasks.iterdir())) == 2
+    if end == "kill":
+        assert here.mrmd("--kill", "a").returncode == 0
+    elif end == "delete":
+        assert client.request("DELETE", "/sessions/default")[0] == 200
+    else:
+        here.kill("KILL", client.pid)
+    wait_until(lambda: not tasks.exists(), "it is gone", 5 if end == "crash" else 1)
+
+
+@pytest.mark.systemd
+def test_a_process_that_left_the_cgroup_is_ended_when_the_server_is_killed(box: Machine) -> None:
+    client = box.start("a")
+    client.execute(
+        "import subprocess; subprocess.Popen(['systemd-run', '--user', '--scope', '--quiet', 'sleep', '1234567'])"
+    )
+    wait_until(lambda: "sleep 1234567" in box.read("ps", "-e", "-o", "args="), "it runs")
+    box.kill("KILL", client.pid)
+    wait_until(lambda: "sleep 1234567" not in box.read("ps", "-e", "-o", "args="), "it is gone")
+
+
+@pytest.mark.systemd
+@pytest.mark.parametrize("backend", ["systemd", "fork"])
+def test_a_process_of_another_user_is_named_and_holds_up_nothing(box: Machine, backend: str) -> None:
+    """As those of sudo and su are, which this user cannot end."""
+    client = box.start("a", "--backend", backend)
+    become_root = "import os, time; os.setresuid(0, 0, 0); time.sleep(1000)"
+    program = ["/usr/local/bin/suid-python", "-c", become_root]
+    pids = [int(client.value(f"import subprocess; child = subprocess.Popen({program}); child.pid"))]
+    wait_until(lambda: box.read("ps", "-o", "ruser=", "-p", str(pids[0])) == "root", "it is root's")
+    assert client.request("DELETE", "/sessions/default")[0] == 200, "the session ends all the same"
+    killed = box.mrmd("--kill", "a")
+    assert killed.returncode == 1, "neither this user nor their service manager may end it"
+    assert str(pids[0]) in killed.stderr
+    assert len(killed.stderr.splitlines()) == 1
+    root = [*box.prefix[: box.prefix.index("setpriv")], "kill", "-KILL", str(pids[0])]
+    subprocess.run(root, check=True)
+    wait_until(lambda: box.alive(pids) == [], "root has ended it")
+    assert box.mrmd("--kill", "a").returncode == 0
+    assert box.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_an_ended_runtime_is_gone_in_less_than_the_grace_its_children_have(here: Machine) -> None:
+    """A child that ends by SIGTERM is not waited for any longer than that takes."""
+    client = here.start("quick")
+    client.execute("import subprocess; children = [subprocess.Popen(['sleep', '1000']) for _ in range(50)]")
+    started = time.monotonic()
+    assert here.mrmd("--kill", "quick").returncode == 0
+    assert time.monotonic() - started < 8, "not by the timeout that ends in SIGKILL"
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return bool(client.get("/capabilities"))
+    except OSError:
+        return False

@@ -1,0 +1,258 @@
+"""What code in a cell may do to the process it runs in, and how the session stands it."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from tests.client import Client, text_of
+from tests.machine import Machine, wait_until
+
+
+@pytest.fixture
+def bell() -> Iterator[socket.socket]:
+    """A listener that code in a cell can ring when it gets to a certain place."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        yield listener
+
+
+def _ring(bell: socket.socket) -> str:
+    """Return code that connects `bell` to that listener."""
+    return f"import socket; bell = socket.create_connection(('127.0.0.1', {bell.getsockname()[1]}))"
+
+
+def _block_the_loop(bell: socket.socket) -> str:
+    """Return code that leaves a callback behind, in C, that rings and then blocks the event loop."""
+    loop = "loop = asyncio.get_event_loop(); loop.call_soon(bell.send, b'x'); loop.call_soon(bell.recv, 1)"
+    return f"{_ring(bell)}\nimport asyncio; {loop}"
+
+
+@contextmanager
+def _rung(bell: socket.socket) -> Iterator[None]:
+    """Wait until the bell is rung; the other end stays connected, and so blocked, for as long as the block runs."""
+    connection, _ = bell.accept()
+    with connection:
+        connection.settimeout(30)
+        assert connection.recv(1) == b"x"
+        yield
+
+
+@pytest.fixture
+def client(here: Machine) -> Iterator[Client]:
+    client = here.start("a")
+    client.execute("kept = 42")
+    yield client
+    assert client.get("/capabilities")["runtime"] == "mrmd-python", "the server answers still"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import asyncio; asyncio.get_event_loop().stop()",
+        "import asyncio; asyncio.get_event_loop().close()",
+        "import asyncio; asyncio.set_event_loop(None)",
+        "import asyncio; asyncio.run(asyncio.sleep(0)); await asyncio.sleep(0)",
+        "globals()[1] = 2",
+        "import json; json.dumps = json.loads = lambda *a, **k: 'x'",
+        "import os; json = os; del os",
+        "'import os\\nx=' + '-' * 200000 + '1'",
+        "import os; os.close(1); print('x')",
+        "import os; os.close(2)",
+        "import os; os.set_blocking(1, False)",
+        "import io, sys; sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf8')",
+        "import sys; sys.stdout = sys.__stdout__ = None",
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)",
+        "import sys; sys.exit(3)",
+        "exit()",
+        "quit()",
+        "raise SystemExit('enough')",
+        "raise KeyboardInterrupt",
+        "class Bad:\n    def __repr__(self): raise RuntimeError('bad')\nBad()",
+        "class Bad(Exception):\n    def __str__(self): raise RuntimeError('bad')\nraise Bad",
+        "raise ValueError('\\ud800')",
+        "def f(): f()\nf()",
+        "x = []; x.append(x); x",
+        "from IPython.display import display; display({'text/plain': 'x', 'application/json': {(1, 2): 3}}, raw=True)",
+        "from IPython.display import display; display({'application/json': float('nan')}, raw=True)",
+        "from IPython.display import display; display({'application/json': object()}, raw=True)",
+        "class B:\n    def _repr_mimebundle_(self, **k): return {'text/plain': '', 'x/json': {(1,): 2}}\nB()",
+        "get_ipython().input_transformers_post.append(lambda lines: 1 / 0)\nimport os",
+        "import threading, gc\n[threading.Thread(target=lambda: None).start() for _ in range(10)]; gc.collect();",
+        "import os\npid = os.fork()\nif pid == 0: os._exit(0)\nos.wait();",
+        "import builtins; print = repr = None",
+        "import sys; sys.path.clear()",
+        "%reset -f",
+    ],
+)
+def test_a_cell_may_do_this_and_the_session_goes_on(client: Client, code: str) -> None:
+    client.execute(code)
+    pid = client.get("/sessions/default")["pid"]
+    assert client.execute("import os; os.getpid()")["result"] in (str(pid), None), "the same process"
+    assert client.get("/sessions/default")["pid"] == pid
+    result = client.execute("text = 'y' * 3_000_000; import sys; _ = sys.stdout.write(text)")
+    assert not result["success"] or len(result["stdout"]) == 3_000_000
+    with client.streaming("while True: pass") as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        client.post("/interrupt")
+        assert [event.name for event in events][-1] == "done"
+
+
+def test_a_cell_that_stops_the_loop_runs_once(client: Client) -> None:
+    client.execute("n = globals().get('n', 0) + 1\nimport asyncio; asyncio.get_event_loop().stop()")
+    assert client.value("n") == "1"
+    assert client.value("n") == "1"
+
+
+def test_sys_exit_in_a_background_task_ends_that_task(client: Client) -> None:
+    client.execute("import asyncio, sys\nasync def f(): sys.exit()\nt = asyncio.get_event_loop().create_task(f())")
+    assert client.value("kept") == "42"
+    assert client.value("t.done()") == "True"
+
+
+def test_a_thread_that_adds_globals_all_the_time(client: Client) -> None:
+    client.execute(
+        "import threading\nstop = False\n"
+        "def add():\n    n = 0\n    while not stop: globals()[f'v{n % 5000}'] = n; n += 1\n"
+        "threading.Thread(target=add).start()"
+    )
+    for _ in range(20):
+        assert client.value("kept") == "42"
+    client.execute("stop = True")
+
+
+def test_interrupting_a_storm_of_displays(client: Client) -> None:
+    """An interrupt must not cut a message in half."""
+    for _ in range(10):
+        with client.streaming(
+            "from IPython.display import display\nwhile True: display({'text/x': 1}, raw=True)"
+        ) as events:
+            assert next(events).name == "start"
+            assert next(events).name == "display"
+            client.post("/interrupt")
+            assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("kept") == "42"
+
+
+@pytest.mark.parametrize("block", ["time.sleep(1000)", "[0 for _ in iter(int, 1)]"])
+def test_an_interrupt_reaches_another_task_of_an_awaiting_cell(client: Client, bell: socket.socket, block: str) -> None:
+    code = f"{_ring(bell)}\nimport asyncio, time\nasync def f(): bell.send(b'x'); {block}\nawait asyncio.gather(f())"
+    with client.streaming(code) as events, _rung(bell):
+        client.post("/interrupt")
+        assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("kept") == "42"
+
+
+def test_a_loop_that_an_earlier_cell_blocks_can_be_interrupted(client: Client, bell: socket.socket) -> None:
+    client.execute(_block_the_loop(bell))
+    with _rung(bell), client.streaming("kept") as events:
+        assert next(events).name == "start"
+        client.post("/interrupt")
+        assert [event.name for event in events][-1] == "done"
+        assert client.value("kept") == "42"
+
+
+def test_a_loop_that_an_earlier_cell_blocks_can_be_reset(client: Client, bell: socket.socket) -> None:
+    client.execute(_block_the_loop(bell))
+    with _rung(bell):
+        assert client.post("/reset") == {"success": True}
+        assert client.execute("kept")["error"]["type"] == "NameError"
+
+
+def test_deleting_a_session_whose_reset_hangs(client: Client, bell: socket.socket) -> None:
+    client.execute(_block_the_loop(bell), session="q")
+    threads = [
+        threading.Thread(target=client.post, args=("/reset", {"session": "q"})),
+        threading.Thread(target=client.execute, args=("1",), kwargs={"session": "q"}),
+    ]
+    with _rung(bell):
+        for thread in threads:
+            thread.start()
+        assert client.request("DELETE", "/sessions/q") == (200, {"success": True})
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    assert client.value("kept") == "42"
+
+
+def test_deleting_a_busy_session_ends_its_execution_as_that(client: Client) -> None:
+    with client.streaming("while True: pass", session="q") as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/q")["state"] == "busy", "it runs")
+        assert client.request("DELETE", "/sessions/q")[0] == 200
+        rest = list(events)
+    assert [event.name for event in rest][-2:] == ["error", "done"]
+    assert rest[-2].data["type"] == "SessionEnded"
+
+
+def test_deleting_a_session_while_it_starts(client: Client) -> None:
+    for _ in range(5):
+        with client.streaming("while True: pass", session="q") as events:
+            next(events)
+            assert client.request("DELETE", "/sessions/q")[0] == 200
+            assert [event.name for event in events][-2:] == ["error", "done"]
+
+
+def test_a_reader_that_lags_gets_all_of_a_session_that_is_deleted(client: Client) -> None:
+    code = "for n in range(40): print(str(n % 10) * 500_000)\nimport time; time.sleep(1000)"
+    with client.streaming(code, session="q", accumulated=False) as events:
+        next(events)
+        started = next(events)
+        worker = psutil.Process(client.get("/sessions/q")["pid"])
+        wait_until(lambda: worker.io_counters().write_chars >= 40 * 500_001, "it has printed all")
+        assert client.request("DELETE", "/sessions/q")[0] == 200
+        rest = [started, *events]
+    assert text_of(rest, "stdout").startswith("".join(str(n % 10) * 500_000 + "\n" for n in range(40)))
+    assert [event.name for event in rest][-2:] == ["error", "done"]
+
+
+def test_two_streams_that_alternate_cost_bounded_memory_for_a_reader_that_lags(client: Client) -> None:
+    code = """
+import sys, time
+for n in range(500):
+    print("o" * 600)
+    print("e" * 600, file=sys.stderr)
+    time.sleep(0.004)
+"""
+    server = psutil.Process(client.pid)
+    before = server.memory_info().rss
+    with client.streaming(code) as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/default")["state"] == "idle", "it has run")
+        seen = list(events)
+    assert len(text_of(seen, "stdout")) == len(text_of(seen, "stderr")) == 500 * 601
+    assert server.memory_info().rss - before < 64 * 2**20
+
+
+@pytest.mark.parametrize(("lines", "chunked"), [(1, None), (20, "chunked")])
+def test_a_large_result_is_sent_in_pieces(client: Client, lines: int, chunked: "str | None") -> None:
+    """It would hold up the server to make and send it at once."""
+    connection = client.connect()
+    code = json.dumps(
+        {"code": f"for n in range({lines}): print('é' * 1_000_0)\nfor n in range({lines}): print('x' * 99_999)"}
+    )
+    connection.request("POST", "/mrp/v1/execute", code, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert answer.getheader("Transfer-Encoding") == chunked
+    printed = json.loads(answer.read())["stdout"]
+    assert printed == f"{'é' * 10_000}\n" * lines + f"{'x' * 99_999}\n" * lines
+    connection.close()
+
+
+@pytest.mark.parametrize("session", ["", "a\nb", "\ud800", "x" * 300])
+def test_a_session_id_that_cannot_be_shown_is_refused(client: Client, session: str) -> None:
+    status, answer = client.request("POST", "/execute", {"code": "1", "session": session})
+    assert (status, answer["code"]) == (400, "bad_session")
+
+
+def test_json_that_is_nested_too_deep_is_refused(client: Client) -> None:
+    connection = client.connect()
+    connection.request("POST", "/mrp/v1/execute", b'{"code":' + b"[" * 100_000, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 400
+    connection.close()

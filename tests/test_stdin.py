@@ -1,0 +1,116 @@
+"""input() and its kin: asked of the client that streams, refused where nobody listens."""
+
+import pytest
+
+from tests.client import Client, Event, text_of
+from tests.machine import Machine
+
+
+def _converse(client: Client, code: str, *answers: "str | None") -> list[Event]:
+    """Run code and answer its requests in turn, None by cancelling; return all events."""
+    events = []
+    pending = list(answers)
+    exec_id = f"talk {code}"
+    with client.streaming(code, execId=exec_id) as stream:
+        for event in stream:
+            events.append(event)
+            if event.name == "stdin_request":
+                answer = pending.pop(0)
+                if answer is None:
+                    assert client.post("/input/cancel", {"exec_id": exec_id}) == {"cancelled": True}
+                else:
+                    assert client.post("/input", {"exec_id": exec_id, "text": answer}) == {"accepted": True}
+    assert pending == []
+    return events
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "printed"),
+    [
+        ("print(repr(input('Name? ')))", ["Ada\n"], "Name? Ada\n'Ada'\n"),
+        ("print(repr(input()))", [""], "\n''\n"),
+        ("print(input('1 ') + input('2 '))", ["a", "b"], "1 a\n2 b\nab\n"),
+        ("import getpass; print(len(getpass.getpass('Key: ')))", ["s3cret"], "Key: 6\n"),
+        ("import sys; print(repr(sys.stdin.readline()))", ["é😀"], "é😀\n'é😀\\n'\n"),
+        (
+            "import sys\nfor line in sys.stdin:\n    print(line.strip())\n    if line == 'end\\n': break",
+            ["x", "end"],
+            "x\nx\nend\nend\n",
+        ),
+        ("import asyncio; print(await asyncio.to_thread(input, 'T '))", ["thread"], "T thread\nthread\n"),
+    ],
+)
+def test_each_way_to_ask(here: Machine, code: str, answers: list[str], printed: str) -> None:
+    events = _converse(here.start("a"), code, *answers)
+    assert text_of(events, "stdout") == printed
+    assert [event.name for event in events][-2:] == ["result", "done"]
+
+
+def test_the_prompt_comes_before_the_request_and_in_it(here: Machine) -> None:
+    events = _converse(here.start("a"), "input('Name? ')", "Ada")
+    assert [event.name for event in events[:3]] == ["start", "stdout", "stdin_request"]
+    assert events[1].data["content"] == "Name? "
+    assert events[2].data == {"prompt": "Name? ", "password": False, "execId": "talk input('Name? ')"}
+
+
+def test_a_cancelled_input_raises(here: Machine) -> None:
+    client = here.start("a")
+    events = _converse(client, "input()", None)
+    assert events[-2].data["type"] == "InputCancelled"
+    caught = _converse(client, "try: input()\nexcept Exception as e: print(type(e).__name__)", None)
+    assert text_of(caught, "stdout") == "InputCancelled\n"
+
+
+def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(here: Machine) -> None:
+    client = here.start("a")
+    with client.streaming("input('? ')", execId="one") as events:
+        assert [next(events).name for _ in range(3)][-1] == "stdin_request"
+        assert client.post("/interrupt") == {"interrupted": True}
+        assert next(event.data["type"] for event in events if event.name == "error") == "KeyboardInterrupt"
+    assert client.post("/input", {"execId": "one", "text": "late"})["accepted"] is False
+    assert text_of(_converse(client, "print(input())", "fresh"), "stdout") == "fresh\nfresh\n"
+
+
+def test_a_caught_interrupt_can_be_followed_by_another_question(here: Machine) -> None:
+    client = here.start("a")
+    code = "try:\n    input('1 ')\nexcept KeyboardInterrupt:\n    print('no')\nprint(input('2 '))"
+    with client.streaming(code, execId="two") as events:
+        seen = []
+        for event in events:
+            seen.append(event)
+            if event.name == "stdin_request" and event.data["prompt"] == "1 ":
+                client.post("/interrupt")
+            elif event.name == "stdin_request":
+                assert client.post("/input", {"execId": "two", "text": "yes"}) == {"accepted": True}
+    assert text_of(seen, "stdout") == "1 no\n2 yes\nyes\n"
+
+
+@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
+def test_where_nobody_listens_it_raises_at_once(here: Machine, code: str) -> None:
+    client = here.start("a")
+    for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
+        assert result["type"] == "StdinNotImplementedError"
+        assert "allowStdin" in result["message"]
+
+
+def test_a_debugger_asks(here: Machine) -> None:
+    client = here.start("a")
+    events = _converse(client, "x = 41\nbreakpoint()\nx += 1", "p x", "c")
+    assert "41\n" in text_of(events, "stdout")
+    assert client.value("x") == "42"
+    client.execute("def f(y): 1 / y\nf(0)")
+    assert "7\n" in text_of(_converse(client, "%debug", "p y + 7", "q"), "stdout")
+
+
+def test_a_question_that_nobody_asked_is_refused(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("1", execId="old")
+    for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "old", "text": "x"}, {"execId": 3}):
+        assert client.post("/input", body)["accepted"] is False
+        assert client.post("/input/cancel", body)["cancelled"] is False
+
+
+def test_children_read_the_end_of_file(here: Machine) -> None:
+    """They have no client to ask, and must not wait for one."""
+    client = here.start("a")
+    assert client.execute("!cat; echo done")["stdout"] == "done\n"
