@@ -116,6 +116,26 @@ def test_sys_exit_in_a_background_task_ends_that_task(client: Client) -> None:
     assert client.value("t.done()") == "True"
 
 
+def test_a_message_that_comes_with_the_exit_of_a_background_task_is_read_once(client: Client, bell: socket.socket) -> None:
+    """The event loop finds the next cell in the very round in which the task raises."""
+    code = f"""
+{_ring(bell)}
+import asyncio, sys
+async def f():
+    bell.send(b"x"); bell.recv(1)
+    await asyncio.sleep(0)
+    sys.exit()
+t = asyncio.get_event_loop().create_task(f())
+"""
+    client.execute(code)
+    with _rung(bell):
+        thread = threading.Thread(target=client.execute, args=("after = 1",))
+        thread.start()
+        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "the next cell is sent")
+    thread.join(timeout=30)
+    assert client.value("after, t.done()") == "(1, True)"
+
+
 def test_a_thread_that_adds_globals_all_the_time(client: Client) -> None:
     client.execute(
         "import threading\nstop = False\n"

@@ -106,6 +106,9 @@ class Worker:
         return self._message if self._message_came else None
 
     def _receive(self) -> None:
+        # A callback that raises leaves run_forever() with this one still queued, and select() then queues it again:
+        # the second time would wait for a message that nobody has sent. Removed, it is skipped.
+        self._loop.remove_reader(self._channel.socket)
         self._interrupts.between_cells = False  # half a message read would be the end of the session
         self._message = self._channel.receive()
         self._message_came = True
