@@ -2,10 +2,11 @@
 
 import ast
 import asyncio
+import os
 import signal
 import time
 from types import FrameType
-from typing import Any, Callable, Coroutine, Optional
+from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from .shell import Shell, as_text, position
 
@@ -126,6 +127,8 @@ def run(
         error = raised
     if error is not None:
         error = interrupts.as_raised(error)
+    if os.getpid() != shell.pid:
+        _end_fork(error)
     duration = (time.perf_counter() - started) * 1000
     formatted = {mime: as_text(value) for mime, value in shell.displayhook.formatted.items()}
     return {
@@ -137,6 +140,18 @@ def run(
         "duration": round(duration, 3),
         "imports": _imports(shell, code),
     }
+
+
+def _end_fork(error: Optional[BaseException]) -> NoReturn:
+    """End a fork of the session that has come to the end of its cell, by the status that a script would have.
+
+    Without finalizing the interpreter: to close the event loop here would take descriptors out of the parent's epoll
+    instance, which a fork shares (epoll(7)), and atexit handlers are the parent's.
+    """
+    status = 0 if error is None else 1
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        status = error.code or 0
+    os._exit(status & 0xFF)
 
 
 def _describe(shell: Shell, error: BaseException) -> "dict[str, Any]":

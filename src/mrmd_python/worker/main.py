@@ -60,6 +60,7 @@ class Worker:
         self._message: Optional[Message] = None
         self._message_came = False
         self._told_to_exit = False
+        self._session_ends = shell.SessionEnds
         self._cwd = os.getcwd()
         if "" not in sys.path:
             sys.path.insert(0, "")
@@ -147,7 +148,7 @@ class Worker:
         """End by SIGTERM as by sys.exit(): `finally` blocks and atexit handlers run, for the reaper's grace period."""
         self._told_to_exit = True  # IPython keeps SystemExit from going further
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise SystemExit(128 + number)
+        raise self._session_ends(128 + number)
 
     def _display(self, data: "dict[str, Any]", metadata: "dict[str, Any]") -> None:
         self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)

@@ -5,12 +5,15 @@ import os
 import re
 import subprocess
 import sys
+import warnings
+from traceback import format_exception
 from types import TracebackType
 from typing import Any, Callable, Optional
 
 import IPython
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -59,6 +62,10 @@ def as_text(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
+class SessionEnds(SystemExit):
+    """The session is told to end: a cell is left as by sys.exit(), so that its `finally` blocks run."""
+
+
 class Shell(InteractiveShell):  # type: ignore[misc]
     """The shell of one session."""
 
@@ -70,19 +77,52 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     """Called when a cell's own code is about to run."""
     replace_error: Callable[[BaseException], BaseException]
     """Says what a traceback is shown for in place of an exception."""
+    pid: int
+    """Of the session's process; in a fork of it, os.getpid() is another."""
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
         lines = [stb] if isinstance(stb, str) else stb
-        self.traceback_text = _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
-        print(self.InteractiveTB.stb2text(lines))
+        text = self.InteractiveTB.stb2text(lines)
+        self.traceback_text = _ANSI.sub("", text).splitlines()
+        print(text)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         """Show the traceback of the exception in `exc_tuple` or of the one being handled."""
         kind, error, traceback = exc_tuple or sys.exc_info()
         if error is not None:
-            replaced = self.replace_error(error)
-            kind, error = type(replaced), replaced.with_traceback(traceback)
-        super().showtraceback((kind, error, traceback), *args, **kwargs)
+            traceback = _without_own_frames(traceback)
+            error = self.replace_error(error).with_traceback(traceback)
+            kind = type(error)
+        if isinstance(error, SystemExit):
+            self._show_exit(error)
+        elif error is not None and _has_group(error):
+            # IPython leaves groups to Python, which would show IPython's own frames first.
+            lines = "".join(format_exception(kind, error, self._from_cell(traceback))).splitlines()
+            self._showtraceback(type(error), error, lines)
+        else:
+            super().showtraceback((kind, error, traceback), *args, **kwargs)
+
+    def _show_exit(self, error: SystemExit) -> None:
+        if isinstance(error, SessionEnds) or os.getpid() != self.pid:
+            return  # the process does end
+        status = "" if error.code is None else f": {error.code}"
+        told = f"SystemExit{status}\nOnly the cell has ended: the session goes on, and its variables are still there."
+        self._showtraceback(type(error), error, [told])
+
+    def _from_cell(self, entry: Optional[TracebackType]) -> Optional[TracebackType]:
+        """Return the part of a traceback that begins in the running cell."""
+        while entry is not None and entry.tb_frame.f_code.co_filename != self.cell_file:
+            entry = entry.tb_next
+        return entry
+
+    def enable_matplotlib(self, gui: Optional[str] = None) -> Any:
+        """Choose matplotlib's backend; the one that fits a session, if none is named, is inline."""
+        return super().enable_matplotlib("inline" if gui in (None, "auto") else gui)
+
+    def enable_gui(self, gui: Optional[str] = None) -> None:
+        """Refuse the event loop of a window system, which ``%matplotlib`` and ``%gui`` ask for."""
+        if gui not in (None, "", "inline"):
+            raise UsageError(f"a session has no windows, and so no event loop of {gui}: use %matplotlib inline")
 
     def system(self, cmd: str) -> None:
         """Run ``!cmd`` on the session's own descriptors, as os.system does, and leave its status in ``_exit_code``."""
@@ -104,6 +144,31 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         raise SystemExit
 
 
+def _without_own_frames(entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    """Return a traceback without the frames of this package, such as that of print() on its way to the descriptor."""
+    entries: "list[TracebackType]" = []
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    rest: Optional[TracebackType] = None
+    for each in reversed(entries):
+        if each.tb_frame.f_globals.get("__package__") != __package__:
+            rest = TracebackType(rest, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return rest
+
+
+def _has_group(error: BaseException) -> bool:
+    """Return whether an exception, or one it came of, is an exception group, be it that of the backport for 3.10."""
+    seen: "set[int]" = set()
+    current: Optional[BaseException] = error
+    while current is not None and id(current) not in seen:
+        if any(kind.__name__ == "BaseExceptionGroup" for kind in type(current).__mro__):
+            return True
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return False
+
+
 def create() -> Shell:
     """Return the shell, IPython's singleton."""
     config = Config()
@@ -114,6 +179,10 @@ def create() -> Shell:
     Shell.displayhook_class = SessionDisplayHook
     Shell.display_pub_class = SessionDisplayPublisher
     shell: Shell = Shell.instance(config=config)
+    shell.pid = os.getpid()
+    # IPython's advice on SystemExit is for a terminal, and %cd keeps no list of folders from one start to the next.
+    for message in ("To exit: use", "using dhist requires"):
+        warnings.filterwarnings("ignore", message, UserWarning)
     cache = shell.compile.cache
 
     def remember_file(*args: Any, **kwargs: Any) -> str:
@@ -126,7 +195,7 @@ def create() -> Shell:
 
 def position(error: BaseException, cell_file: str) -> "tuple[Optional[int], Optional[int]]":
     """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
-    if isinstance(error, SyntaxError) and error.filename in (cell_file, None, "<unknown>", "<string>"):
+    if isinstance(error, SyntaxError) and error.filename in (cell_file, None, "<unknown>", "<string>", "<tokenize>"):
         return error.lineno, error.offset
     found: "Optional[TracebackType]" = None
     entry = error.__traceback__
