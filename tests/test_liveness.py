@@ -1,5 +1,10 @@
 """The server answers whatever the session does, and reports what died as itself (invariant 7)."""
 
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.client import Client, text_of
@@ -117,12 +122,46 @@ def test_the_death_of_the_worker_is_reported_as_itself(here: Machine, code: str,
     assert error["type"] == "SessionDied"
     assert cause in error["message"]
     assert "variables are gone" in error["message"]
+    assert "memory" not in error["message"]
     assert client.get("/sessions/default")["state"] == "dead"
     result = client.execute("kept")
     assert result["error"]["type"] == "NameError"
     assert cause in result["stderr"]
     assert "the variables are gone" in result["stderr"]
     assert client.execute("1")["stderr"] == ""
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    """A cgroup that holds 512 MiB of memory at most, v1 or v2."""
+    v1 = Path("/sys/fs/cgroup/memory")
+    parent, limit = (v1, "memory.limit_in_bytes") if v1.is_dir() else (Path("/sys/fs/cgroup"), "memory.max")
+    folder = parent / f"mrmd-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / limit).write_text(str(512 * 2**20))
+    except OSError as error:
+        pytest.skip(f"a cgroup with a limit to its memory cannot be made here: {error}")
+    yield folder
+    folder.rmdir()
+
+
+def test_running_out_of_memory_is_reported_as_that(memory_cgroup: Path, here: Machine) -> None:
+    join = ["sh", "-c", f'echo $$ > {memory_cgroup}/cgroup.procs; exec "$@"', "sh"]
+    client = dataclasses.replace(here, prefix=join).start("a")
+    error = client.execute("x = b'x' * 10**9")["error"]
+    assert error["type"] == "SessionDied"
+    assert "was killed by SIGKILL from the kernel: out of memory" in error["message"]
+    assert "out of memory" in client.execute("1 + 1")["stderr"]
+    error = client.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")["error"]
+    assert "out of memory" not in error["message"], "another SIGKILL is not that"
+
+
+def test_a_limit_to_the_address_space_is_a_memory_error(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); kept = 42")
+    assert client.execute("x = b'x' * 2**31")["error"]["type"] == "MemoryError"
+    assert client.value("kept") == "42"
 
 
 def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:
@@ -170,3 +209,23 @@ def test_a_forked_child_never_answers_for_the_session(here: Machine) -> None:
     )
     assert result["error"] is None, "the parent's own outcome"
     assert client.value("1 + 1") == "2"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("None", 0), ("1 / 0", 1), ("sys.exit()", 0), ("sys.exit(7)", 7), ("sys.exit('no')", 1), ("exit()", 0)],
+)
+def test_a_fork_that_comes_to_the_end_of_its_cell_ends_as_that_of_a_script(
+    here: Machine, code: str, status: int
+) -> None:
+    client = here.start("a")
+    code = f"import os, sys\npid = os.fork()\nif pid == 0: {code}\nelse: print(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))"
+    for awaiting in ("", "import asyncio; await asyncio.sleep(0)\n"):
+        result = client.execute(awaiting + code)
+        assert result["success"]
+        assert result["stdout"].splitlines()[-1] == str(status)
+    with client.streaming("import asyncio; await asyncio.sleep(100)") as events:
+        next(events)
+        _wait_until_busy(client)
+        client.post("/interrupt")
+        assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]

@@ -116,7 +116,9 @@ def test_sys_exit_in_a_background_task_ends_that_task(client: Client) -> None:
     assert client.value("t.done()") == "True"
 
 
-def test_a_message_that_comes_with_the_exit_of_a_background_task_is_read_once(client: Client, bell: socket.socket) -> None:
+def test_a_message_that_comes_with_the_exit_of_a_background_task_is_read_once(
+    client: Client, bell: socket.socket
+) -> None:
     """The event loop finds the next cell in the very round in which the task raises."""
     code = f"""
 {_ring(bell)}

@@ -62,6 +62,8 @@ class Session:
         self._can_interrupt = False
         self._wants_interrupt = False
         self._refusal: str | None = None
+        self._last_words = ""
+        """The last line on stderr while the worker starts: what Python says when it cannot."""
         self._loss: str | None = None
         """An end of the worker that the next execution is to be told of."""
         self._closing = False
@@ -215,7 +217,7 @@ class Session:
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
         self._enter("starting")
-        self._refusal = None
+        self._refusal, self._last_words = None, ""
         self._hello = asyncio.get_running_loop().create_future()
         try:
             link = WorkerLink(spawned or spawn(self.environment), self)
@@ -232,6 +234,7 @@ class Session:
             self.running.text(stream, text)
         else:
             for line in text.splitlines():
+                self._last_words = line.strip() or self._last_words
                 _log.info("session %s, %s: %s", self.id, stream, line)
 
     def on_message(self, message: Message) -> None:
@@ -280,7 +283,9 @@ class Session:
         if not self._closing:
             _log.warning("session %s: %s", self.id, cause)
         if not self._hello.done():
-            self._hello.set_exception(SessionStartError(cause))
+            words = f": {self._last_words}" if self._last_words else ""
+            told = f"{self.environment.executable} cannot run a session: its process {exit_.cause()}{words}"
+            self._hello.set_exception(SessionStartError(self._refusal or told))
             return
         self._loss = cause
         gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.orphans import end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.spawn import SpawnedWorker
@@ -27,6 +28,8 @@ class WorkerExit:
 
     status: int | None
     failure: str | None = None
+    out_of_memory: bool = False
+    """Whether the kernel has ended processes for lack of memory since the worker was last told to do something."""
 
     def cause(self) -> str:
         """Return it as the predicate of a sentence about the session's process."""
@@ -36,6 +39,8 @@ class WorkerExit:
             return "was killed together with the process that watches it"
         if os.WIFSIGNALED(self.status):
             number = os.WTERMSIG(self.status)
+            if number == signal.SIGKILL and self.out_of_memory:
+                return "was killed by SIGKILL from the kernel: out of memory"
             try:
                 return f"was killed by {signal.Signals(number).name}"
             except ValueError:
@@ -74,6 +79,7 @@ class WorkerLink:
         self._no_interrupt_under_way = asyncio.Event()
         self._no_interrupt_under_way.set()
         self.pid: int | None = None
+        self._oom_kills = oom_kills()
         self._ended = asyncio.get_running_loop().create_future()
         self._connected = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -96,6 +102,7 @@ class WorkerLink:
 
     def send(self, message: Message) -> None:
         """Send a message; never blocks."""
+        self._oom_kills = oom_kills()
         data = json.dumps(message).encode()
         self._control.write(struct.pack(">I", len(data)) + data)
 
@@ -211,7 +218,7 @@ class WorkerLink:
         for pipe in self._pipes.values():
             pipe.close()
             pipe.end_text()
-        exit_ = WorkerExit(self._status, self._failure)
+        exit_ = WorkerExit(self._status, self._failure, oom_kills() > self._oom_kills)
         self._listener.on_exit(exit_)
         self._ended.set_result(None)
 

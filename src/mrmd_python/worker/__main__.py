@@ -2,28 +2,33 @@
 
 This package is loaded under a name of its own, without its parent: the venv may hold another mrmd_python or none, and
 `import mrmd_python` in a cell must mean the venv's.
+
+What stands here is read by any Python there is, so as to say which ones will do.
 """
 
-import importlib.util
 import os
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _load() -> None:
-    spec = importlib.util.spec_from_file_location(
+def _main():  # type: () -> None
+    if sys.version_info < (3, 9):  # noqa: UP036
+        sys.exit("Python %d.%d is too old: code runs in Python 3.9 or newer" % sys.version_info[:2])  # noqa: UP031
+    # This folder stood first. The working directory will, as in any notebook, but not while this program imports its
+    # own needs: there may lie a json.py.
+    sys.path[:1] = []
+    from importlib import import_module, util
+
+    spec = util.spec_from_file_location(
         "_mrmd_worker", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
     )
     assert spec is not None
     assert spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
+    package = util.module_from_spec(spec)
     sys.modules["_mrmd_worker"] = package
     spec.loader.exec_module(package)
+    import_module("_mrmd_worker.main").main()
 
 
-# This folder stood first. The working directory will, as in any notebook, but not while this program imports its own
-# needs: there may lie a json.py.
-sys.path[:1] = []
-_load()
-importlib.import_module("_mrmd_worker.main").main()
+_main()

@@ -1,0 +1,38 @@
+"""How often the kernel has ended processes of this cgroup because memory ran out."""
+
+from pathlib import Path
+
+
+def oom_kills() -> int:
+    """Return the kernel's count for this process's cgroup or, where it cannot be read, for the whole system.
+
+    cgroup v2 counts ``oom_kill`` in memory.events, v1 in memory.oom_control, of the cgroup that the victim was in,
+    whichever limit it was that ran out (Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst).
+    Systems without any of these files have no count: 0.
+    """
+    for path in [*_of_own_cgroup(), Path("/proc/vmstat")]:
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
+
+
+def _of_own_cgroup() -> list[Path]:
+    """Return the files that may hold the count, by cgroups(7): a line is ``HIERARCHY:CONTROLLERS:PATH``."""
+    found = []
+    try:
+        memberships = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    for membership in memberships:
+        _, controllers, path = membership.split(":", 2)
+        if controllers == "":
+            found.append(Path(f"/sys/fs/cgroup/{path}/memory.events"))
+        elif "memory" in controllers.split(","):
+            found.append(Path(f"/sys/fs/cgroup/memory/{path}/memory.oom_control"))
+    return found
