@@ -161,47 +161,6 @@ def test_the_venv_is_active_in_the_session(here: Machine) -> None:
     assert client.execute("!command -v pip")["stdout"].strip() == f"{sys.prefix}/bin/pip"
 
 
-def _interpreters() -> list[str]:
-    """Return the newest CPython of each minor version from 3.9 that is installed, by pyenv or otherwise."""
-    found: dict[str, str] = {}
-    for candidate in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python")):
-        version = subprocess.run(
-            [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if version.returncode == 0 and int(version.stdout.split(".")[1]) >= 9:
-            found[version.stdout.strip()] = str(candidate)
-    return list(found.values()) or [sys.executable]
-
-
-@pytest.mark.parametrize("python", _interpreters(), ids=lambda path: Path(path).parts[-3])
-def test_a_bare_venv_borrows_ipython_and_nothing_else(here: Machine, python: str) -> None:
-    """Or, if its Python is too old for the server's IPython, is told what to install."""
-    venv = here.home / "bare"
-    subprocess.run([python, "-m", "venv", "--without-pip", venv], check=True)
-    before = sorted(path for path in venv.rglob("*"))
-    started = here.mrmd("--id", "a", "--venv", str(venv))
-    if started.returncode != 0:
-        assert f"{venv}/bin/python -m pip install ipython" in started.stderr
-        assert len(started.stderr.splitlines()) == 1
-        return
-    client = here.client("a")
-    assert client.value("import sys; sys.prefix") == repr(str(venv))
-    for name in ("aiohttp", "click", "psutil", "sdnotify", "mrmd_python"):
-        assert client.execute(f"import {name}")["error"]["type"] == "ModuleNotFoundError", name
-    assert client.value("%time 1 + 1") == "2"
-    assert sorted(path for path in venv.rglob("*")) == before, "nothing was written into it"
-
-
-def test_some_interpreter_borrows(here: Machine) -> None:
-    """The one that the server runs on always can."""
-    venv = here.home / "bare"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    assert here.start("a", "--venv", str(venv)).value("get_ipython().__class__.__name__") == "'Shell'"
-
-
 def test_virtual_env_is_used_by_a_tool_environment(here: Machine, tmp_path: Path) -> None:
     """As uvx and pipx make them: the environment that the command is installed in is nobody's choice."""
     project = here.home / "project" / ".venv"

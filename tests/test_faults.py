@@ -153,7 +153,7 @@ def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine:
     machine.read("mkdir", "-p", f"{prefix}/bin")
     machine.read("ln", "-s", "/bin/false", f"{prefix}/bin/python")
     done = machine.mrmd("--id", "a", "--venv", prefix)
-    _assert_told(done, 1, "the session's process exited with status 1")
+    _assert_told(done, 1, f"{prefix}/bin/python cannot run a session: its process exited with status 1")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     left = machine.read(
         "find", f"{machine.home}/.mrmd", "(", "-path", "*/runtimes/*", "-o", "-path", "*/env/*", ")", "-print"

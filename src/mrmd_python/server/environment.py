@@ -35,6 +35,8 @@ class SessionEnvironment:
         environ.pop("VIRTUAL_ENV", None)
         if (Path(self.virtualenv) / "pyvenv.cfg").exists():
             environ["VIRTUAL_ENV"] = self.virtualenv
+        if (Path(self.virtualenv) / "conda-meta").is_dir():
+            environ["CONDA_PREFIX"] = self.virtualenv
         # No one could press a pager's keys.
         environ |= {"PAGER": "cat", "GIT_PAGER": "cat"}
         return {**environ, **self.variables}

@@ -1,0 +1,47 @@
+"""The Pythons that are installed here, and environments made of them."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from tests.machine import BIN
+
+OLDEST = (3, 9)
+
+
+@cache
+def interpreters() -> dict[str, str]:
+    """Return the path of one CPython of each minor version, however old, by ``MAJOR.MINOR``."""
+    found = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
+    for candidate in sorted(Path.home().glob(".pyenv/versions/*/bin/python")):
+        print_version = "import sys; print('%d.%d' % sys.version_info[:2])"
+        done = subprocess.run([candidate, "-c", print_version], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found[done.stdout.strip()] = str(candidate)
+    return found
+
+
+def supported() -> list[str]:
+    """Return the versions that sessions run in, oldest first."""
+    return sorted((version for version in interpreters() if numbers(version) >= OLDEST), key=numbers)
+
+
+def too_old() -> list[str]:
+    """Return the versions that sessions do not run in."""
+    return [version for version in interpreters() if numbers(version) < OLDEST]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers, which can be compared."""
+    return tuple(map(int, version.split(".")))
+
+
+def make_venv(version: str, venv: Path, *packages: str, options: tuple[str, ...] = ()) -> str:
+    """Make a venv with `packages` in it, by uv, which shares their files between venvs; return its python."""
+    uv = str(BIN / "uv")
+    subprocess.run([uv, "venv", "--quiet", "--python", interpreters()[version], *options, venv], check=True)
+    python = f"{venv}/bin/python"
+    if packages:
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *packages], check=True)
+    return python
