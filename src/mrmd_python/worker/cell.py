@@ -8,7 +8,7 @@ import time
 from types import FrameType
 from typing import Any, Callable, Coroutine, NoReturn, Optional
 
-from .shell import Shell, as_text, position
+from .shell import Shell, as_text, message, position
 
 
 class Interrupts:
@@ -156,13 +156,9 @@ def _end_fork(error: Optional[BaseException]) -> NoReturn:
 
 def _describe(shell: Shell, error: BaseException) -> "dict[str, Any]":
     line, column = position(error, getattr(shell, "cell_file", ""))
-    try:
-        message = str(error)
-    except Exception as fault:  # a user's __str__ may raise anything
-        message = f"<its __str__ raised {type(fault).__name__}>"
     return {
         "type": type(error).__name__,
-        "message": message,
+        "message": message(error),
         "traceback": shell.traceback_text,
         "line": line,
         "column": column,

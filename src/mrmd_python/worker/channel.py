@@ -8,12 +8,12 @@ the server cuts the output there. So order needs no answer and no pause.
 import json
 import math
 import os
-import signal
 import socket
 import struct
 import threading
-from contextlib import contextmanager
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
+
+from . import sigint
 
 Message = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Channel:
         if os.getpid() != self._pid:
             return
         data = _encode(message)
-        with _uninterrupted(), self._lock:
+        with sigint.put_off(), self._lock:  # half a message would be the end of the session
             if mark:
                 self._mark += 1
                 data = b'{"mark": %d, ' % self._mark + data[1:]
@@ -93,23 +93,6 @@ class Channel:
                 raise EOFError
             data += chunk
         return bytes(data)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off SIGINT: half a message would be the end of the session. Only the main thread gets it, so others go on."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    put_off: "list[int]" = []
-    signal.signal(signal.SIGINT, lambda number, frame: put_off.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if put_off:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _encode(message: Message) -> bytes:

@@ -3,6 +3,8 @@
 import base64
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -16,6 +18,8 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
+
+from . import sigint
 
 MimeBundle = dict[str, Any]
 
@@ -97,10 +101,15 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             self._show_exit(error)
         elif error is not None and _has_group(error):
             # IPython leaves groups to Python, which would show IPython's own frames first.
-            lines = "".join(format_exception(kind, error, self._from_cell(traceback))).splitlines()
-            self._showtraceback(type(error), error, lines)
+            self._show_as_python_does(error)
         else:
             super().showtraceback((kind, error, traceback), *args, **kwargs)
+
+    def _show_as_python_does(self, error: BaseException) -> None:
+        entry = error.__traceback__
+        while entry is not None and entry.tb_frame.f_code.co_filename != self.cell_file:
+            entry = entry.tb_next
+        self._showtraceback(type(error), error, "".join(format_exception(type(error), error, entry)).splitlines())
 
     def _show_exit(self, error: SystemExit) -> None:
         if isinstance(error, SessionEnds) or os.getpid() != self.pid:
@@ -109,11 +118,19 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         told = f"SystemExit{status}\nOnly the cell has ended: the session goes on, and its variables are still there."
         self._showtraceback(type(error), error, [told])
 
-    def _from_cell(self, entry: Optional[TracebackType]) -> Optional[TracebackType]:
-        """Return the part of a traceback that begins in the running cell."""
-        while entry is not None and entry.tb_frame.f_code.co_filename != self.cell_file:
-            entry = entry.tb_next
-        return entry
+    def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> "dict[str, Any]":
+        """Return what ``%notebook`` saves of an error. IPython would format it anew, and fall over its ``__str__``."""
+        return {
+            "ename": type(exception).__name__,
+            "evalue": message(exception),
+            "traceback": self.traceback_text,
+        }
+
+    def reset(self, *args: Any, **kwargs: Any) -> None:
+        """Empty the namespace, which stays that of a module: multiprocessing looks for its ``__spec__``."""
+        super().reset(*args, **kwargs)
+        for name in ("__doc__", "__loader__", "__package__", "__spec__"):
+            self.user_ns.setdefault(name, None)
 
     def enable_matplotlib(self, gui: Optional[str] = None) -> Any:
         """Choose matplotlib's backend; the one that fits a session, if none is named, is inline."""
@@ -127,12 +144,21 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     def system(self, cmd: str) -> None:
         """Run ``!cmd`` on the session's own descriptors, as os.system does, and leave its status in ``_exit_code``."""
         command = self.var_expand(cmd, depth=1)
-        process = subprocess.Popen(command, shell=True, executable=os.environ.get("SHELL"))  # noqa: S602 - its purpose
+        # Rather than /bin/sh, which may be dash, and that drops a SIGINT that comes while it forks (0.5.12).
+        program = os.environ.get("SHELL") or shutil.which("bash")
+        with sigint.noted() as came:
+            process = subprocess.Popen(command, shell=True, executable=program)  # noqa: S602 - its purpose
+            if came:  # before the child was there to get it
+                os.killpg(0, signal.SIGINT)
         try:
-            self.user_ns["_exit_code"] = process.wait()
+            process.wait()
         except KeyboardInterrupt:
-            self.user_ns["_exit_code"] = process.wait()  # the child has got the SIGINT as well
-            raise
+            came.append(signal.SIGINT)  # which the child has got as well
+            process.wait()
+        finally:
+            self.user_ns["_exit_code"] = process.returncode
+        if came:
+            raise KeyboardInterrupt
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
         """Run a statement of the cell, which can be interrupted from here on."""
@@ -181,7 +207,7 @@ def create() -> Shell:
     shell: Shell = Shell.instance(config=config)
     shell.pid = os.getpid()
     # IPython's advice on SystemExit is for a terminal, and %cd keeps no list of folders from one start to the next.
-    for message in ("To exit: use", "using dhist requires"):
+    for message in ("To exit: use", ".*dhist requires"):
         warnings.filterwarnings("ignore", message, UserWarning)
     cache = shell.compile.cache
 
@@ -191,6 +217,14 @@ def create() -> Shell:
 
     shell.compile.cache = remember_file
     return shell
+
+
+def message(error: BaseException) -> str:
+    """Return ``str(error)``, or what prevents it: a person's ``__str__`` may raise anything."""
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"<its __str__ raised {type(fault).__name__}>"
 
 
 def position(error: BaseException, cell_file: str) -> "tuple[Optional[int], Optional[int]]":

@@ -29,7 +29,8 @@ class Stdin(io.TextIOBase):
         super().__init__()
         os.set_inheritable(replies, False)
         self._channel = channel
-        self._replies = socket.socket(fileno=replies).makefile("rb")
+        self._socket = socket.socket(fileno=replies)
+        self._replies = self._socket.makefile("rb")
         self._lock = threading.Lock()
         self._number = 0
         self.allowed = False
@@ -95,3 +96,4 @@ class Stdin(io.TextIOBase):
         """Let go, in a forked child, of what answers to the parent."""
         self.allowed = False
         self._lock = threading.Lock()
+        os.close(self._socket.detach())

@@ -1,8 +1,22 @@
 """``sys.stdout`` and ``sys.stderr`` of the worker: text straight through to descriptors 1 and 2."""
 
+import codecs
 import io
 import sys
-from typing import Optional, TextIO
+from typing import Optional, TextIO, Union
+
+_ESCAPE = "mrmd.escape"
+
+
+def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
+    """Encode a surrogate as the byte it stands for, as those of file names do, or by its number; it is no error."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(_ESCAPE, _escape)
 
 
 class Stream(io.TextIOWrapper):
@@ -15,8 +29,7 @@ class Stream(io.TextIOWrapper):
         super().__init__(
             io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
             encoding="utf-8",
-            # A str may hold surrogates, of undecodable file names for one; printing them is no error.
-            errors="backslashreplace" if descriptor == 2 else "surrogateescape",
+            errors="backslashreplace" if descriptor == 2 else _ESCAPE,
             newline="\n",
         )
         self._name = name

@@ -1,0 +1,54 @@
+"""One runtime for each Python that is installed, with a venv of its own; a new namespace for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.interpreters import make_venv, supported
+from tests.machine import Machine, fork_machine, processes_of, wait_until
+
+_LIBRARIES = ("anyio", "joblib", "matplotlib", "numpy", "pandas", "pillow", "plotly", "rich", "tqdm", "trio")
+_IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
+"""Others than the newest that the version can have, so that the range is tried."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests of one version to one worker of xdist, so that one venv is made for each."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and "runtime" in callspec.params:
+            item.add_marker(pytest.mark.xdist_group(callspec.params["runtime"]))
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """This machine, with a home that all tests of the worker share."""
+    fonts = tmp_path_factory.getbasetemp().parent / "matplotlib"
+    return fork_machine(tmp_path_factory.mktemp("home"), MPLCONFIGDIR=str(fonts), NO_COLOR="1")
+
+
+@pytest.fixture(scope="session", params=supported())
+def runtime(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Client]:
+    """A runtime in a venv of each version, with the libraries that are tried."""
+    version = request.param
+    venv = machine.home / f"venv-{version}"
+    make_venv(version, venv, _IPYTHON.get(version, "ipython"), *_LIBRARIES)
+    yield machine.start(version, "--venv", str(venv))
+    assert machine.mrmd("--kill", version).returncode == 0
+    wait_until(lambda: processes_of(machine.home) == [], "no process is left")
+
+
+@pytest.fixture
+def client(runtime: Client) -> Client:
+    """The runtime with a new namespace. What else a test changes in the process, the next one has to stand."""
+    runtime.post("/reset")
+    return runtime
+
+
+@pytest.fixture
+def home(machine: Machine) -> Path:
+    """The runtime's home, and its working directory."""
+    return machine.home

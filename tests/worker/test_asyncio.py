@@ -1,0 +1,94 @@
+"""One event loop for all cells, which is there for synchronous frameworks to start as well."""
+
+import pytest
+
+from tests.client import Client, text_of
+from tests.interpreters import numbers
+from tests.machine import wait_until
+
+
+def test_top_level_await_and_its_kin(client: Client) -> None:
+    code = """
+import asyncio, contextlib
+async def numbers():
+    for n in range(3):
+        await asyncio.sleep(0)
+        yield n
+@contextlib.asynccontextmanager
+async def managed():
+    yield "value"
+async for n in numbers(): print(n)
+async with managed() as value: print(value)
+[n async for n in numbers()]
+"""
+    result = client.execute(code)
+    assert (result["stdout"].splitlines()[:4], result["result"]) == (["0", "1", "2", "value"], "[0, 1, 2]")
+    assert client.value("await asyncio.sleep(0, 42)") == "42"
+    assert client.value("x = await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)); x") == "[1, 2]"
+
+
+def test_asyncio_run_in_a_cell(client: Client) -> None:
+    client.execute("import asyncio\nasync def f(): await asyncio.sleep(0); return 42")
+    assert client.value("asyncio.run(f())") == "42"
+    assert client.value("await f()") == "42"
+    assert client.value("asyncio.new_event_loop().run_until_complete(f())") == "42"
+    assert client.value("await f()") == "42"
+    nested = client.execute("async def g(): return asyncio.run(f())\nawait g()")
+    assert nested["error"]["type"] == "RuntimeError", "as in any Python"
+
+
+def test_a_task_lives_on_between_cells(client: Client) -> None:
+    code = """
+import asyncio
+count = 0
+async def counting():
+    global count
+    while True:
+        await asyncio.sleep(0.001)
+        count += 1
+task = asyncio.get_event_loop().create_task(counting())
+"""
+    assert client.execute(code)["success"]
+    wait_until(lambda: int(client.value("count")) > 10, "it counts while no cell runs")
+    assert client.execute("async def hold(): return task\n(await hold()) is task")["result"] == "True"
+    assert client.value("task.cancel()") == "True"
+    wait_until(lambda: client.value("task.cancelled()") == "True", "it is cancelled between cells")
+
+
+def test_a_task_of_an_awaiting_cell_is_there_in_the_next(client: Client) -> None:
+    client.execute(
+        "import asyncio\nevent = asyncio.Event()\ntask = asyncio.create_task(event.wait()); await asyncio.sleep(0)"
+    )
+    client.execute("event.set()")
+    assert client.value("await task") == "True"
+
+
+@pytest.mark.parametrize("framework", ["trio", "anyio", "anyio.trio"])
+def test_other_frameworks_run_and_can_be_interrupted(client: Client, framework: str) -> None:
+    name, _, backend = framework.partition(".")
+    options = f", backend={backend!r}" if backend else ""
+    client.execute(f"import {name}\nasync def f(seconds): await {name}.sleep(seconds); return 42")
+    assert client.value(f"{name}.run(f, 0{options})") == "42"
+    with client.streaming(f"print('runs')\n{name}.run(f, 1000{options})") as events:
+        for event in events:
+            if event.name == "stdout":
+                break
+        assert client.post("/interrupt") == {"interrupted": True}
+        rest = list(events)
+    # Before Python 3.11, anyio turns it into a CancelledError, in any program.
+    old = framework == "anyio" and numbers(client.get("/capabilities")["pythonVersion"]) < (3, 11)
+    kind = "CancelledError" if old else "KeyboardInterrupt"
+    assert [event.data["type"] for event in rest if event.name == "error"] == [kind]
+    assert client.value(f"{name}.run(f, 0{options})") == "42"
+
+
+def test_an_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
+    code = "import asyncio\ntry: await asyncio.sleep(1000)\nfinally: print('cleaned up')"
+    with client.streaming(f"print('runs')\n{code}") as events:
+        while next(events).name != "stdout":
+            pass
+        client.post("/interrupt")
+        rest = list(events)
+    assert text_of(rest, "stdout").startswith("cleaned up\n")
+    assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("await asyncio.sleep(0, 42)") == "42"

@@ -1,0 +1,98 @@
+"""Errors: their type, their place in the cell, and tracebacks that show the person's code and nothing of ours."""
+
+import pytest
+
+from tests.client import Client
+from tests.interpreters import numbers
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "line"),
+    [
+        ("x = 1\ndef f(: pass", "SyntaxError", 2),
+        ("1 +", "SyntaxError", 1),
+        ("for i in range(3):\n    x = 1\n   y = 2", "IndentationError", 3),
+        ("x = 'abc", "SyntaxError", 1),
+        ("x = 1\nreturn 3", "SyntaxError", 2),
+        ("x = 1\nx = y_nowhere", "NameError", 2),
+        ("def f():\n    1 / 0\nf()", "ZeroDivisionError", 2),
+        ("import json\njson.loads('{')", "JSONDecodeError", 2),
+        ("def f(): f()\nf()", "RecursionError", 1),
+        ("x = bytearray(10**15)", "MemoryError", 1),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt", 1),
+        ("import asyncio\nawait asyncio.wait_for(asyncio.sleep(9), 0)", "TimeoutError", 2),
+        ("raise ValueError('\\ud800 \\x00')", "ValueError", 1),
+        ("class E(Exception):\n    def __str__(self): raise TypeError\nraise E", "E", 3),
+        ("exec('1 / 0')", "ZeroDivisionError", 1),
+    ],
+)
+def test_an_error_says_what_and_where(client: Client, code: str, kind: str, line: "int | None") -> None:
+    error = client.execute(code)["error"]
+    assert (error["type"], error["line"]) == (kind, line)
+    shown = "\n".join(error["traceback"])
+    assert "\x1b" not in shown
+    assert "mrmd" not in shown
+    assert "run_code" not in shown
+    assert client.value("1 + 1") == "2"
+
+
+def test_a_traceback_shows_the_cells_lines(client: Client) -> None:
+    client.execute("def in_an_earlier_cell():\n    first = 1\n    return first / 0  # here")
+    result = client.execute("x = 1\nin_an_earlier_cell()")
+    assert "return first / 0  # here" in result["stdout"]
+    assert "in_an_earlier_cell()" in result["stdout"]
+    assert (result["error"]["line"], result["error"]["message"]) == (2, "division by zero")
+    printed = client.execute("import traceback\ntry: in_an_earlier_cell()\nexcept Exception: traceback.print_exc()")
+    assert "return first / 0  # here" in printed["stderr"]
+
+
+def test_a_column_where_python_knows_it(client: Client, runtime: Client) -> None:
+    column = client.execute("x = (1 +\n     1 / 0)")["error"]["column"]
+    assert column == (6 if numbers(runtime.get("/capabilities")["pythonVersion"])[:2] >= (3, 11) else None)
+    assert client.execute("abc def")["error"]["column"] == 5
+
+
+def test_chained_exceptions(client: Client) -> None:
+    shown = client.execute("try: 1 / 0\nexcept Exception as error: raise KeyError('k') from error")["error"][
+        "traceback"
+    ]
+    text = "\n".join(shown)
+    assert text.index("ZeroDivisionError") < text.index("direct cause") < text.index("KeyError: 'k'")
+
+
+def test_exception_groups(client: Client, runtime: Client) -> None:
+    """Of Python's own from 3.11 on, of the backport before."""
+    code = "import trio\nasync def bad(): raise ValueError('inner')\nasync def main():\n" + (
+        "    async with trio.open_nursery() as nursery: nursery.start_soon(bad)\ntrio.run(main)"
+    )
+    error = client.execute(code)["error"]
+    assert error["type"] == "ExceptionGroup"
+    text = "\n".join(error["traceback"])
+    assert "ValueError: inner" in text
+    assert "raise ValueError('inner')" in text
+    assert "run_code" not in text
+    if numbers(runtime.get("/capabilities")["pythonVersion"])[:2] >= (3, 11):
+        caught = client.execute(
+            "try: raise ExceptionGroup('g', [ValueError(1), TypeError(2)])\nexcept* ValueError: raise KeyError(2)"
+        )
+        assert caught["error"]["type"] == "ExceptionGroup"
+        assert "interactiveshell" not in caught["stdout"]
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("exit()", "SystemExit"),
+        ("quit()", "SystemExit"),
+        ("raise SystemExit('enough')", "SystemExit: enough"),
+    ],
+)
+def test_exit_ends_the_cell_and_says_so(client: Client, code: str, first: str) -> None:
+    pid = client.get("/sessions/default")["pid"]
+    result = client.execute(f"kept = 42\n{code}\nkept = 0")
+    assert result["error"]["type"] == "SystemExit"
+    assert result["stdout"].splitlines()[0] == first
+    assert "the session goes on" in result["stdout"]
+    assert result["stderr"] == ""
+    assert (client.value("kept"), client.get("/sessions/default")["pid"]) == ("42", pid)

@@ -1,0 +1,114 @@
+"""An interrupt where it is hard to deliver, and what remains interruptible after it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client, Event, text_of
+
+
+def _until_it_says(events: Iterator[Event], word: str) -> None:
+    text = ""
+    for event in events:
+        if event.name == "stdout":
+            text += event.data["content"]
+            if word in text:
+                return
+    raise AssertionError(f"it never said {word}")
+
+
+def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
+    with client.streaming(f"print('runs')\n{code}") as events:
+        _until_it_says(events, "runs")
+        assert client.post("/interrupt") == {"interrupted": True}
+        rest = list(events)
+    assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
+    return rest
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import time; time.sleep(1000)",
+        "!sleep 1000",
+        "import subprocess; subprocess.run(['sleep', '1000'])",
+        "import threading; threading.Event().wait()",
+        "import queue; queue.Queue().get()",
+        "import asyncio; asyncio.run(asyncio.sleep(1000))",
+        "import select; select.select([], [], [])",
+        "import socket; a, b = socket.socketpair(); a.recv(1)",
+        "import multiprocessing as m; m.get_context('fork').Pool(2).map(__import__('time').sleep, [1000] * 2)",
+        "import numpy\nx = numpy.random.rand(300, 300)\nwhile True: x @ x",
+        "sum(x for x in iter(int, 1))",
+    ],
+)
+def test_an_interrupt_ends_it(client: Client, code: str) -> None:
+    _ends_by_interrupt(client, code)
+    assert client.value("1 + 1") == "2"
+
+
+def test_during_an_import(client: Client, home: Path) -> None:
+    module = home / "slow_to_import.py"
+    module.write_text("import time\nprint('importing', flush=True)\ntime.sleep(1000)")
+    with client.streaming("import slow_to_import") as events:
+        _until_it_says(events, "importing")
+        client.post("/interrupt")
+        rest = list(events)
+    assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("import sys; 'slow_to_import' in sys.modules") == "False"
+    module.unlink()
+
+
+def test_in_a_finally(client: Client) -> None:
+    code = "try:\n    print('in try')\n    while True: pass\nfinally:\n    print('in finally')\n    while True: pass"
+    with client.streaming(code) as events:
+        _until_it_says(events, "in try")
+        assert client.post("/interrupt") == {"interrupted": True}
+        _until_it_says(events, "in finally")
+        assert client.post("/interrupt") == {"interrupted": True}
+        assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("1 + 1") == "2"
+
+
+@pytest.mark.parametrize("wait", ["time.sleep(1000)", "[0 for _ in iter(int, 1)]"])
+def test_code_that_swallows_it_can_be_interrupted_again(client: Client, wait: str) -> None:
+    code = f"""
+import time
+for n in range(3):
+    try:
+        print(f"round {{n}}")
+        {wait}
+    except KeyboardInterrupt: pass
+print("swallowed all")
+"""
+    with client.streaming(code) as events:
+        for n in range(3):
+            _until_it_says(events, f"round {n}")
+            assert client.post("/interrupt") == {"interrupted": True}
+        rest = list(events)
+    assert text_of(rest, "stdout").endswith("swallowed all\n")
+    assert [event.name for event in rest][-2:] == ["result", "done"]
+
+
+def test_code_that_has_its_own_handler(client: Client) -> None:
+    code = """
+import signal, time
+told = []
+signal.signal(signal.SIGINT, lambda *_: told.append(1))
+print("waits")
+while not told: time.sleep(0.01)
+print("told")
+"""
+    with client.streaming(code) as events:
+        _until_it_says(events, "waits")
+        client.post("/interrupt")
+        assert "told\n" in text_of(list(events), "stdout")
+    _ends_by_interrupt(client, "while True: pass")
+
+
+def test_nothing_to_interrupt(client: Client) -> None:
+    client.execute("1")
+    assert client.post("/interrupt")["interrupted"] is False
+    assert client.value("1 + 1") == "2"

@@ -1,0 +1,100 @@
+"""``__main__`` is the user's: what needs to find it there again does, in this process and in its children."""
+
+import pytest
+
+from tests.client import Client
+from tests.interpreters import numbers
+
+_DEFINITIONS = """
+import dataclasses, inspect, pickle, typing, unittest
+
+@dataclasses.dataclass
+class Point:
+    x: "int"
+    y: "typing.Optional[Point]" = None
+
+def square(n):
+    # a comment
+    return n * n
+
+class Arithmetic(unittest.TestCase):
+    def test_square(self): self.assertEqual(square(3), 9)
+"""
+
+
+def test_what_cells_define_is_found_in_main(client: Client) -> None:
+    assert client.execute(_DEFINITIONS)["success"]
+    assert client.value("pickle.loads(pickle.dumps(Point(1, Point(2))))") == "Point(x=1, y=Point(x=2, y=None))"
+    assert client.value("pickle.loads(pickle.dumps(square))(3)") == "9"
+    assert client.value("typing.get_type_hints(Point)['y'] == typing.Optional[Point]") == "True"
+    assert client.value("inspect.getsource(square)") == repr("def square(n):\n    # a comment\n    return n * n\n")
+    assert client.value("import sys; sys.modules['__main__'].__dict__ is globals()") == "True"
+    assert client.execute("if __name__ == '__main__': print('main')")["stdout"] == "main\n"
+    result = client.execute("_ = unittest.main(argv=[''], exit=False)")
+    assert result["success"]
+    assert "Ran 1 test" in result["stderr"]
+    ended = client.execute("unittest.main(argv=[''])")
+    assert ended["error"]["type"] == "SystemExit"
+    assert client.value("square(4)") == "16"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(client: Client, method: str) -> None:
+    """What a cell defines can be pickled to a fork alone: other children have no source to import it from."""
+    client.execute(f"{_DEFINITIONS}\nimport math, multiprocessing; context = multiprocessing.get_context({method!r})")
+    pooled = "with context.Pool(2) as pool: print(pool.map({}, [4, 9]))"
+    result = client.execute(pooled.format("math.isqrt"))
+    assert (result["stdout"], result["stderr"]) == ("[2, 3]\n", "")
+    if method == "fork":
+        assert client.execute(pooled.format("square"))["stdout"] == "[16, 81]\n"
+    code = f"""
+from concurrent.futures import ProcessPoolExecutor
+with ProcessPoolExecutor(2, mp_context=context) as pool:
+    print(list(pool.map({"square" if method == "fork" else "math.isqrt"}, [4])))
+"""
+    assert client.execute(code)["stdout"] in ("[16]\n", "[2]\n")
+    in_child = "process = context.Process(target=print, args=('from the child',)); process.start(); process.join()"
+    assert client.execute(in_child)["stdout"] == "from the child\n"
+    assert client.value("process.exitcode") == "0"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_hold_nothing_of_the_session(client: Client, method: str) -> None:
+    """No socket to the server is open in them, nor is the worker's own main imported again."""
+    code = f"""
+import multiprocessing, os, socket, stat
+def sockets_of_the_server():
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if fd > 2 and stat.S_ISSOCK(os.fstat(fd).st_mode):
+                with socket.socket(fileno=os.dup(fd)) as each:
+                    maker = each.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4)
+                if int.from_bytes(maker, "little") == {client.pid}:
+                    yield os.readlink(f"/proc/self/fd/{{fd}}")
+        except OSError:
+            continue
+own = list(sockets_of_the_server())
+with multiprocessing.get_context({method!r}).Pool(1) as pool:
+    pid = pool.apply(os.getpid)
+    links = [os.readlink(f"/proc/{{pid}}/fd/{{fd}}") for fd in os.listdir(f"/proc/{{pid}}/fd")]
+    command = open(f"/proc/{{pid}}/cmdline").read()
+print(len(own), [link for link in links if link in own], "mrmd" in command)
+"""
+    assert client.execute(code)["stdout"] == f"2 [] {method == 'fork'}\n"
+
+
+def test_joblib_ships_what_cells_define(client: Client) -> None:
+    """Its processes, loky's, outlive the cell, and none outlives the session: see the fixture."""
+    client.execute(f"{_DEFINITIONS}\nimport joblib")
+    assert client.value("joblib.Parallel(n_jobs=2)(joblib.delayed(square)(n) for n in range(4))") == "[0, 1, 4, 9]"
+
+
+def test_fork_warns_of_no_threads(runtime: Client) -> None:
+    """Python 3.12 on warns where a process with threads forks: the session has none of its own."""
+    assert runtime.request("DELETE", "/sessions/default")[0] == 200, "libraries have started threads there"
+    code = "import os\nif os.fork() == 0: os._exit(0)\nelse: _ = os.wait()"
+    assert runtime.execute(code)["stderr"] == ""
+    version = runtime.get("/capabilities")["pythonVersion"]
+    threaded = f"import threading; go = threading.Event(); threading.Thread(target=go.wait).start()\n{code}\ngo.set()"
+    warned = "DeprecationWarning" in runtime.execute(threaded)["stderr"]
+    assert warned == (numbers(version)[:2] >= (3, 12)), "and where it has, it is told"

@@ -1,0 +1,108 @@
+"""Displays and assets, library by library."""
+
+import pytest
+
+from tests.client import Client, Event
+
+
+def _shown(events: list[Event]) -> list[str]:
+    """Return what was shown: the type of each asset, and the richest MIME type of each display."""
+    shown = []
+    for event in events:
+        if event.name == "asset":
+            shown.append(event.data["assetType"])
+        elif event.name == "display":
+            shown.append(min(event.data["data"]))
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("display(HTML('<b>x</b>'))", ["html"]),
+        ("display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))", ["svg"]),
+        ("display(Markdown('*m*'))", ["text/markdown"]),
+        ("display(Latex('$x$'))", ["text/latex"]),
+        ("display(JSON({'a': 1}))", ["application/json"]),
+        ("display({'x/y': 1, 'x/z': 2}, raw=True)", ["x/y"]),
+        ("display(1); display('two')", ["text/plain", "text/plain"]),
+        ("class C:\n    def _repr_mimebundle_(self, **k): return {'a/b': 1, 'text/plain': 'c'}\ndisplay(C())", ["a/b"]),
+        ("from PIL import Image; display(Image.new('RGB', (2, 2)))", ["image"]),
+        ("import plotly.graph_objects as go; go.Figure().show()", ["html"]),
+        ("h = display(Markdown('1'), display_id='d'); h.update(Markdown('2'))", ["text/markdown", "text/markdown"]),
+        ("display(Markdown('kept')); print('x'); 1 / 0", ["text/markdown"]),
+    ],
+)
+def test_displays(client: Client, code: str, shown: list[str]) -> None:
+    client.execute("from IPython.display import HTML, JSON, SVG, Latex, Markdown, display")
+    assert _shown(client.stream(code)) == shown
+
+
+def test_last_expressions(client: Client) -> None:
+    frame = client.execute("import pandas; pandas.DataFrame({'a': [1, 2]})")
+    assert frame["result"] == "   a\n0  1\n1  2"
+    assert frame["assets"] == []
+    assert "<table" in frame["displayData"][0]["data"]["text/html"]
+    picture = client.execute("from PIL import Image; Image.new('RGB', (2, 2))")
+    assert [asset["mimeType"] for asset in picture["assets"]] == ["image/png"]
+    figure = client.execute("import plotly.graph_objects as go; go.Figure()")
+    assert [asset["mimeType"] for asset in figure["assets"]] == ["text/html"]
+    assert figure["error"] is None
+    array = client.execute("import numpy; numpy.arange(3)")
+    assert (array["result"], array["displayData"]) == ("array([0, 1, 2])", [])
+
+
+_PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2]);"
+
+
+def test_matplotlib(client: Client) -> None:
+    for code in (_PLOT, f"{_PLOT} plt.show()", f"{_PLOT} plt.gcf()", f"%matplotlib inline\n{_PLOT}", f"{_PLOT} 1 / 0"):
+        assert "image" in _shown(client.stream(code)), code
+        assert client.value("plt.get_fignums()") == "[]"
+    listed = client.execute("%matplotlib --list")
+    assert "inline" in listed["stdout"]
+    assert client.execute("%matplotlib agg")["success"]
+    assert _shown(client.stream(_PLOT)) == []
+    client.execute("plt.close('all')")
+    assert "inline" in client.execute("%matplotlib")["stdout"], "where there is no display, that is what fits"
+    assert _shown(client.stream(_PLOT)) == ["image"]
+    for windows in ("tk", "qt"):
+        assert client.execute(f"%matplotlib {windows}")["error"] is not None
+        assert _shown(client.stream(_PLOT)) == ["image"], "all is as before"
+
+
+def test_clear_output(client: Client) -> None:
+    """MRP has no event for it: a terminal's way to clear its line passes through."""
+    code = "from IPython.display import clear_output\nfor n in range(3): print(n, end=''); clear_output(wait=True)"
+    result = client.execute(code)
+    assert result["success"]
+    assert result["stdout"].replace("\x1b[2K\r", "") == "012"
+
+
+def test_a_raising_or_printing_repr(client: Client) -> None:
+    code = """
+class Bad:
+    def __repr__(self): raise RuntimeError("bad repr")
+    def _repr_html_(self): raise ValueError("bad html")
+Bad()
+"""
+    result = client.execute(code)
+    assert "bad repr" in result["stdout"]
+    assert client.execute("from IPython.display import display; display(Bad())")["success"]
+    assert client.value("1 + 1") == "2"
+    client.execute(
+        "class Half:\n    def __repr__(self): return 'text'\n    def _repr_html_(self): raise ValueError('bad')"
+    )
+    assert client.execute("Half()")["result"] == "text"
+
+
+@pytest.mark.parametrize("kind", ["__repr__", "_repr_html_", "_repr_mimebundle_"])
+def test_a_hanging_repr_can_be_interrupted(client: Client, kind: str) -> None:
+    code = f"class Hangs:\n    def {kind}(self, **k):\n        print('hangs')\n        while True: pass\nHangs()"
+    with client.streaming(code) as events:
+        for event in events:
+            if event.name == "stdout" and "hangs" in event.data["content"]:
+                break
+        assert client.post("/interrupt") == {"interrupted": True}
+        assert [event.name for event in events][-1] == "done"
+    assert client.value("1 + 1") == "2"

@@ -1,0 +1,48 @@
+"""input() and its kin, and debuggers, in each Python; the finer points are proved in tests/test_stdin.py."""
+
+import pytest
+
+from tests.client import Client, Event, text_of
+
+
+def _converse(client: Client, code: str, *answers: str) -> list[Event]:
+    pending = list(answers)
+    events = []
+    with client.streaming(code, execId=code) as stream:
+        for event in stream:
+            events.append(event)
+            if event.name == "stdin_request":
+                assert client.post("/input", {"exec_id": code, "text": pending.pop(0)}) == {"accepted": True}
+    assert pending == []
+    return events
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "printed"),
+    [
+        ("print(repr(input('Name? ')))", ["Ada\n"], "Name? Ada\n'Ada'\n"),
+        ("print(input('1 ') + input('2 '))", ["a", "b"], "1 a\n2 b\nab\n"),
+        ("import getpass; print(len(getpass.getpass('Key: ')))", ["s3cret"], "Key: 6\n"),
+        ("import sys; print(repr(sys.stdin.readline()))", ["é😀"], "é😀\n'é😀\\n'\n"),
+        ("import sys\nfor line in sys.stdin:\n    if line == 'end\\n': break", ["x", "end"], "x\nend\n"),
+    ],
+)
+def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
+    events = _converse(client, code, *answers)
+    assert text_of(events, "stdout") == printed
+    assert [event.name for event in events][-2:] == ["result", "done"]
+
+
+def test_debuggers(client: Client) -> None:
+    events = _converse(client, "def f(y):\n    breakpoint()\n    return y\nf(41)", "p y + 1", "c")
+    assert "42\n" in text_of(events, "stdout")
+    client.execute("def g(y): return 1 / y\ng(0)")
+    assert "7\n" in text_of(_converse(client, "%debug", "p y + 7", "q"), "stdout")
+    quit_ = _converse(client, "import pdb; pdb.set_trace(); x = 1", "q")
+    assert quit_[-2].data["type"] == "BdbQuit"
+    assert client.value("1 + 1") == "2"
+
+
+def test_no_stdin_is_told_so(client: Client) -> None:
+    for code in ("input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"):
+        assert "allowStdin" in client.execute(code)["error"]["message"]
