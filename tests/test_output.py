@@ -130,8 +130,8 @@ def test_the_last_expression_and_tracebacks_are_in_stdout(here: Machine) -> None
 
 @pytest.mark.parametrize("read", ["at once", "slowly", "never"])
 def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Machine, read: str) -> None:
-    """192 MiB is more than the log keeps, and than any buffer between here and there; 48 are kept for any reader."""
-    size = 48 if read == "at once" else 192
+    """1 GiB is more than the log keeps, and than any buffer between here and there; 48 MiB are kept for any reader."""
+    size = 48 if read == "at once" else 1024
     client = here.start("a")
     server = psutil.Process(client.pid)
     before = server.memory_info().rss
