@@ -74,6 +74,17 @@ def flag_field(body: Mapping[str, Any], name: str, default: bool) -> bool:
     return _field(body, name, bool, default, "true or false")
 
 
+def number_field(body: Mapping[str, Any], name: str, default: int) -> int:
+    """Return the whole number `name` of a body, or `default` if it is absent or null.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    if isinstance(body.get(name), bool):  # which Python takes for a number
+        raise RefusedError(400, "wrong_type", f"the field {name!r} must be a whole number")
+    return _field(body, name, int, default, "a whole number")
+
+
 def _field(body: Mapping[str, Any], name: str, kind: type[_T], default: _T, described: str) -> _T:
     value = body.get(name)
     if value is None:

@@ -135,6 +135,10 @@ class Session:
         self._link.answer(request.number, text)
         return True
 
+    async def look(self, op: str, **fields: Any) -> Message | None:
+        """Ask the worker about the session, also while it runs a cell; return None if it cannot answer in time."""
+        return await self._link.looks.ask(op, **fields) if self._link is not None else None
+
     async def reset(self) -> None:
         """Give the session a new namespace: interrupt what runs, and end the worker if that does not heed it."""
         self._drop_queue("the session was reset")

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
+from mrmd_python.server.worker_link import Message
 
 DEFAULT = "default"
 MAX_SESSIONS = 100
@@ -64,6 +66,11 @@ class Sessions:
         elif environment is not None and environment != session.environment:
             raise EnvironmentConflictError(f"session {session_id!r} runs with another environment: delete it first")
         return session
+
+    async def look(self, session_id: str, op: str, **fields: Any) -> Message | None:
+        """Ask a session's worker something; return None if there is no such session or no answer in time."""
+        session = self._sessions.get(session_id)
+        return await session.look(op, **fields) if session is not None else None
 
     async def delete(self, session_id: str) -> bool:
         """End a session and every process of it; return whether there was one. `default` is replaced by a fresh one.

@@ -24,6 +24,8 @@ class SpawnedWorker:
     control: socket.socket
     replies: socket.socket
     """Carries the answers to input()."""
+    looks: socket.socket
+    """Carries requests to look at the session, and their answers."""
     stdout: int
     stderr: int
     secret: bytes
@@ -41,9 +43,11 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     leash, reaper_leash = socket.socketpair()
     control, worker_control = socket.socketpair()
     replies, worker_replies = socket.socketpair()
+    looks, worker_looks = socket.socketpair()
     stdout, worker_stdout = _pipe()
     stderr, worker_stderr = _pipe()
-    given = [reaper_leash.fileno(), worker_control.fileno(), worker_replies.fileno(), worker_stdout, worker_stderr]
+    worker_sockets = (reaper_leash, worker_control, worker_replies, worker_looks)
+    given = [*(end.fileno() for end in worker_sockets), worker_stdout, worker_stderr]
     command = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py"), *map(str, given)]
     command += [environment.cwd, environment.executable, str(_WORKER)]
     try:
@@ -57,19 +61,18 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
             start_new_session=True,
         )
     except BaseException:
-        for descriptor in (leash, control, replies):
+        for descriptor in (leash, control, replies, looks):
             descriptor.close()
         os.close(stdout)
         os.close(stderr)
         raise
     finally:
-        reaper_leash.close()
-        worker_control.close()
-        worker_replies.close()
+        for end in worker_sockets:
+            end.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
     control.sendall(secret)
-    return SpawnedWorker(reaper, leash, control, replies, stdout, stderr, secret)
+    return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret)
 
 
 def _pipe() -> tuple[int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+from mrmd_python.server.looks import Looks
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.orphans import end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
@@ -75,6 +76,7 @@ class WorkerLink:
         self._status: int | None = None
         self._failure: str | None = None
         self._open_sockets = 2
+        self.looks = Looks()
         self._interrupts_under_way = 0
         self._no_interrupt_under_way = asyncio.Event()
         self._no_interrupt_under_way.set()
@@ -92,6 +94,7 @@ class WorkerLink:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
+        await loop.create_unix_connection(lambda: self.looks, sock=self._spawned.looks)
         self._leash, _ = await loop.create_unix_connection(
             lambda: _Lines(self._hear, self._leash_closed), sock=self._spawned.leash
         )
@@ -206,6 +209,7 @@ class WorkerLink:
     def _finish(self) -> None:
         """Tell what is left in the pipes, then the end."""
         self._no_interrupt_under_way.set()
+        self.looks.close()
         while True:
             self._deliver()
             for pipe in self._pipes.values():

@@ -20,7 +20,7 @@ from .channel import Channel, Message
 
 def main() -> None:
     """Run the worker."""
-    control, replies = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
+    control, replies, looks = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
     channel = Channel(control)
     streams.install()
     sys.argv = [""]
@@ -31,7 +31,7 @@ def main() -> None:
             sys.exit(1)
         lending.borrow(reply["folders"])
     try:
-        worker = Worker(channel, replies)
+        worker = Worker(channel, replies, looks)
     except ImportError as error:
         channel.send({"op": "failed", "message": f"IPython cannot be imported in {sys.prefix}: {error}"})
         sys.exit(1)
@@ -41,8 +41,9 @@ def main() -> None:
 class Worker:
     """One session's shell, event loop and channel."""
 
-    def __init__(self, channel: Channel, replies: int) -> None:
+    def __init__(self, channel: Channel, replies: int, looks: int) -> None:
         from . import cell, shell, stdin
+        from .looks import Looks
 
         self._cell = cell
         self._channel = channel
@@ -53,6 +54,7 @@ class Worker:
         figures.install()
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
+        self._looks = Looks(looks, self._shell)
         self._shell.before_code = self._interrupts.arm
         self._shell.replace_error = self._interrupts.as_raised
         self._shell.loop_runner = self._interrupts.run
@@ -92,6 +94,7 @@ class Worker:
             self._loop = self._interrupts.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
         self._message_came = False
+        self._looks.serve()
         self._loop.add_reader(self._channel.socket, self._receive)
         self._interrupts.between_cells = True
         try:
@@ -117,6 +120,7 @@ class Worker:
 
     def _execute(self, message: Message) -> "dict[str, Any]":
         self._stdin.allowed = message["allowStdin"]
+        self._looks.serve()
         try:
             return self._cell.run(
                 self._shell,

@@ -1,8 +1,8 @@
 """The reaper: parent of one worker, and the one that ends every process which that worker ever started.
 
-    python -I -S reaper.py LEASH CONTROL REPLIES STDOUT STDERR CWD PROGRAM [ARG...]
+    python -I -S reaper.py LEASH CONTROL REPLIES LOOKS STDOUT STDERR CWD PROGRAM [ARG...]
 
-The first five are inherited descriptors. It starts PROGRAM with CONTROL and REPLIES open, and their numbers in
+The first six are inherited descriptors. It starts PROGRAM with CONTROL, REPLIES and LOOKS open, and their numbers in
 MRMD_WORKER_FDS.
 
 On the leash, a socket to the server, it says ``spawned PID``, ``failed REASON`` and at last ``exited WAIT_STATUS
@@ -31,7 +31,7 @@ _LINUX = sys.platform == "linux"
 
 def main() -> None:
     """Start the worker, wait until it or the server ends, then end all that is left and report."""
-    leash, *given = (int(argument) for argument in sys.argv[1:6])
+    leash, *given = (int(argument) for argument in sys.argv[1:7])
     for descriptor in (leash, *given):
         os.set_inheritable(descriptor, False)  # the worker gets what _exec_worker gives it, and no leash above all
     server = socket.socket(fileno=leash)
@@ -65,7 +65,7 @@ def _watch_children() -> int:
 
 def _spawn(server: socket.socket, given: "list[int]") -> int:
     """Fork and exec the worker in a session of its own; return its pid."""
-    cwd, *command = sys.argv[6:]
+    cwd, *command = sys.argv[7:]
     worker = os.fork()
     if worker == 0:
         try:
@@ -80,7 +80,7 @@ def _spawn(server: socket.socket, given: "list[int]") -> int:
 
 
 def _exec_worker(given: "list[int]", cwd: str, command: "list[str]") -> None:
-    control, replies, out, err = given
+    *sockets, out, err = given
     os.setsid()
     if _LINUX:
         # Should the reaper be killed, so is the worker; the server sees to what the worker started.
@@ -91,9 +91,9 @@ def _exec_worker(given: "list[int]", cwd: str, command: "list[str]") -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
-    for descriptor in (control, replies):
+    for descriptor in sockets:
         os.set_inheritable(descriptor, True)
-    os.execve(command[0], command, {**os.environ, "PWD": cwd, "MRMD_WORKER_FDS": f"{control} {replies}"})
+    os.execve(command[0], command, {**os.environ, "PWD": cwd, "MRMD_WORKER_FDS": " ".join(map(str, sockets))})
 
 
 def _watch(server: socket.socket, wakeup: int, worker: int) -> int:

@@ -1,0 +1,92 @@
+"""The server's side of looking at a session: questions to the worker's thread, answers by their number."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_DEADLINE_SECONDS = 2.0
+"""How long an answer may take: the clients themselves give up after five seconds."""
+_MOST_WAITING = 32
+_LONGEST_ANSWER = 1 << 26
+
+Answer = dict[str, Any]
+
+
+class Looks(asyncio.Protocol):
+    """The server's end of the socket of one worker. A question and an answer are a line of JSON each.
+
+    The worker answers while a cell computes in Python or waits, but not while C code holds its GIL. Then the first
+    question runs into its deadline, and no other is sent until the worker is heard of again.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._waiting: dict[int, asyncio.Future[Answer | None]] = {}
+        self._overdue: set[int] = set()
+        """The questions that were given up and not answered since."""
+        self._number = 0
+        self._data = bytearray()
+
+    async def ask(self, op: str, **fields: Any) -> Answer | None:
+        """Return the worker's answer, or None if there is none in time.
+
+        Args:
+            op: what to do, a key of the worker's table.
+            fields: what goes with it, as JSON.
+        """
+        if self._transport is None or self._overdue or len(self._waiting) >= _MOST_WAITING:
+            return None
+        self._number += 1
+        number = self._number
+        answered = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
+        try:
+            return await asyncio.wait_for(answered, _DEADLINE_SECONDS)
+        except asyncio.TimeoutError:
+            self._overdue.add(number)
+            return None
+        finally:
+            self._waiting.pop(number, None)
+
+    def close(self) -> None:
+        """Let go of a worker that has ended."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to take questions."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each answer to whoever waits for it."""
+        self._data += data
+        if len(self._data) > _LONGEST_ANSWER:
+            self.close()  # a cell has written to the worker's socket
+        if b"\n" not in data:
+            return
+        *lines, self._data = self._data.split(b"\n")
+        for line in lines:
+            try:
+                message = json.loads(line)
+                self._hear(message["number"], message["answer"], message.get("fault"))
+            except (ValueError, KeyError, TypeError):  # a cell has written to the worker's socket
+                _log.warning("a worker's answer cannot be read: %.200r", line)
+
+    def _hear(self, number: int, answer: Answer | None, fault: str | None) -> None:
+        self._overdue.discard(number)
+        if fault is not None:
+            _log.warning("a worker could not look at its session:\n%s", fault)
+        answered = self._waiting.get(number)
+        if answered is not None and not answered.done():
+            answered.set_result(answer if isinstance(answer, dict) else None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leave nobody waiting."""
+        self._transport = None
+        for answered in self._waiting.values():
+            if not answered.done():
+                answered.set_result(None)
