@@ -74,6 +74,24 @@ def flag_field(body: Mapping[str, Any], name: str, default: bool) -> bool:
     return _field(body, name, bool, default, "true or false")
 
 
+def list_field(body: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the list `name` of a body, or an empty one if it is absent or null.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    return _field(body, name, list, [], "a list")
+
+
+def object_field(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object `name` of a body, or an empty one if it is absent or null.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    return _field(body, name, dict, {}, "an object")
+
+
 def number_field(body: Mapping[str, Any], name: str, default: int) -> int:
     """Return the whole number `name` of a body, or `default` if it is absent or null.
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mrmd_python import __version__
+from mrmd_python.server import mrp_looks
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import (
     EventStream,
@@ -34,10 +35,10 @@ _FEATURES = {
     "executeStream": True,
     "interrupt": True,
     "complete": False,
-    "inspect": False,
-    "hover": False,
-    "variables": False,
-    "variableExpand": False,
+    "inspect": True,
+    "hover": True,
+    "variables": True,
+    "variableExpand": True,
     "reset": True,
     "isComplete": False,
     "format": False,
@@ -168,6 +169,7 @@ ROUTES: list[tuple[str, str, Endpoint]] = [
     ("POST", "/input", answer_input),
     ("POST", "/input/cancel", cancel_input),
     ("POST", "/interrupt", interrupt),
+    *mrp_looks.ROUTES,
 ]
 """Method, path below `PREFIX` with its variable parts in braces, endpoint."""
 

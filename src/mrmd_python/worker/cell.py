@@ -182,8 +182,8 @@ def _imports(shell: Shell, code: str) -> "list[str]":
     return list(dict.fromkeys(name.partition(".")[0] for name in names))
 
 
-def count_variables(shell: Shell) -> int:
-    """Return how many variables of the user's there are."""
+def variable_names(shell: Shell) -> "list[str]":
+    """Return the names of the user's variables, in the order they were made."""
     hidden = shell.user_ns_hidden
     names = list(shell.user_ns)  # a thread may be adding to it
-    return sum(1 for name in names if isinstance(name, str) and not name.startswith("_") and name not in hidden)
+    return [name for name in names if isinstance(name, str) and not name.startswith("_") and name not in hidden]

@@ -17,7 +17,7 @@ import time
 import traceback
 from typing import Any, Callable, Mapping
 
-from . import completion
+from . import completion, inspection, variables
 from .shell import Shell
 
 Request = Mapping[str, Any]
@@ -37,6 +37,10 @@ def _complete(shell: Shell, request: Request) -> "dict[str, Any]":
 
 _ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
     "complete": _complete,
+    "hover": inspection.hover,
+    "inspect": inspection.inspection,
+    "variable": variables.expansion,
+    "variables": variables.listing,
 }
 """Of each `op` of a request: what makes the answer, which is JSON."""
 

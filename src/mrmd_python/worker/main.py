@@ -85,7 +85,9 @@ class Worker:
             if message is None:
                 break
             reply = self._execute(message) if message["op"] == "execute" else self._reset()
-            self._channel.send({"op": "done", "variables": self._cell.count_variables(self._shell), **reply}, mark=True)
+            self._channel.send(
+                {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, mark=True
+            )
         sys.exit(0)
 
     def _next_message(self) -> Optional[Message]:

@@ -1,0 +1,95 @@
+"""Where something is defined, and the source text of that."""
+
+import inspect
+import linecache
+import os
+import re
+import types
+from dataclasses import dataclass
+from typing import Optional
+
+from . import static
+from .shell import Shell
+
+_LONGEST = 200_000
+_MOST_CELLS = 1000
+"""In how many past cells a class is looked for."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The place of a definition in lines of source."""
+
+    lines: "list[str]"
+    line: int
+    """From 1 on."""
+    file: Optional[str]
+    """The absolute path; None if it is in a cell."""
+    is_whole: bool = False
+    """Whether it is all of the lines, as a module is."""
+
+    def source(self) -> Optional[str]:
+        """Return its text."""
+        try:
+            lines = self.lines if self.is_whole else inspect.getblock(self.lines[self.line - 1 :])
+        except Exception:  # of whatever tokenize makes of a file that has changed since
+            return None
+        return "".join(lines)[:_LONGEST] or None
+
+
+def of(shell: Shell, value: object) -> Optional[Definition]:
+    """Return where a function, class or module is defined, None for anything else and for what is written in C."""
+    if type(value) is types.MethodType:
+        value = value.__func__
+    if type(value) is property and value.fget is not None:
+        value = value.fget
+    if type(value) is types.FunctionType:
+        file = _file_of_function(value)
+        return Definition(_lines(file), value.__code__.co_firstlineno, _file(file))
+    if static.is_a(value, types.ModuleType):
+        path = static.instance_dict(value).get("__file__")
+        is_text = type(path) is str and path.endswith(".py")
+        return Definition(_lines(path), 1, _file(path), is_whole=True) if is_text else None  # type: ignore[arg-type]
+    return _of_class(shell, value) if isinstance(value, type) else None
+
+
+def _of_class(shell: Shell, cls: type) -> Optional[Definition]:
+    """Find the line of a class, of which Python before 3.13 keeps no note, in the file of its methods or in a cell."""
+    name = static.class_name(cls)
+    for member in list(static.class_dict(cls).values()):
+        if type(member) is types.FunctionType:
+            file = _file_of_function(member)
+            found = _class_in(_lines(file), name, _file(file))
+            if found is not None:
+                return found
+    if static.class_dict(cls).get("__module__") != "__main__":
+        return None
+    for cell in reversed(shell.history_manager.input_hist_parsed[-_MOST_CELLS:]):
+        found = _class_in(cell.splitlines(keepends=True), name, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _class_in(lines: "list[str]", name: str, file: Optional[str]) -> Optional[Definition]:
+    pattern = re.compile(rf"([ \t]*)class\s+{re.escape(name)}\b")
+    matches = ((number, pattern.match(line)) for number, line in enumerate(lines, start=1))
+    found = [(len(match[1]), number) for number, match in matches if match is not None]
+    return Definition(lines, min(found)[1], file) if found else None
+
+
+def _file_of_function(function: types.FunctionType) -> str:
+    name = function.__code__.co_filename
+    if not name.startswith("<frozen "):  # a part of the standard library that is built into the interpreter
+        return name
+    file = function.__globals__.get("__file__")
+    return file if type(file) is str else name
+
+
+def _lines(file: str) -> "list[str]":
+    linecache.checkcache(file)  # it may have changed; IPython's cells are never stale
+    return linecache.getlines(file)
+
+
+def _file(name: str) -> Optional[str]:
+    return os.path.abspath(name) if os.path.isfile(name) else None

@@ -1,0 +1,185 @@
+"""Objects of numpy, pandas, polars, torch and Pillow: told by their metadata, and read element by element.
+
+None of these is imported here. An instance of a user's subclass is looked at through the library's own class where the
+library can give such a view without copying; where it cannot, it is an object like any other.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
+
+from .static import class_name, full_name, instance_dict, library_class, mro
+
+_PREVIEWED_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is told of a library's object."""
+
+    label: str
+    """In short, without its class."""
+    shape: "Optional[list[int]]" = None
+    dtype: Optional[str] = None
+    size: Optional[int] = None
+    """In bytes."""
+    elements: "Optional[Elements]" = None
+    """What it consists of, if one can go down into it."""
+
+
+@dataclass(frozen=True)
+class Elements:
+    """The parts of an array along its first axis, or the columns of a table."""
+
+    length: int
+    get: "Callable[[int], Any]"
+    labels: "Optional[Iterable[Any]]" = None
+    """Of columns."""
+
+
+def metadata(value: object) -> Optional[Metadata]:
+    """Return what to tell of an object, or None if it is of no library that is known here."""
+    for cls in mro(type(value)):
+        for module, describe in _KNOWN.get(class_name(cls), ()):
+            if library_class(module, class_name(cls)) is cls:
+                return describe(value, cls)
+    return None
+
+
+def is_scalar(value: object) -> bool:
+    """Return whether an object is a scalar of numpy or pandas, whose own repr is short and safe."""
+    cls = type(value)
+    for module in ("numpy", "pandas"):
+        if library_class(module, class_name(cls)) is cls:
+            if module == "pandas":
+                return class_name(cls) in ("Timestamp", "Timedelta", "Period")
+            generic = library_class("numpy", "generic")
+            return generic is not None and class_name(cls) != "void" and any(base is generic for base in mro(cls))
+    pandas = instance_dict(sys.modules.get("pandas"))
+    return any(value is pandas.get(name, pandas) for name in ("NaT", "NA"))
+
+
+def _array(value: Any, cls: Any) -> Metadata:
+    array = value if type(value) is cls else cls.view(value, cls)
+    shape = list(array.shape)
+    kind = array.dtype.kind
+    readable = bool(shape) and kind in "biufcSUmMO"
+    return Metadata(
+        f"{tuple(shape)} {_cut(array.dtype)}",
+        shape,
+        _cut(array.dtype),
+        array.nbytes,
+        Elements(shape[0], array.__getitem__) if readable else None,
+    )
+
+
+def _frame(value: Any, cls: Any) -> Metadata:
+    frame = value if type(value) is cls else cls(value, copy=False)
+    rows, columns = frame.shape
+
+    def column(position: int) -> Any:
+        return frame.iloc[:, position]
+
+    blocks = getattr(
+        getattr(frame, "_mgr", None), "blocks", ()
+    )  # its public count of bytes takes each column's own time
+    size = sum(block.values.nbytes for block in blocks)
+    return Metadata(
+        _table(rows, columns, frame.columns),
+        [rows, columns],
+        None,
+        size,
+        Elements(columns, column, frame.columns),
+    )
+
+
+def _series(value: Any, cls: Any) -> Metadata:
+    series = value if type(value) is cls or not _is_series(cls) else cls(value, copy=False)
+    length = len(series)
+    values = series.array if _is_series(cls) else series
+    dtype = _cut(series.dtype)
+    label = f"({length},) {dtype}"
+    if type(series.dtype).__module__.partition(".")[0] not in ("numpy", "pandas"):
+        return Metadata(label, [length], dtype)  # an array of someone else's
+    return Metadata(label, [length], dtype, int(series.nbytes), Elements(length, values.__getitem__))
+
+
+def _is_series(cls: type) -> bool:
+    return class_name(cls) == "Series"
+
+
+def _polars_frame(value: Any, cls: Any) -> Metadata:
+    rows, columns = cls.shape.fget(value)
+
+    def column(position: int) -> Any:
+        return cls.to_series(value, position)
+
+    names = cls.columns.fget(value)
+    return Metadata(
+        _table(rows, columns, names),
+        [rows, columns],
+        None,
+        None,
+        Elements(columns, column, names),
+    )
+
+
+def _polars_series(value: Any, cls: Any) -> Metadata:
+    length = cls.len(value)
+    dtype = _cut(cls.dtype.fget(value))
+
+    def element(position: int) -> Any:
+        return cls.__getitem__(value, position)
+
+    return Metadata(f"({length},) {dtype}", [length], dtype, None, Elements(length, element))
+
+
+def _lazy_frame(value: Any, cls: Any) -> Metadata:
+    return Metadata("not collected")
+
+
+def _tensor(value: Any, cls: Any) -> "Optional[Metadata]":
+    if not full_name(type(value)).startswith("torch."):
+        return None  # its class decides what `shape` is
+    shape = [int(extent) for extent in value.shape]
+    dtype = _cut(value.dtype).replace("torch.", "")
+    # Elements are not read: those of a GPU would make it synchronize.
+    size = value.element_size() * math.prod(shape)
+    return Metadata(f"{tuple(shape)} {dtype} on {_cut(value.device)}", shape, dtype, size)
+
+
+def _image(value: Any, cls: Any) -> "Optional[Metadata]":
+    stored = instance_dict(value)
+    size, mode = stored.get("_size"), stored.get("_mode", stored.get("mode"))
+    if type(size) is not tuple or type(mode) is not str:
+        return None
+    width, height = size
+    return Metadata(f"{width}×{height} {mode}", [height, width])
+
+
+_Describe = Callable[[Any, Any], Optional[Metadata]]
+_KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
+    "ndarray": [("numpy", _array)],
+    "DataFrame": [("pandas", _frame), ("polars", _polars_frame)],
+    "Series": [("pandas", _series), ("polars", _polars_series)],
+    "Index": [("pandas", _series)],
+    "LazyFrame": [("polars", _lazy_frame)],
+    "Tensor": [("torch", _tensor)],
+    "Image": [("PIL.Image", _image)],
+}
+"""By the name of a class: the modules that have one of that name, and what tells of it."""
+
+
+def _table(rows: int, columns: int, labels: "Iterable[Any]") -> str:
+    """Return the label of a table: its size, and the first column labels if those are text."""
+    first = [label for label in islice(labels, _PREVIEWED_COLUMNS + 1) if type(label) is str]
+    more = ["…"] if len(first) > _PREVIEWED_COLUMNS else []
+    extent = f"{rows} row{'s' * (rows != 1)} × {columns} column{'s' * (columns != 1)}"
+    return f"{extent}: {', '.join(first[:_PREVIEWED_COLUMNS] + more)}" if first else extent
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
