@@ -6,7 +6,7 @@ import os
 import re
 import types
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from . import static
 from .shell import Shell
@@ -37,20 +37,21 @@ class Definition:
         return "".join(lines)[:_LONGEST] or None
 
 
-def of(shell: Shell, value: object) -> Optional[Definition]:
+def of(shell: Shell, value: Any) -> Optional[Definition]:
     """Return where a function, class or module is defined, None for anything else and for what is written in C."""
     if type(value) is types.MethodType:
         value = value.__func__
     if type(value) is property and value.fget is not None:
         value = value.fget
     if type(value) is types.FunctionType:
+        value = static.undecorated(value)
         file = _file_of_function(value)
         return Definition(_lines(file), value.__code__.co_firstlineno, _file(file))
     if static.is_a(value, types.ModuleType):
         path = static.instance_dict(value).get("__file__")
         is_text = type(path) is str and path.endswith(".py")
         return Definition(_lines(path), 1, _file(path), is_whole=True) if is_text else None  # type: ignore[arg-type]
-    return _of_class(shell, value) if isinstance(value, type) else None
+    return _of_class(shell, value) if static.is_a(value, type) else None
 
 
 def _of_class(shell: Shell, cls: type) -> Optional[Definition]:

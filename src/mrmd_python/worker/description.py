@@ -11,6 +11,7 @@ from .text import is_told_whole, text
 
 _SHORT = 120
 _SHOWN_KEYS = 20
+LONGEST_LABEL = 100
 
 SIZED: "Tuple[type, ...]" = (list, tuple, dict, set, frozenset, collections.deque, range)
 """The built-in containers."""
@@ -100,7 +101,10 @@ def _labels(keys: Any) -> "list[str]":
 
 def label(key: object) -> str:
     """Return how a key or a column is called where its value is shown: a string without quotes."""
-    return str.__str__(key) if static.is_a(key, str) else text(key, _SHORT)[0]
+    if not static.is_a(key, str):
+        return text(key, LONGEST_LABEL)[0]
+    shown = str.__getitem__(key, slice(0, LONGEST_LABEL + 1))  # type: ignore[index]
+    return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
 
 
 def _count(number: int, what: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Optional
 from . import definition, signature, static
 from .description import full_text
 from .names import Found, at_cursor, called_at_cursor, is_argument_name
+from .parts import parts_of
 from .shell import Shell
 from .variables import children
 
@@ -31,6 +32,7 @@ def inspection(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
         return {"found": False}
     value = _unwrapped(found.value)
     defined = definition.of(shell, value)
+    parts = parts_of(value)
     return {
         "found": True,
         "source": "runtime",
@@ -43,7 +45,7 @@ def inspection(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
         "file": defined.file if defined is not None else None,
         "line": defined.line if defined is not None else None,
         "value": full_text(value, _LONGEST_VALUE)[0],
-        "children": children(value, _MOST_CHILDREN) if detail >= 1 else [],
+        "children": [] if parts is None or detail < 1 else children(parts, 0, _MOST_CHILDREN),
     }
 
 

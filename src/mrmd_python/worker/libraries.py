@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
 
 from .static import class_name, full_name, instance_dict, library_class, mro
 
-_PREVIEWED_COLUMNS = 8
+_PREVIEWED_COLUMNS, _LONGEST_LABEL = 8, 100
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ _KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
 
 def _table(rows: int, columns: int, labels: "Iterable[Any]") -> str:
     """Return the label of a table: its size, and the first column labels if those are text."""
-    first = [label for label in islice(labels, _PREVIEWED_COLUMNS + 1) if type(label) is str]
+    first = [label[:_LONGEST_LABEL] for label in islice(labels, _PREVIEWED_COLUMNS + 1) if type(label) is str]
     more = ["…"] if len(first) > _PREVIEWED_COLUMNS else []
     extent = f"{rows} row{'s' * (rows != 1)} × {columns} column{'s' * (columns != 1)}"
     return f"{extent}: {', '.join(first[:_PREVIEWED_COLUMNS] + more)}" if first else extent

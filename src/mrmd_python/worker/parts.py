@@ -5,13 +5,16 @@ A step of a path is a string (a key, a column or an attribute), a whole number (
 """
 
 import collections
+import re
+import sys
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
 from . import libraries, static
-from .description import SIZED, has_attributes, label
+from .description import LONGEST_LABEL, SIZED, has_attributes, label
 
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_LABELS = 10_000
 """Among how many keys one is looked for by what it is shown as."""
 
@@ -48,13 +51,13 @@ class Indexed:
         Raises:
             NoSuchPartError: there is none.
         """
-        index = step.strip("[]") if isinstance(step, str) else step
-        if isinstance(index, Mapping):
-            index = index["position"]
-        try:
-            position = int(index)
-        except ValueError:
-            raise NoSuchPartError(step) from None
+        if isinstance(step, str):
+            digits = step.strip("[]")
+            if not _NUMBER.fullmatch(digits):
+                raise NoSuchPartError(step)
+            position = int(digits)
+        else:
+            position = step["position"] if isinstance(step, Mapping) else step
         if position < 0:
             position += self.length
         found = list(self.take_values(position, 1)) if 0 <= position < self.length else []
@@ -89,8 +92,10 @@ class Keyed:
             raise NoSuchPartError(step)
         pairs = list(self.pairs())
         exact = (part for key, part in pairs if type(key) is type(step) and key == step)
+        number = int(step) if isinstance(step, str) and _NUMBER.fullmatch(step) else None
+        by_number = (part for key, part in pairs if type(key) is int and key == number)
         shown = (part for key, part in pairs[:_MOST_LABELS] if label(key) == step)
-        for part in chain(exact, shown):
+        for part in chain(exact, by_number, shown):
             return self.open(part)
         raise NoSuchPartError(step)
 
@@ -129,9 +134,9 @@ def follow(value: object, path: "Iterable[Step]") -> object:
 
 
 def _step(key: object, position: int) -> Step:
-    if type(key) is str or type(key) is int:
+    if type(key) is str and len(key) <= LONGEST_LABEL:
         return key
-    return {"position": position}
+    return key if type(key) is int and abs(key) < sys.maxsize else {"position": position}
 
 
 def _of_library(elements: libraries.Elements) -> Parts:

@@ -57,11 +57,7 @@ def _signature(value: Any, depth: int) -> "Optional[inspect.Signature]":
 
 
 def _of_function(function: "types.FunctionType") -> "inspect.Signature":
-    for _ in range(_DEEPEST):
-        wrapped = function.__dict__.get("__wrapped__")
-        if type(wrapped) is not types.FunctionType:
-            break
-        function = wrapped
+    function = static.undecorated(function)
     own = function.__dict__.get("__signature__")
     return own if type(own) is inspect.Signature else inspect.signature(function, follow_wrapped=False)
 
@@ -72,8 +68,8 @@ def _of_class(cls: type, depth: int) -> "Optional[inspect.Signature]":
         inner = maker.__func__ if type(maker) is staticmethod else maker
         if type(inner) is types.FunctionType:
             return _bound(_signature(inner, depth + 1))
-    module = static.class_dict(cls).get("__module__")
-    return inspect.signature(cls) if module == "builtins" else None
+    makes_itself = any(static.defined(cls, name) is not object.__dict__[name] for name in ("__init__", "__new__"))
+    return None if makes_itself else inspect.Signature()
 
 
 def _bound(signature: "Optional[inspect.Signature]") -> "Optional[inspect.Signature]":

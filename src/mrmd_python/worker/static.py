@@ -4,15 +4,24 @@ Every access goes through a slot of `type` or of the built-in type that stores w
 """
 
 import sys
-from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
-from typing import Any, Iterator, Mapping, Optional, Tuple
+from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from typing import Any, Iterator, Mapping, NamedTuple, Optional, Tuple
 
+_MOST_DECORATORS = 20
 _MRO = type.__dict__["__mro__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
 _NAME = type.__dict__["__name__"].__get__
 _QUALNAME = type.__dict__["__qualname__"].__get__
 _STORED = (GetSetDescriptorType, MemberDescriptorType)
 """What gives access, in C, to something that an object stores."""
+
+
+class _Tuple(NamedTuple):
+    field: int
+
+
+_GETTERS = (MemberDescriptorType, type(_Tuple.field))
+"""Those that stand for an attribute of the user's: in a slot, or in a named tuple."""
 
 
 class NotStoredError(LookupError):
@@ -79,16 +88,17 @@ def instance_dict(value: object) -> "dict[str, Any]":
     return attributes if is_a(attributes, dict) else {}
 
 
-def attributes(value: object) -> "Iterator[Tuple[str, Any]]":
+def attributes(value: Any) -> "Iterator[Tuple[str, Any]]":
     """Yield the names and values of the attributes that an object stores, less those that Python itself has named."""
-    own: Mapping[Any, Any] = class_dict(value) if isinstance(value, type) else instance_dict(value)
+    is_class = is_a(value, type)
+    own: Mapping[Any, Any] = class_dict(value) if is_class else instance_dict(value)
     for name in list(own):
         if type(name) is str and not (name.startswith("_") and name.endswith("_")):
             try:
                 yield name, own[name]
             except KeyError:
                 pass  # a cell has just deleted it
-    if not isinstance(value, (type, ModuleType)):
+    if not is_class:
         yield from _slots(value)
 
 
@@ -117,12 +127,22 @@ def fetch(value: object, name: str) -> Any:
     if is_a(value, ModuleType):
         return _submodule(own, name)
     found = defined(type(value), name)
-    if type(found) is MemberDescriptorType:
+    if type(found) in _GETTERS:
         try:
             return found.__get__(value)
         except AttributeError:
             raise NotStoredError(name) from None
     return found
+
+
+def undecorated(function: FunctionType) -> FunctionType:
+    """Return the function that decorators which say so (functools.wraps) have been put around."""
+    for _ in range(_MOST_DECORATORS):
+        wrapped = function.__dict__.get("__wrapped__")
+        if type(wrapped) is not FunctionType:
+            break
+        function = wrapped
+    return function
 
 
 def _submodule(module: "Mapping[str, Any]", name: str) -> Any:

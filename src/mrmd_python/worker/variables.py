@@ -4,17 +4,18 @@ import re
 import time
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import Any, Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 from . import static
 from .cell import variable_names
 from .description import describe, full_text
-from .parts import NoSuchPartError, Part, follow, parts_of
+from .parts import NoSuchPartError, Parts, follow, parts_of
 from .shell import Shell
 
 _MOST_VARIABLES = 10_000
 _SECONDS = 1.0
-"""How long a list may take to be made; what is not in it by then is left out."""
+_MOST_TEXT = 1_000_000
+"""How long a list may take to be made, and how many characters it may have; what is beyond that is left out."""
 _MOST_NAMES = 500
 _IPYTHON = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[doi]h|_exit_code|__\w*__")
 """The private names that are IPython's."""
@@ -22,23 +23,34 @@ _IPYTHON = re.compile(r"_{1,3}|_i{1,3}|_i?\d+|_[doi]h|_exit_code|__\w*__")
 
 def listing(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
     """Answer POST /variables: the user's variables that pass the filter, in the order they were made."""
-    deadline = time.monotonic() + _SECONDS
     names = variable_names(shell) + ([] if request["excludePrivate"] else _private_names(shell))
-    pattern = request["namePattern"].lower()
-    wanted = set(request["types"])
-    variables: "list[dict[str, Any]]" = []
-    truncated = False
-    for name in (name for name in names if _matches(name.lower(), pattern)):
-        if len(variables) == _MOST_VARIABLES or time.monotonic() > deadline:
-            truncated = True
-            break
+    pattern, types = request["namePattern"].lower(), set(request["types"])
+    matching = (name for name in names if _matches(name.lower(), pattern))
+    variables, whole = _bounded(_described(shell, matching, types))
+    return {"variables": variables, "count": len(variables), "truncated": not whole}
+
+
+def _described(shell: Shell, names: "Iterable[str]", types: "set[str]") -> "Iterator[dict[str, Any]]":
+    for name in names:
         try:
             value = shell.user_ns[name]
         except KeyError:
             continue  # a cell has just deleted it
-        if not wanted or wanted & {static.class_name(type(value)), static.full_name(type(value))}:
-            variables.append(describe(value).as_json(name))
-    return {"variables": variables, "count": len(variables), "truncated": truncated}
+        if not types or types & {static.class_name(type(value)), static.full_name(type(value))}:
+            yield describe(value).as_json(name)
+
+
+def _bounded(variables: "Iterator[dict[str, Any]]") -> "tuple[list[dict[str, Any]], bool]":
+    """Return what there is time and room for, and whether that is all."""
+    deadline = time.monotonic() + _SECONDS
+    taken: "list[dict[str, Any]]" = []
+    room = _MOST_TEXT
+    for variable in variables:
+        room -= len(variable["name"]) + len(variable["value"]) + sum(map(len, variable["keys"] or ()))
+        if room < 0 or len(taken) == _MOST_VARIABLES or time.monotonic() > deadline:
+            return taken, False
+        taken.append(variable)
+    return taken, True
 
 
 def expansion(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
@@ -50,33 +62,29 @@ def expansion(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
         return {"unknown": True}
     text, whole = full_text(value, request["maxValueLength"])
     parts = parts_of(value)
-    start, count = request["offset"], request["maxChildren"]
-    children = [_child(part) for part in parts.take(start, count)] if parts is not None else []
+    start = request["offset"]
+    shown = [] if parts is None else children(parts, start, request["maxChildren"])
     methods, attributes = _members(value)
     return {
         **describe(value).as_json(_last(name, path)),
         "fullValue": text,
-        "children": children,
+        "children": shown,
         "methods": methods,
         "attributes": attributes,
-        "truncated": not whole or (parts is not None and start + len(children) < parts.length),
+        "truncated": not whole or (parts is not None and start + len(shown) < parts.length),
     }
 
 
-def children(value: object, count: int) -> "list[dict[str, Any]]":
-    """Return the first variables that a value consists of."""
-    parts = parts_of(value)
-    return [] if parts is None else [_child(part) for part in parts.take(0, count)]
+def children(parts: Parts, start: int, count: int) -> "list[dict[str, Any]]":
+    """Return the variables that a value consists of, from `start` on, as many as `count` at most."""
+    taken = parts.take(start, min(count, _MOST_VARIABLES))
+    return _bounded({**describe(part.value).as_json(part.name), "path": part.step} for part in taken)[0]
 
 
 def _last(name: str, path: "list[Any]") -> str:
     """Return what the end of a path is called, as far as the path tells."""
     step = path[-1] if path else name
     return step if isinstance(step, str) else f"[{step['position'] if isinstance(step, dict) else step}]"
-
-
-def _child(part: Part) -> "dict[str, Any]":
-    return {**describe(part.value).as_json(part.name), "path": part.step}
 
 
 def _private_names(shell: Shell) -> "list[str]":
@@ -89,11 +97,11 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) if any(sign in pattern for sign in "*?[") else pattern in name
 
 
-def _members(value: object) -> "tuple[list[str], list[str]]":
+def _members(value: Any) -> "tuple[list[str], list[str]]":
     """Return the names of a value's public methods and of its other public attributes, those of its class included."""
     methods: "set[str]" = set()
     others: "set[str]" = set()
-    classes = static.mro(value if isinstance(value, type) else type(value))
+    classes = static.mro(value if static.is_a(value, type) else type(value))
     inherited = (member for cls in reversed(classes) for member in list(static.class_dict(cls).items()))
     for name, member in chain(inherited, static.attributes(value)):
         if type(name) is str and not name.startswith("_"):
