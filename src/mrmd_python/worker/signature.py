@@ -68,6 +68,8 @@ def _of_class(cls: type, depth: int) -> "Optional[inspect.Signature]":
         inner = maker.__func__ if type(maker) is staticmethod else maker
         if type(inner) is types.FunctionType:
             return _bound(_signature(inner, depth + 1))
+    if "__module__" not in static.class_dict(cls):  # as only classes of Python itself
+        return inspect.signature(cls)
     makes_itself = any(static.defined(cls, name) is not object.__dict__[name] for name in ("__init__", "__new__"))
     return None if makes_itself else inspect.Signature()
 

@@ -11,11 +11,11 @@ import types
 import uuid
 import zoneinfo
 from itertools import islice
-from typing import Any, Callable, Iterable, Mapping, Tuple
+from typing import Any, Mapping, Tuple
 
 from . import libraries, static
+from .writer import FullError, Write, Writer
 
-_DEEPEST = 6
 _LONGEST_INTEGER = 1000
 """In bits; a longer one takes quadratic time to be written in decimal."""
 _MOST_ATTRIBUTES = 100
@@ -25,17 +25,12 @@ _ZONES = (type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 def text(value: object, limit: int) -> "Tuple[str, bool]":
     """Return an object as text of at most `limit` characters, and whether that is all of it."""
-    writer = _Writer(limit)
+    writer = Writer(limit, _writer_of)
     try:
         writer.write(value)
-    except _FullError:
+    except FullError:
         return "".join(writer.pieces)[: max(0, limit - 1)] + "…", False
     return "".join(writer.pieces), not writer.has_left_out
-
-
-def short(value: object) -> str:
-    """Return an object as text that fits a line."""
-    return text(value, 120)[0]
 
 
 def is_told_whole(value: object) -> bool:
@@ -43,109 +38,51 @@ def is_told_whole(value: object) -> bool:
     return id(type(value)) in _EXACT
 
 
-class _FullError(Exception):
-    """There is no room for more text."""
-
-
-class _Writer:
-    def __init__(self, room: int) -> None:
-        self.pieces: "list[str]" = []
-        self.has_left_out = False
-        self.room = room
-        self._open: "list[object]" = []
-        """The containers that are being written, outermost first."""
-
-    @property
-    def depth(self) -> int:
-        """How many objects are being written, one in another."""
-        return len(self._open)
-
-    def put(self, piece: str) -> None:
-        self.pieces.append(piece)
-        self.room -= len(piece)
-        if self.room < 0:
-            raise _FullError
-
-    def write(self, value: object) -> None:
-        if len(self._open) >= _DEEPEST or any(container is value for container in self._open):
-            self.has_left_out = True
-            self.put("...")
-            return
-        self._open.append(value)
-        try:
-            _writer_of(value)(self, value)
-        except _FullError:
-            raise
-        except Exception:  # what is only half made, or changes while it is looked at
-            self.has_left_out = True
-            self.put(f"<{static.class_name(type(value))}, unreadable>")
-        finally:
-            self._open.pop()
-
-    def write_all(self, start: str, items: "Iterable[object]", end: str) -> None:
-        self.put(start)
-        for number, item in enumerate(items):
-            if number:
-                self.put(", ")
-            self.write(item)
-        self.put(end)
-
-    def write_named(self, start: str, items: "Iterable[Tuple[str, object]]", end: str) -> None:
-        self.put(start)
-        for number, (name, item) in enumerate(items):
-            self.put(f"{', ' if number else ''}{name}=")
-            self.write(item)
-        self.put(end)
-
-
-_Write = Callable[[_Writer, Any], None]
-
-
-def _string(writer: _Writer, value: Any) -> None:
+def _string(writer: Writer, value: Any) -> None:
     kind = str if static.is_a(value, str) else bytes if static.is_a(value, bytes) else bytearray
     writer.put(repr(kind.__getitem__(value, slice(0, writer.room + 1))))
 
 
-def _integer(writer: _Writer, value: Any) -> None:
+def _integer(writer: Writer, value: Any) -> None:
     bits = int.bit_length(value)
     writer.put(int.__repr__(value) if bits <= _LONGEST_INTEGER else f"<int of {bits} bits>")
 
 
-def _floating(writer: _Writer, value: Any) -> None:
+def _floating(writer: Writer, value: Any) -> None:
     writer.put(float.__repr__(value))
 
 
-def _plain(writer: _Writer, value: Any) -> None:
+def _plain(writer: Writer, value: Any) -> None:
     writer.put(repr(value))
 
 
-def _range(writer: _Writer, value: "range") -> None:
+def _range(writer: Writer, value: "range") -> None:
     writer.write_all("range(", [value.start, value.stop, value.step][: 2 if value.step == 1 else 3], ")")
 
 
-def _slice(writer: _Writer, value: "slice") -> None:
+def _slice(writer: Writer, value: "slice") -> None:
     writer.write_all("slice(", (value.start, value.stop, value.step), ")")
 
 
-def _fraction(writer: _Writer, value: "fractions.Fraction") -> None:
+def _fraction(writer: Writer, value: "fractions.Fraction") -> None:
     writer.write_all("Fraction(", (value.numerator, value.denominator), ")")
 
 
-def _moment(writer: _Writer, value: Any) -> None:
+def _moment(writer: Writer, value: Any) -> None:
     # The repr of a moment has that of its zone in it.
     writer.put(repr(value if any(type(value.tzinfo) is zone for zone in _ZONES) else value.replace(tzinfo=None)))
 
 
-def _memory(writer: _Writer, value: memoryview) -> None:
+def _memory(writer: Writer, value: memoryview) -> None:
     writer.put(f"<memory of {value.nbytes} bytes>")
 
 
-def _list(writer: _Writer, value: Any) -> None:
+def _list(writer: Writer, value: Any) -> None:
     name = "" if type(value) is list else static.class_name(type(value))
     writer.write_all(f"{name}([" if name else "[", list.__iter__(value), "])" if name else "]")
 
 
-def _tuple(writer: _Writer, value: Any) -> None:
+def _tuple(writer: Writer, value: Any) -> None:
     length = tuple.__len__(value)
     name = "" if type(value) is tuple else static.class_name(type(value))
     fields = static.class_dict(type(value)).get("_fields") if name else None  # of a named tuple
@@ -156,7 +93,7 @@ def _tuple(writer: _Writer, value: Any) -> None:
         writer.write_all(f"{name}((" if name else "(", tuple.__iter__(value), f"{end})" if name else end)
 
 
-def _set(writer: _Writer, value: Any) -> None:
+def _set(writer: Writer, value: Any) -> None:
     kind: Any = set if static.is_a(value, set) else frozenset
     start, end = ("{", "}") if kind.__len__(value) else ("", "")
     if type(value) is not set or not start:
@@ -164,11 +101,11 @@ def _set(writer: _Writer, value: Any) -> None:
     writer.write_all(start, kind.__iter__(value), end)
 
 
-def _deque(writer: _Writer, value: Any) -> None:
+def _deque(writer: Writer, value: Any) -> None:
     writer.write_all(f"{static.class_name(type(value))}([", collections.deque.__iter__(value), "])")
 
 
-def _dict(writer: _Writer, value: Any) -> None:
+def _dict(writer: Writer, value: Any) -> None:
     name = "" if type(value) is dict else static.class_name(type(value))
     writer.put(f"{name}({{" if name else "{")
     for number, (key, item) in enumerate(dict.items(value)):
@@ -180,45 +117,45 @@ def _dict(writer: _Writer, value: Any) -> None:
     writer.put("})" if name else "}")
 
 
-def _module(writer: _Writer, value: object) -> None:
+def _module(writer: Writer, value: object) -> None:
     own = static.instance_dict(value)
     name, file = own.get("__name__"), own.get("__file__")
     writer.put(f"<module {name!r}" if type(name) is str else "<module")
     writer.put(f" from {file!r}>" if type(file) is str else ">")
 
 
-def _function(writer: _Writer, value: types.FunctionType) -> None:
+def _function(writer: Writer, value: types.FunctionType) -> None:
     writer.put(f"<function {value.__qualname__.rpartition('<locals>.')[2]}>")
 
 
-def _method(writer: _Writer, value: types.MethodType) -> None:
+def _method(writer: Writer, value: types.MethodType) -> None:
     function = value.__func__
     name = function.__name__ if type(function) is types.FunctionType else "?"
     writer.put(f"<method {name} of {static.full_name(type(value.__self__))} object>")
 
 
-def _class(writer: _Writer, value: type) -> None:
+def _class(writer: Writer, value: type) -> None:
     writer.put(f"<class {static.full_name(value)!r}>")
 
 
-def _running(writer: _Writer, value: Any) -> None:
+def _running(writer: Writer, value: Any) -> None:
     code = next(getattr(value, name) for name in ("gi_code", "cr_code", "ag_code") if hasattr(value, name))
     writer.put(f"<{static.class_name(type(value))} {code.co_name}>")
 
 
-def _member(writer: _Writer, value: object) -> None:
+def _member(writer: Writer, value: object) -> None:
     stored = static.instance_dict(value)
     writer.put(f"<{static.class_name(type(value))}.{stored['_name_']}: ")
     writer.write(stored["_value_"])
     writer.put(">")
 
 
-def _exception(writer: _Writer, value: object) -> None:
+def _exception(writer: Writer, value: object) -> None:
     arguments = static.class_dict(BaseException)["args"].__get__(value)
     writer.write_all(f"{static.class_name(type(value))}(", arguments, ")")
 
 
-def _any(writer: _Writer, value: object) -> None:
+def _any(writer: Writer, value: object) -> None:
     told = libraries.metadata(value)
     if told is not None:
         _library_object(writer, value, told)
@@ -228,7 +165,7 @@ def _any(writer: _Writer, value: object) -> None:
         _instance(writer, value)
 
 
-def _library_object(writer: _Writer, value: object, told: libraries.Metadata) -> None:
+def _library_object(writer: Writer, value: object, told: libraries.Metadata) -> None:
     elements = told.elements
     what = f"{static.class_name(type(value))} {told.label}"
     if elements is None or elements.labels is not None:
@@ -238,7 +175,7 @@ def _library_object(writer: _Writer, value: object, told: libraries.Metadata) ->
         writer.write_all(start, (elements.get(position) for position in range(elements.length)), "]")
 
 
-def _instance(writer: _Writer, value: object) -> None:
+def _instance(writer: Writer, value: object) -> None:
     """Write an object of a class that is not known here, by what it stores."""
     stored = dict(islice(static.attributes(value), _MOST_ATTRIBUTES))
     fields = _declared_fields(type(value))
@@ -268,7 +205,7 @@ def _declared_fields(cls: type) -> "list[str]":
     return []
 
 
-def _writer_of(value: object) -> _Write:
+def _writer_of(value: object) -> Write:
     cls = type(value)
     exact = _EXACT.get(id(cls))
     if exact is not None:
@@ -282,7 +219,7 @@ def _writer_of(value: object) -> _Write:
     return _any
 
 
-def _by_identity(writers: "Mapping[_Write, Tuple[type, ...]]") -> "Mapping[int, _Write]":
+def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, Write]":
     # By id: a class may have a metaclass with a __hash__ of its own.
     return {id(cls): writer for writer, classes in writers.items() for cls in classes}
 

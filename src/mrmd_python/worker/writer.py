@@ -1,0 +1,77 @@
+"""Writing objects as text within bounds: of room, and of how deep they lie in each other."""
+
+from typing import Any, Callable, Iterable, Tuple
+
+from . import static
+
+_DEEPEST = 6
+
+Write = Callable[["Writer", Any], None]
+
+
+class FullError(Exception):
+    """There is no room for more text."""
+
+
+class Writer:
+    """Text that is being put together."""
+
+    def __init__(self, room: int, writer_of: "Callable[[object], Write]") -> None:
+        self.pieces: "list[str]" = []
+        self.has_left_out = False
+        """Whether something was too deep, or could not be read."""
+        self.room = room
+        """For how many characters more."""
+        self._writer_of = writer_of
+        self._open: "list[object]" = []
+        """The containers that are being written, outermost first."""
+
+    @property
+    def depth(self) -> int:
+        """How many objects are being written, one in another."""
+        return len(self._open)
+
+    def put(self, piece: str) -> None:
+        """Add text.
+
+        Raises:
+            FullError: that is too much.
+        """
+        self.pieces.append(piece)
+        self.room -= len(piece)
+        if self.room < 0:
+            raise FullError
+
+    def write(self, value: object) -> None:
+        """Add an object, by what writes objects like it."""
+        if len(self._open) >= _DEEPEST or any(container is value for container in self._open):
+            self.has_left_out = True
+            self.put("...")
+            return
+        self._open.append(value)
+        try:
+            self._writer_of(value)(self, value)
+        except FullError:
+            raise
+        except Exception:  # what is only half made, or changes while it is looked at
+            self.has_left_out = True
+            self.put(f"<{static.class_name(type(value))}, unreadable>")
+        finally:
+            self._open.pop()
+
+    def write_all(self, start: str, items: "Iterable[object]", end: str) -> None:
+        """Add objects with commas between."""
+        self.put(start)
+        for number, item in enumerate(items):
+            if number:
+                self.put(", ")
+            self.write(item)
+        self.put(end)
+
+    def write_named(self, start: str, items: "Iterable[Tuple[str, object]]", end: str) -> None:
+        """Add ``name=object`` for each, with commas between."""
+        self.put(start)
+        for number, (name, item) in enumerate(items):
+            self.put(f"{', ' if number else ''}{name}=")
+            self.write(item)
+        self.put(end)

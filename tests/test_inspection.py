@@ -1,0 +1,299 @@
+"""What stands at a cursor: POST /inspect and POST /hover; and looking at a session that is busy."""
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client, Json
+from tests.interpreters import make_venv, supported
+from tests.machine import Machine, wait_until
+
+_CODE = '''import functools, os
+import pandas as pd
+frame = pd.DataFrame({"a": [1, 2]})
+number = 41
+nested = {"key": [1, 2.5]}
+
+def plain(a, /, b: int = 2, *rest, c=None) -> str:
+    """Say something.
+
+        Indented.
+    """
+    return "x"
+
+def keep(function):
+    @functools.wraps(function)
+    def inner(*arguments):
+        return function(*arguments)
+    return inner
+
+@keep
+def decorated(alpha):
+    """Decorated."""
+
+class Thing:
+    """A thing."""
+    made = 1
+    def __init__(self, size=5):
+        self.size = size
+    def method(self, q=1):
+        """Do it."""
+    @property
+    def prop(self):
+        """Compute it."""
+        print("ran")
+    @classmethod
+    def build(cls, z):
+        pass
+    def __getattr__(self, name):
+        print("asked for", name)
+        raise AttributeError(name)
+
+class Bare:
+    y = 1
+
+thing = Thing()
+'''
+
+
+@pytest.fixture
+def client(here: Machine) -> Client:
+    client = here.start("a")
+    assert client.execute(_CODE)["success"]
+    return client
+
+
+def _at_bar(client: Client, code: str, endpoint: str = "/inspect", **fields: object) -> Json:
+    """Ask about the place where ``|`` stands, in a client's way of counting."""
+    before, _, after = code.partition("|")
+    cursor = len(before.encode("utf-16-le")) // 2
+    return client.post(endpoint, {"code": before + after, "cursor": cursor, **fields})
+
+
+def test_what_inspect_tells(client: Client) -> None:
+    told = _at_bar(client, "x = pla|in", detail=2)
+    source = told.pop("sourceCode")
+    assert source.startswith("def plain(a")
+    assert source.endswith('return "x"\n')
+    assert told == {
+        "found": True,
+        "source": "runtime",
+        "name": "plain",
+        "kind": "function",
+        "type": "function",
+        "signature": "(a, /, b: int = 2, *rest, c=None) -> str",
+        "docstring": "Say something.\n\nIndented.",
+        "file": None,
+        "line": 7,
+        "value": "<function plain(a, /, b: int = 2, *rest, c=None) -> str>",
+        "children": [],
+    }
+    assert _at_bar(client, "plain|", detail=1)["sourceCode"] is None
+    assert _at_bar(client, "plain|", detail=0)["docstring"] is None
+    join = _at_bar(client, "os.path.joi|n", detail=2)
+    assert Path(join["file"]).read_text().splitlines()[join["line"] - 1].startswith("def join(")
+    assert join["sourceCode"].startswith("def join(")
+    assert [child["name"] for child in _at_bar(client, "nested|")["children"]] == ["key"]
+    assert set(_at_bar(client, "absent|").values()) == {False, None}
+    assert client.post("/inspect", {"code": "plain", "cursor": 1, "session": "none"})["found"] is False
+    assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
+
+
+@pytest.mark.parametrize("endpoint", ["/inspect", "/hover"])
+def test_which_name_is_meant(client: Client, endpoint: str) -> None:
+    meant = {
+        "|number": "number",
+        "number|": "number",
+        "thi|ng.size": "thing",
+        "thing.si|ze": "thing.size",
+        "nested['key'][1]|": "nested['key'][1]",
+        "frame['a'].me|an()": "frame['a'].mean",
+        "frame.|a": "frame.a",
+        "prin|t(1)": "print",
+        "x = 1\n%timei|t x": "%timeit",
+        "%timeit pla|in()": "plain",
+        "!ls 'it\nnum|ber": "number",
+        "f'{num|ber}'": "number",
+        "(((num|ber": "number",
+        "'😀', num|ber": "number",
+    }
+    for code, name in meant.items():
+        assert _at_bar(client, code, endpoint)["name"] == name, code
+    for code in ("", "|", "'a num|ber'", "# num|ber", "fo|r", "f().num|ber", "1e|5", "absent.num|ber", "nested[9]|"):
+        assert _at_bar(client, code, endpoint)["found"] is False, code
+
+
+def test_among_arguments_inspect_tells_of_what_is_called(client: Client) -> None:
+    for code in (
+        "plain(|",
+        "plain(1, |",
+        "plain(1, b=|",
+        "plain(1, nu|mber=2",
+        "plain(\n  [1, 2],\n  |",
+        "print(plain(|",
+    ):
+        assert _at_bar(client, code)["name"] == "plain", code
+        assert _at_bar(client, code, "/hover")["name"] in (None, "number"), code
+    assert _at_bar(client, "print(plain(1), |")["name"] == "print"
+    assert _at_bar(client, "plain(num|ber)")["name"] == "number"
+    assert _at_bar(client, "thing.method(|")["signature"] == "(q=1)"
+    assert _at_bar(client, "plain(1) |")["found"] is False
+
+
+def test_kinds_and_signatures(client: Client) -> None:
+    expected = {
+        "number": ("variable", None),
+        "os": ("module", None),
+        "len": ("function", "(obj, /)"),
+        "decorated": ("function", "(alpha)"),
+        "Thing": ("class", "(size=5)"),
+        "Bare": ("class", "()"),
+        "Thing.method": ("method", "(self, q=1)"),
+        "thing.method": ("method", "(q=1)"),
+        "thing.build": ("method", "(z)"),
+        "thing.prop": ("property", None),
+        "thing.size": ("variable", None),
+        "nested.get": ("method", "(key, default=None, /)"),
+    }
+    for name, (kind, signature) in expected.items():
+        told = _at_bar(client, f"{name}|")
+        assert (told["kind"], told["signature"]) == (kind, signature), name
+    assert _at_bar(client, "thing.prop|")["docstring"] == "Compute it."
+    assert _at_bar(client, "thing|")["docstring"] == "A thing."
+    assert _at_bar(client, "number|")["docstring"] is None
+    assert _at_bar(client, "decorated|", detail=2)["sourceCode"].startswith("@keep\ndef decorated")
+    assert _at_bar(client, "Bare|", detail=2)["sourceCode"] == "class Bare:\n    y = 1\n"
+    assert _at_bar(client, "Thing|", detail=2)["line"] == _CODE.splitlines().index("class Thing:") + 1
+    assert _at_bar(client, "thing.absent|")["found"] is False
+    assert client.execute("1")["stdout"] == "Out[2]: 1\n", "no code of the object's has run"
+
+
+def test_what_hover_tells(client: Client) -> None:
+    assert _at_bar(client, "plain|", "/hover") == {
+        "found": True,
+        "name": "plain",
+        "type": "function",
+        "value": "<function plain(a, /, b: int = 2, *rest, c=None) -> str>",
+        "signature": "(a, /, b: int = 2, *rest, c=None) -> str",
+        "docstring": "Say something.\n\nIndented.",
+        "documentation": "Say something.\n\nIndented.",
+    }
+    frame = _at_bar(client, "frame|", "/hover")
+    assert (frame["type"], frame["value"], frame["docstring"]) == (
+        "DataFrame",
+        "<DataFrame 2 rows × 1 column: a>",
+        None,
+    )
+
+
+def test_positions(client: Client) -> None:
+    code = "'😀😀';number"
+    assert client.post("/hover", {"code": code, "cursor": 7})["name"] == "number"
+    assert client.post("/hover", {"code": code, "cursor": 6})["name"] is None
+    assert client.post("/hover", {"code": code, "cursor": 5, "positionEncoding": "utf-32"})["name"] == "number"
+    assert client.post("/hover", {"code": "number", "cursor": 10**9})["name"] == "number"
+    assert client.post("/hover", {"code": "number", "cursor": -5})["name"] == "number"
+    assert client.post("/hover", {"code": "number \ud83d", "cursor": 3})["name"] == "number", "half a character"
+    refused = {
+        "missing_code": {"cursor": 1},
+        "bad_encoding": {"code": "x", "positionEncoding": "utf-8"},
+    }
+    for expected, body in refused.items():
+        assert client.request("POST", "/hover", body)[1]["code"] == expected
+    wrong: list[Json] = [
+        {"code": 1},
+        {"cursor": "1"},
+        {"cursor": True},
+        {"cursor": 1.5},
+        {"detail": "2"},
+        {"session": []},
+    ]
+    for fields in wrong:
+        status, answer = client.request("POST", "/inspect", {"code": "x", "cursor": 0, **fields})
+        assert (status, answer["code"]) == (400, "wrong_type"), fields
+
+
+def _runs(client: Client, number: int) -> bool:
+    return bool(client.post("/hover", {"code": "cell", "cursor": 1})["value"] == str(number))
+
+
+def test_a_busy_session_can_be_looked_at(client: Client) -> None:
+    busy = ["while True: pass", "import time; time.sleep(100)", "import asyncio; await asyncio.sleep(100)", "input()"]
+    for number, code in enumerate(busy):
+        with client.streaming(f"cell = {number}\n{code}") as events:
+            next(events)
+            wait_until(partial(_runs, client, number), "it runs")
+            assert client.post("/variables/number")["value"] == "41"
+            client.post("/interrupt")
+            assert [event.name for event in events][-1] == "done"
+
+
+def test_a_session_that_c_code_blocks_is_not_waited_for(client: Client) -> None:
+    """Its answers are empty: the first after a deadline, the others at once, until it is heard of again."""
+    with client.streaming("pow(7, 2 * 10**7) and None") as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        wait_until(lambda: client.post("/variables")["count"] == 0, "it is blocked")
+        started = time.monotonic()
+        assert client.post("/variables") == {"variables": [], "count": 0, "truncated": True}
+        assert client.post("/hover", {"code": "number", "cursor": 1})["found"] is False
+        assert client.post("/inspect", {"code": "number", "cursor": 1})["found"] is False
+        assert client.post("/variables/number")["truncated"] is True
+        assert client.get("/capabilities")["features"]["variables"] is True
+        assert time.monotonic() - started < 2, "none of them has waited for the deadline"
+        client.post("/interrupt")
+        list(events)
+    wait_until(lambda: client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41", "it answers again")
+
+
+def test_a_session_that_dies_while_it_is_looked_at(client: Client, here: Machine) -> None:
+    pid = client.get("/sessions/default")["pid"]
+    answers: list[Json] = []
+    with client.streaming("pow(7, 2 * 10**8) and None") as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        asking = threading.Thread(target=lambda: answers.append(client.post("/variables")))
+        asking.start()
+        here.kill("KILL", pid)
+        asking.join(timeout=30)
+        list(events)
+    assert len(answers) == 1
+    assert client.request("POST", "/variables/number", {})[0] == 404
+    assert client.post("/variables")["count"] == 0
+
+
+def test_what_cells_do_to_the_process_hinders_no_look(client: Client) -> None:
+    client.execute("import json, sys; json.dumps = json.loads = None; sys.stdout = sys.stderr = None")
+    assert client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41"
+    client.execute("import sys; sys.setrecursionlimit(60)")
+    assert client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41"
+    client.execute("import warnings; warnings.simplefilter('error')")
+    assert client.post("/variables")["count"] > 0
+
+
+@pytest.mark.parametrize("version", supported()[-2:])
+def test_forks_warn_of_nothing_and_leave_the_looks_alone(here: Machine, version: str) -> None:
+    """From CPython 3.12 on os.fork() warns of threads, and the looks are answered by one."""
+    venv = here.home / "bare"
+    make_venv(version, venv)
+    client = here.start("a", "--venv", str(venv))
+    code = """
+import os, threading, warnings
+warnings.simplefilter("always")
+for _ in range(20):
+    if os.fork() == 0: os._exit(0)
+    os.wait()
+import multiprocessing
+with multiprocessing.get_context("fork").Pool(2) as pool: print(pool.map(abs, [-1, 2]))
+print(threading.active_count())
+"""
+    result = client.execute(code)
+    assert (result["stdout"], result["stderr"]) == ("[1, 2]\n1\n", "")
+    assert client.post("/hover", {"code": "code, os", "cursor": 7})["type"] == "module"
+    child = "pid = os.fork()\nif pid == 0: child = 1\nelse: os.waitpid(pid, 0); parent = 1"
+    client.execute(child)
+    assert client.post("/hover", {"code": "parent", "cursor": 1})["value"] == "1"
+    assert client.post("/hover", {"code": "child", "cursor": 1})["found"] is False
