@@ -119,6 +119,8 @@ def test_which_name_is_meant(client: Client, endpoint: str) -> None:
         "f'{num|ber}'": "number",
         "(((num|ber": "number",
         "'😀', num|ber": "number",
+        "num|ber \0": "number",
+        "'" + "x" * 1_000_000 + "'\nnum|ber": "number",
     }
     for code, name in meant.items():
         assert _at_bar(client, code, endpoint)["name"] == name, code

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Optional
 
 from . import completion, inspection, variables
 from .shell import Shell
@@ -56,7 +56,9 @@ class Looks:
         self._poll = select.poll()
         for readable in (self._socket, self._bell):
             self._poll.register(readable, select.POLLIN)
-        self._data = b""
+        self._data = bytearray()
+        self._searched = 0
+        """Up to where there is no end of a line in it."""
         self._is_to_serve = False
         self._serving = _thread.allocate_lock()
         """Held by the thread."""
@@ -101,9 +103,8 @@ class Looks:
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
             self._thread = _thread.get_native_id()
             while self._is_to_serve:
-                line, newline, rest = self._data.partition(b"\n")
-                if newline:
-                    self._data = rest
+                line = self._take_line()
+                if line is not None:
                     self._socket.sendall(self._reply(line))
                 elif not self._receive():
                     return
@@ -112,13 +113,23 @@ class Looks:
         finally:
             self._serving.release()
 
+    def _take_line(self) -> Optional[bytes]:
+        end = self._data.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._data)
+            return None
+        line = bytes(self._data[:end])
+        del self._data[: end + 1]
+        self._searched = 0
+        return line
+
     def _receive(self) -> bool:
         """Wait for a piece of a request or the bell; return False at the end of the worker."""
         readable = [descriptor for descriptor, _ in self._poll.poll()]
         if self._bell.fileno() in readable:
             self._bell.recv(1)
             return True
-        data = self._socket.recv(1 << 16)
+        data = self._socket.recv(1 << 20)
         self._data += data
         return bool(data)
 

@@ -17,6 +17,7 @@ _SUBSCRIPT = r"""\[\s*(?:'[^'\\\n]*'|"[^"\\\n]*"|-?\d{1,18})\s*\]"""
 _PATH = re.compile(rf"(?<![\w.]){_NAME}(?:[ \t]*\.[ \t]*{_NAME}|{_SUBSCRIPT})*")
 _STEP = re.compile(rf"{_NAME}|{_SUBSCRIPT}")
 _MAGIC = re.compile(rf"(?<!\w)%%?({_NAME})")
+_LONGEST_TOKENIZED = 500_000
 _SHELL_LINE = re.compile(r"^[ \t]*!.*$", re.MULTILINE)
 _BUILTINS = builtins.__dict__
 
@@ -121,7 +122,9 @@ def _is_in_text(code: str, cursor: int) -> bool:
 
 
 def _tokens(code: str) -> "list[tuple[int, str]]":
-    """Return the place and the text of each token, as far as the code can be read."""
+    """Return the place and the text of each token, as far as the code can be read; none if it is very long."""
+    if len(code) > _LONGEST_TOKENIZED:
+        return []
     code = _SHELL_LINE.sub(lambda match: " " * len(match[0]), code)
     lines = [0]
     for line in code.split("\n"):
@@ -130,6 +133,6 @@ def _tokens(code: str) -> "list[tuple[int, str]]":
     try:
         for token in tokenize.generate_tokens(io.StringIO(code).readline):
             found.append((lines[token.start[0] - 1] + token.start[1], token.string))
-    except (tokenize.TokenError, SyntaxError, IndexError):
-        pass  # it is being written
+    except (tokenize.TokenError, SyntaxError, IndexError, ValueError):
+        pass  # it is being written, or there is half a character or a NUL in it
     return found
