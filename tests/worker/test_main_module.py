@@ -80,7 +80,7 @@ with multiprocessing.get_context({method!r}).Pool(1) as pool:
     command = open(f"/proc/{{pid}}/cmdline").read()
 print(len(own), [link for link in links if link in own], "mrmd" in command)
 """
-    assert client.execute(code)["stdout"] == f"2 [] {method == 'fork'}\n"
+    assert client.execute(code)["stdout"] == f"3 [] {method == 'fork'}\n"
 
 
 def test_joblib_ships_what_cells_define(client: Client) -> None:
