@@ -11,6 +11,8 @@ from tests.interpreters import numbers
     [
         ("x = 1\ndef f(: pass", "SyntaxError", 2),
         ("1 +", "SyntaxError", 1),
+        ("\n \n\n  1 / 0", "ZeroDivisionError", 4),
+        ("\n\nx = 1\ndef f(: pass", "SyntaxError", 4),
         ("for i in range(3):\n    x = 1\n   y = 2", "IndentationError", 3),
         ("x = 'abc", "SyntaxError", 1),
         ("x = 1\nreturn 3", "SyntaxError", 2),

@@ -126,6 +126,12 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             "traceback": self.traceback_text,
         }
 
+    def transform_cell(self, raw_cell: str) -> str:
+        """Return a cell as Python, its lines where they were: IPython drops empty ones at its start."""
+        text = raw_cell.lstrip()
+        empty = raw_cell[: len(raw_cell) - len(text)].count("\n")
+        return "\n" * empty + str(super().transform_cell(raw_cell))
+
     def reset(self, *args: Any, **kwargs: Any) -> None:
         """Empty the namespace, which stays that of a module: multiprocessing looks for its ``__spec__``."""
         super().reset(*args, **kwargs)
