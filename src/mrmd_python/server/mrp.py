@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mrmd_python import __version__
-from mrmd_python.server import mrp_looks
+from mrmd_python.server import mrp_code, mrp_looks
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import (
     EventStream,
@@ -34,16 +34,16 @@ _FEATURES = {
     "execute": True,
     "executeStream": True,
     "interrupt": True,
-    "complete": False,
+    "complete": True,
     "inspect": True,
     "hover": True,
     "variables": True,
     "variableExpand": True,
     "reset": True,
-    "isComplete": False,
-    "format": False,
+    "isComplete": True,
+    "format": True,
     "assets": True,
-    "history": False,
+    "history": True,
     "reattach": False,
 }
 
@@ -169,6 +169,7 @@ ROUTES: list[tuple[str, str, Endpoint]] = [
     ("POST", "/input", answer_input),
     ("POST", "/input/cancel", cancel_input),
     ("POST", "/interrupt", interrupt),
+    *mrp_code.ROUTES,
     *mrp_looks.ROUTES,
 ]
 """Method, path below `PREFIX` with its variable parts in braces, endpoint."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
+from mrmd_python.server.history import History
 from mrmd_python.server.lent_modules import CannotLendError, lent_folders
 from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
@@ -51,6 +52,7 @@ class Session:
         self.executions: OrderedDict[str, Execution] = OrderedDict()
         """Those that wait, run or are kept, oldest first."""
         self.running: Execution | None = None
+        self.history = History()
         self._queue: deque[Execution] = deque()
         self._is_queued = asyncio.Event()
         self._work = asyncio.create_task(self._run_queue())
@@ -152,6 +154,7 @@ class Session:
         async with self._worker_use:
             self._loss = None  # a lost namespace was just asked for
             self.execution_count = 0
+            self.history.clear()
             if self._link is None:
                 return
             try:
@@ -325,6 +328,8 @@ class Session:
                 outcome = _failed("SessionEnded", "the session was ended while this ran")
             if execution.cell.store_history:
                 self.execution_count += 1
+                if not execution.cell.silent:
+                    self.history.add(execution.cell.code, outcome.get("executionCount", 0))
             self.last_activity = timestamp()
             execution.end(outcome)
 

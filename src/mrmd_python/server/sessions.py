@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from mrmd_python.server.analysis import Analysis
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.session import Session
@@ -29,6 +30,8 @@ class Sessions:
         self.assets = assets
         self.environment = environment
         """What a session runs in that asks for nothing else."""
+        self.inference = Analysis(environment, "inference")
+        self.syntax = Analysis(environment, "syntax")
         self.changed = asyncio.Event()
         """Set whenever the state of a session changes."""
         self._sessions: dict[str, Session] = {}
@@ -93,5 +96,7 @@ class Sessions:
         return Session(session_id, environment or self.environment, self.assets, self.changed)
 
     async def close(self) -> None:
-        """End all sessions at the same time."""
-        await asyncio.gather(*(session.close() for session in self._sessions.values()))
+        """End all sessions and what else was started, at the same time."""
+        await asyncio.gather(
+            *(session.close() for session in self._sessions.values()), self.inference.close(), self.syntax.close()
+        )

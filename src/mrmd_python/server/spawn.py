@@ -5,6 +5,7 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
+    return spawn_program([environment.executable, str(_WORKER)], environment.process_environment(), environment.cwd)
+
+
+def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) -> SpawnedWorker:
+    """Start a reaper that starts a program which speaks as a worker does.
+
+    Raises:
+        OSError: there are no more processes or descriptors to be had.
+    """
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + secrets.token_hex(15).encode()
     leash, reaper_leash = socket.socketpair()
@@ -49,11 +59,11 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     worker_sockets = (reaper_leash, worker_control, worker_replies, worker_looks)
     given = [*(end.fileno() for end in worker_sockets), worker_stdout, worker_stderr]
     command = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py"), *map(str, given)]
-    command += [environment.cwd, environment.executable, str(_WORKER)]
+    command += [cwd, *program]
     try:
         reaper = subprocess.Popen(
             command,
-            env=environment.process_environment(),
+            env=environ,
             cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=given,

@@ -17,7 +17,8 @@ import time
 import traceback
 from typing import Any, Callable, Mapping, Optional
 
-from . import completion, inspection, variables
+from . import inspection, variables
+from .completion.complete import complete
 from .shell import Shell
 
 Request = Mapping[str, Any]
@@ -31,8 +32,8 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 _dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
 
 
-def _complete(shell: Shell, request: Request) -> "dict[str, Any]":
-    return completion.complete(shell, request["code"], request["cursor"])
+def _complete(shell: Shell, request: Request) -> "Optional[dict[str, Any]]":
+    return complete(shell, request["code"], request["cursor"])
 
 
 _ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {

@@ -1,0 +1,111 @@
+"""MRP's endpoints for whoever writes code: completion, is-it-complete, formatting, history."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mrmd_python.server.exchange import RefusedError, Reply, Request, number_field, text_field
+from mrmd_python.server.history import History
+from mrmd_python.server.positions import Place
+from mrmd_python.server.session import Session
+from mrmd_python.server.sessions import DEFAULT, Sessions
+
+_ANSWER_SECONDS = 4.5
+"""How long a completion may take: clients give up after five."""
+_WORK_SECONDS = 4.0
+_CONTEXT_CHARACTERS = 50_000
+"""How much of the code that has run goes into inference from the code alone."""
+
+
+async def complete(sessions: Sessions, request: Request) -> Reply:
+    """POST /complete: from what an idle session holds, else from the code alone."""
+    place = Place.of_body(request.body)
+    session = sessions.get(text_field(request.body, "session", DEFAULT))
+    started = asyncio.get_running_loop().time()
+    answer = None
+    source = "static"
+    if session is not None and session.state == "idle":
+        answer = await session.look("complete", code=place.code, cursor=place.cursor)
+    if _is_completion(answer):
+        source = "runtime"
+    else:
+        elapsed = asyncio.get_running_loop().time() - started
+        answer = await _complete_statically(sessions, session, place, _ANSWER_SECONDS - elapsed)
+    if answer is None:
+        answer = {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
+    return Reply(
+        {
+            "matches": answer["matches"],
+            "cursorStart": place.as_client_counts(answer["cursorStart"]),
+            "cursorEnd": place.as_client_counts(answer["cursorEnd"]),
+            "source": source,
+        }
+    )
+
+
+async def is_complete(sessions: Sessions, request: Request) -> Reply:
+    """POST /is_complete."""
+    answer = await sessions.syntax.ask(_WORK_SECONDS, "is_complete", _code(request))
+    return Reply(answer or {"status": "unknown", "indent": ""})
+
+
+async def format_code(sessions: Sessions, request: Request) -> Reply:
+    """POST /format."""
+    code = _code(request)
+    session = sessions.get(text_field(request.body, "session", DEFAULT))
+    environment = sessions.environment if session is None else session.environment
+    answer = await sessions.syntax.ask(_WORK_SECONDS, "format", code, cwd=environment.cwd)
+    fault = f"the code could not be formatted within {_WORK_SECONDS:g} seconds"
+    return Reply(answer or {"formatted": code, "changed": False, "error": fault})
+
+
+async def history(sessions: Sessions, request: Request) -> Reply:
+    """POST /history."""
+    count = max(number_field(request.body, "n", 20), 0)
+    pattern = text_field(request.body, "pattern", "")
+    before = None if request.body.get("before") is None else number_field(request.body, "before", 0)
+    session = sessions.get(text_field(request.body, "session", DEFAULT))
+    kept = History() if session is None else session.history.snapshot()
+    page = await asyncio.to_thread(kept.page, count, pattern, before)
+    entries = [{"historyIndex": entry.index, "code": entry.code} for entry in page.entries]
+    return Reply({"entries": entries, "hasMore": page.has_more})
+
+
+ROUTES: list[tuple[str, str, Callable[[Sessions, Request], Awaitable[Reply]]]] = [
+    ("POST", "/complete", complete),
+    ("POST", "/is_complete", is_complete),
+    ("POST", "/format", format_code),
+    ("POST", "/history", history),
+]
+"""Method, path, endpoint: a part of `mrp.ROUTES`."""
+
+
+async def _complete_statically(
+    sessions: Sessions, session: Session | None, place: Place, seconds: float
+) -> dict[str, Any] | None:
+    environment = sessions.environment if session is None else session.environment
+    context = [] if session is None else session.history.tail(_CONTEXT_CHARACTERS)
+    if session is not None and session.running is not None:
+        context.append(session.running.cell.code[:_CONTEXT_CHARACTERS])
+    return await sessions.inference.ask(
+        seconds,
+        "complete",
+        place.code,
+        cursor=place.cursor,
+        context=context,
+        executable=environment.executable,
+        cwd=environment.cwd,
+    )
+
+
+def _is_completion(answer: dict[str, Any] | None) -> bool:
+    """Return whether a worker's answer is one: a cell may have written to its socket."""
+    if answer is None or not isinstance(answer.get("matches"), list):
+        return False
+    return all(isinstance(answer.get(name), int) for name in ("cursorStart", "cursorEnd"))
+
+
+def _code(request: Request) -> str:
+    if "code" not in request.body:
+        raise RefusedError(400, "missing_code", "the field 'code' is missing")
+    return text_field(request.body, "code", "")

@@ -1,0 +1,142 @@
+"""What stands before the cursor of a cell, read without a parser: code that is being typed is rarely Python yet."""
+
+import re
+from dataclasses import dataclass
+from typing import Optional
+
+_PIECE = re.compile(
+    r"""(?P<comment>\#[^\n]*)
+    |(?P<prefix>\b[rRbBuUfFtT]{1,2})?(?P<quote>\"{3}|'{3}|\"|')
+    |(?P<open>[(\[{])|(?P<close>[)\]}])""",
+    re.VERBOSE,
+)
+_STRING_ENDS = {
+    quote: re.compile(rf"(?:\\.|[^\\{'' if len(quote) == 3 else chr(92) + 'n'}])*?(?:{quote}|{end})", re.DOTALL)
+    for quote, end in (('"""', r"(?!)"), ("'''", r"(?!)"), ('"', r"(?=\n)"), ("'", r"(?=\n)"))
+}
+_NAME = r"[^\W\d]\w*"
+_SUBSCRIPT = r"\[\s*(?:-?\d+|'[^'\n\\]*'|\"[^\"\n\\]*\")\s*\]"
+_PATH = re.compile(rf"(?<![\w.)\]}}\"'])(?P<root>{_NAME})(?P<steps>(?:\s*\.\s*{_NAME}|{_SUBSCRIPT})*)\s*\Z")
+_STEP = re.compile(rf"\.\s*({_NAME})|\[\s*(?:(-?\d+)|'([^']*)'|\"([^\"]*)\")\s*\]")
+_WORD = re.compile(r"\w*\Z")
+_LONGEST_PATH = 400
+
+# Cell magics whose body is not Python, or not for this process.
+_FOREIGN_CELLS = frozenset(
+    {"!", "HTML", "R", "SVG", "bash", "cmd", "cython", "file", "html", "javascript", "js", "latex", "markdown", "perl"}
+    | {"pypy", "python", "python2", "python3", "ruby", "script", "sh", "sql", "svg", "sx", "system", "writefile"}
+)
+
+
+@dataclass(frozen=True)
+class OpenString:
+    """A string literal that the cursor is in."""
+
+    start: int
+    """Where its first character is, behind the quote."""
+    prefix: str
+    """Such as ``f`` or ``rb``, in lower case."""
+    quote: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is open at the end of a text."""
+
+    in_comment: bool
+    string: Optional[OpenString]
+    brackets: "tuple[int, ...]"
+    """Where the brackets are that are open, the innermost last."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """A dotted name with constant subscripts, as ``a.b["c"][0].d``."""
+
+    root: str
+    steps: "tuple[tuple[str, object], ...]"
+    """Pairs: ``.`` and a name, or ``[`` and a key."""
+
+
+def scan(text: str) -> Scan:
+    """Return what is open at the end of `text`."""
+    brackets: "list[int]" = []
+    position = 0
+    while True:
+        piece = _PIECE.search(text, position)
+        if piece is None:
+            return Scan(False, None, tuple(brackets))
+        position = piece.end()
+        if piece["comment"] is not None:
+            if position == len(text):
+                return Scan(True, None, tuple(brackets))
+        elif piece["open"] is not None:
+            brackets.append(piece.start())
+        elif piece["close"] is not None:
+            if brackets:
+                brackets.pop()
+        else:
+            end = _STRING_ENDS[piece["quote"]].match(text, position)
+            if end is None:
+                string = OpenString(position, (piece["prefix"] or "").lower(), piece["quote"])
+                return Scan(False, string, tuple(brackets))
+            position = end.end()
+
+
+def replacement_field(text: str) -> Optional[int]:
+    """Return where the expression begins that is open at the end of `text`, the content of an f-string, or None."""
+    depth: "list[int]" = []
+    position = 0
+    while position < len(text):
+        if text[position] == "{":
+            if not depth and text[position + 1 : position + 2] == "{":
+                position += 1
+            else:
+                depth.append(position + 1)
+        elif text[position] == "}" and depth:
+            depth.pop()
+        position += 1
+    return depth[0] if depth else None
+
+
+def word_before(text: str) -> str:
+    """Return the part of a name, perhaps empty, that `text` ends with."""
+    match = _WORD.search(text, max(0, len(text) - _LONGEST_PATH))
+    assert match is not None
+    return match[0]
+
+
+def path_before(text: str) -> Optional[Path]:
+    """Return the path that `text` ends with, or None if that is another kind of expression or none."""
+    match = _PATH.search(text, max(0, len(text) - _LONGEST_PATH))
+    if match is None:
+        return None
+    steps: "list[tuple[str, object]]" = []
+    for name, number, single, double in _STEP.findall(match["steps"]):
+        if name:
+            steps.append((".", name))
+        else:
+            steps.append(("[", int(number) if number else single or double))
+    return Path(match["root"], tuple(steps))
+
+
+def is_foreign(text: str) -> bool:
+    """Return whether the end of `text` is in the body of a cell magic that is not Python for this process."""
+    first, newline, _ = text.partition("\n")
+    name = re.match(r"%%(!|\w+)", first)
+    return bool(newline) and name is not None and name[1] in _FOREIGN_CELLS
+
+
+def without_magics(code: str) -> str:
+    """Return `code` with what IPython alone understands replaced by Python or blanks of the same length."""
+    return re.sub(r"^[ \t]*(%%?\w*|!)[^\n]*", _masked, code, flags=re.MULTILINE) if re.search("[%!]", code) else code
+
+
+def _masked(line: "re.Match[str]") -> str:
+    sign = line[1]
+    rest = line[0][line.end(1) - line.start() :]
+    if sign == "!" or sign.startswith("%%"):
+        return " " * len(line[0])
+    indent = line[0][: line.start(1) - line.start()]
+    # "%time f(x)" as "_   =f(x)": the rest of most line magics is Python, and so is its place.
+    return indent + ("_" + " " * (len(sign) - 1) + "=" + rest[1:] if rest else " " * len(sign))

@@ -1,0 +1,178 @@
+"""Completion of code, from what the session holds."""
+
+import builtins
+import keyword
+import re
+from typing import Any, Optional
+
+from ..live_objects import FUNCTIONS, UNKNOWN, UnknownValueError, attributes
+from ..shell import Shell
+from . import arguments, importable, paths, subscripts
+from .cell_names import bound_names, current_value
+from .cell_text import OpenString, Scan, is_foreign, path_before, replacement_field, scan, word_before
+from .inferred import TookTooLong, inferred
+from .matches import Match, best, match, of_attributes, of_variables
+
+_MAGIC = re.compile(r"(?:^[ \t]*|=[ \t]*)(%{1,2}\w*)\Z", re.MULTILINE)
+_FILE_COMMAND = re.compile(
+    r"^[ \t]*(?:%(?:cat|cd|less|load|loadpy|ls|more|pycat|run)[ \t]|!)(?:[^\n]*[ \t=])?(\S*)\Z", re.MULTILINE
+)
+_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
+)
+_KEYWORD_KIND = {"None": "constant", "True": "constant", "False": "constant"}
+
+
+def complete(shell: Shell, code: str, cursor: int) -> "Optional[dict[str, Any]]":
+    """Return what could stand at `cursor`, in code points, of `code`: MRP's matches, and the place they replace.
+
+    None means that the session does not know, but that the code alone may tell.
+    """
+    text = code[:cursor]
+    try:
+        matches, start = _matches(shell, code, text)
+    except (TookTooLong, UnknownValueError):
+        return None
+    return {"matches": best(matches), "cursorStart": start, "cursorEnd": len(text)}
+
+
+def _matches(shell: Shell, code: str, text: str) -> "tuple[list[Match], int]":
+    """Return the matches for the end of `text`, and where what they replace begins."""
+    around = scan(text)
+    if around.string is None:
+        magic = _MAGIC.search(text)
+        if magic is not None:
+            return _magics(shell, text, magic[1]), magic.start(1)
+        file = _FILE_COMMAND.search(text)
+        if file is not None:
+            return paths.matches(file[1]), file.start(1) + paths.folder_length(file[1])
+    if around.in_comment or is_foreign(text):
+        return [], len(text)
+    if around.string is not None:
+        return _in_string(shell, code, text, around, around.string)
+    return _python(shell, code, text, around), len(text) - len(word_before(text))
+
+
+def _in_string(shell: Shell, code: str, text: str, around: Scan, string: OpenString) -> "tuple[list[Match], int]":
+    content = text[string.start :]
+    if "f" in string.prefix or "t" in string.prefix:
+        field = replacement_field(content)
+        if field is not None:
+            expression = content[field:]
+            matches, start = _matches(shell, expression, expression)
+            return matches, start + string.start + field
+    if "\n" in content:
+        return [], len(text)
+    before = text[: string.start - len(string.quote) - len(string.prefix)]
+    labels = subscripts.labels_at(shell.user_ns, before, around.brackets)
+    if labels is not None:
+        return subscripts.in_quotes(labels, content, string.quote), string.start
+    return paths.matches(content), string.start + paths.folder_length(content)
+
+
+def _python(shell: Shell, code: str, text: str, around: Scan) -> "list[Match]":
+    """Return the matches for the part of a name that `text` ends with.
+
+    Raises:
+        TookTooLong, UnknownValueError: the session cannot tell.
+    """
+    word = word_before(text)
+    before = text[: len(text) - len(word)]
+    package = _FROM.search(text)
+    if package is not None:
+        return _importable_from(package[1], word) or _inferred(shell, code, text)
+    package = _IMPORT.search(text)
+    if package is not None:
+        return _modules(package[1].rstrip("."), word)
+    if before.rstrip().endswith("."):
+        return _attributes(shell, before.rstrip()[:-1], word) or _inferred_members(shell, code, text)
+    matches = arguments.keywords(shell.user_ns, before, word, around.brackets)
+    if matches is None:  # a call of something that only inference may know
+        matches = _inferred_keywords(shell, code, text)
+    labels = subscripts.labels_at(shell.user_ns, before, around.brackets)
+    return [*matches, *subscripts.in_brackets(labels or [], word), *_names(shell, code, before, word)]
+
+
+def _attributes(shell: Shell, expression: str, word: str) -> "list[Match]":
+    if expression.endswith(("'", '"')):
+        return of_attributes(attributes(""), word, "")
+    path = path_before(expression)
+    if path is None:
+        return []
+    try:
+        value = current_value(path, expression, shell.user_ns)
+    except UnknownValueError:
+        return []
+    return of_attributes(attributes(value), word, value)
+
+
+def _names(shell: Shell, code: str, before: str, word: str) -> "list[Match]":
+    known = {name: value for name, value in list(shell.user_ns.items()) if type(name) is str}
+    bound = bound_names(before + code[len(before) + len(word) :])
+    lowered = word.lower()
+    return [
+        *of_variables(known, word, 1),
+        *(match(name, kind, 1) for name, kind in bound.items() if name.lower().startswith(lowered)),
+        *of_variables(vars(builtins), word, 3),
+        *(
+            match(name, _KEYWORD_KIND.get(name, "keyword"), 2)
+            for name in keyword.kwlist
+            if name.lower().startswith(lowered)
+        ),
+    ]
+
+
+def _modules(package: str, word: str) -> "list[Match]":
+    found = importable.submodules(package) if package else importable.top_level()
+    return [match(name, "module") for name in found if name.startswith(word)]
+
+
+def _importable_from(package: str, word: str) -> "list[Match]":
+    module = importable.loaded(package)
+    submodules = [match(name, "module", 2) for name in importable.submodules(package) if name.startswith(word)]
+    if module is None:
+        return []  # only its source tells the rest; inference knows both
+    names = {name: value for name, value in attributes(module).items() if value is not UNKNOWN}
+    return [*of_attributes(names, word, module), *submodules]
+
+
+def _inferred(shell: Shell, code: str, text: str) -> "list[Match]":
+    return inferred(code, len(text), shell.user_ns)
+
+
+def _inferred_keywords(shell: Shell, code: str, text: str) -> "list[Match]":
+    try:
+        return [one for one in _inferred(shell, code, text) if one["label"].endswith("=")]
+    except TookTooLong:
+        return []  # they are an extra
+
+
+def _inferred_members(shell: Shell, code: str, text: str) -> "list[Match]":
+    kinds = {"function": "method", "variable": "field"}
+    found = [one for one in _inferred(shell, code, text) if one["kind"] != "keyword"]
+    if not found:
+        raise UnknownValueError
+    return [{**one, "kind": kinds.get(one["kind"], one["kind"])} for one in found]
+
+
+def _magics(shell: Shell, text: str, typed: str) -> "list[Match]":
+    """Return the magics; those for cells only at the beginning of one."""
+    found = []
+    signs = {"line": "%"} if not typed.startswith("%%") else {}
+    if text.strip() == typed:
+        signs["cell"] = "%%"
+    for sort, sign in signs.items():
+        for name, function in dict(shell.magics_manager.magics[sort]).items():
+            if type(name) is str and name.startswith(typed.lstrip("%")):
+                documentation = function.__doc__ if type(function) in FUNCTIONS else None
+                found.append(
+                    match(
+                        sign + name,
+                        "function",
+                        detail=f"{sort} magic",
+                        documentation=documentation[:2000].strip() if type(documentation) is str else None,
+                        type="magic",
+                    )
+                )
+    return found

@@ -1,0 +1,229 @@
+"""What an object has, found without running any code of the person's: no property, no `__getattr__`, no `__dir__`."""
+
+import functools
+import sys
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    DynamicClassAttribute,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import Any, Callable
+
+FUNCTIONS = (
+    FunctionType,
+    BuiltinFunctionType,
+    MethodType,
+    MethodDescriptorType,
+    ClassMethodDescriptorType,
+    WrapperDescriptorType,
+    MethodWrapperType,
+)
+_Slot = (GetSetDescriptorType, MemberDescriptorType)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made by a class statement or its like
+_HARMLESS = frozenset({"_io", "builtins", "collections", "datetime", "decimal", "functools", "numpy", "re"})
+"""Packages whose attributes written in C compute nothing worth mentioning."""
+_MOST_LABELS = 1000
+
+_mro = type.__dict__["__mro__"].__get__
+_class_dict = type.__dict__["__dict__"].__get__
+_module_dict: "Callable[[Any], dict[str, Any]]" = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
+
+
+class UnknownValueError(Exception):
+    """A value that cannot be had without running code."""
+
+
+UNKNOWN = object()
+"""Stands for the value of an attribute that is known by its name alone."""
+
+
+def mro(cls: type) -> "tuple[type, ...]":
+    """Return the method resolution order of a class, whatever its metaclass says."""
+    order: "tuple[type, ...]" = _mro(cls)
+    return order
+
+
+def type_name(value: Any) -> str:
+    """Return the name of a value's type."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
+
+
+def is_a(value: Any, cls: type) -> bool:
+    """Return whether a value's type is `cls` or derived from it, whatever its `__class__` says."""
+    return cls in mro(type(value))
+
+
+def attributes(value: Any) -> "dict[str, object]":
+    """Return what can be said by ``.name`` of a value: names, and what stands behind them, descriptors as such."""
+    if is_a(value, ModuleType):
+        found = _items(_module_dict(value))
+        exported: Any = found.get("__all__")
+        if type(exported) in (list, tuple):
+            for name in list(exported):
+                if type(name) is str:
+                    found.setdefault(name, UNKNOWN)  # of a module that is imported when it is asked for
+        return found
+    found = _of_class(value if is_a(value, type) else type(value))
+    if not is_a(value, type):
+        found.update(_instance_dict(value))
+        found.update(_held(value))
+    return found
+
+
+def attribute(value: Any, name: str) -> object:
+    """Return ``value.name``; for a method, its function.
+
+    Raises:
+        UnknownValueError: there is no such attribute, or code would have to run for it.
+    """
+    if is_a(value, ModuleType):
+        if name not in _module_dict(value):
+            raise UnknownValueError
+        return _module_dict(value)[name]
+    if is_a(value, type):
+        return _bare(attributes(value).get(name, UNKNOWN), None)
+    found = in_class(value, name)
+    in_instance = _instance_dict(value).get(name, UNKNOWN)
+    if in_instance is not UNKNOWN and (found is UNKNOWN or in_class(found, "__set__") is UNKNOWN):
+        return in_instance
+    if found is not UNKNOWN:
+        return _bare(found, value)
+    held = _held(value).get(name, UNKNOWN)
+    if held is UNKNOWN and is_of(value, "pandas", "DataFrame"):
+        return item(value, name)
+    return _bare(held, None)
+
+
+def item(value: Any, key: Any) -> object:
+    """Return ``value[key]`` of Python's own containers and of data frames.
+
+    Raises:
+        UnknownValueError: there is none, or code of another kind would have to run for it.
+    """
+    try:
+        if is_a(value, dict):
+            return dict.__getitem__(value, key)
+        if is_a(value, list):
+            return list.__getitem__(value, key)
+        if is_a(value, tuple):
+            return tuple.__getitem__(value, key)
+        if is_of(value, "pandas", "DataFrame") and type(key) is str:
+            return sys.modules["pandas"].DataFrame.__getitem__(value, key)
+    except Exception:  # no such key, or keys with an __eq__ of their own
+        raise UnknownValueError from None
+    raise UnknownValueError
+
+
+def labels(value: Any) -> "list[object]":
+    """Return the keys, columns or fields that can stand in ``value[...]``."""
+    if is_a(value, dict):
+        return list(dict.keys(value))[:_MOST_LABELS]
+    if is_of(value, "os", "_Environ"):
+        return list(value)[:_MOST_LABELS]
+    for name, index in (("DataFrame", "columns"), ("Series", "index")):
+        if is_of(value, "pandas", name):
+            return list(getattr(sys.modules["pandas"], name).__dict__[index].__get__(value)[:_MOST_LABELS])
+    if is_of(value, "numpy", "ndarray"):
+        names = sys.modules["numpy"].ndarray.dtype.__get__(value).names
+        return list(names or ())[:_MOST_LABELS]
+    method = in_class(value, "_ipython_key_completions_")
+    if type(method) is FunctionType and method.__module__ != "__main__":
+        return list(method(value))[:_MOST_LABELS]  # a library that says so by IPython's protocol: polars, h5py, xarray
+    return []
+
+
+def is_of(value: Any, module: str, name: str) -> bool:
+    """Return whether a value's class is, or is derived from, the one of that name in a module, if that is imported."""
+    found = sys.modules.get(module)
+    cls = vars(found).get(name) if found is not None else None
+    return cls is not None and cls in mro(type(value))
+
+
+def in_class(value: Any, name: str) -> Any:
+    """Return what a value's class has under a name, or UNKNOWN."""
+    for base in mro(type(value)):
+        if name in _class_dict(base):
+            return _class_dict(base)[name]
+    return UNKNOWN
+
+
+def is_callable_in_c(value: Any) -> bool:
+    """Return whether a value is a function of a kind that an extension module defines, as numpy's ufuncs."""
+    written_in_c = not type(value).__flags__ & _HEAP_TYPE or type_name(value) == "cython_function_or_method"
+    return written_in_c and in_class(value, "__call__") is not UNKNOWN
+
+
+def _of_class(cls: type) -> "dict[str, object]":
+    found: "dict[str, object]" = {}
+    for base in reversed(mro(cls)):
+        found.update(_items(_class_dict(base)))
+    members: Any = found.get("_member_map_")  # of an Enum
+    return {**found, **_items(members)} if type(members) is dict else found
+
+
+def _instance_dict(value: Any) -> "dict[str, object]":
+    for base in mro(type(value)):
+        descriptor = _class_dict(base).get("__dict__")
+        if descriptor is not None:
+            return _items(descriptor.__get__(value)) if type(descriptor) in _Slot else {}
+    return {}
+
+
+def _held(value: Any) -> "dict[str, object]":
+    """Return what well-known classes offer as attributes by a `__getattr__` of theirs."""
+    if is_of(value, "pandas", "DataFrame"):
+        return {name: UNKNOWN for name in labels(value) if type(name) is str and name.isidentifier()}
+    if is_of(value, "torch.nn", "Module"):
+        own = _instance_dict(value)
+        parts = (own.get(name) for name in ("_parameters", "_buffers", "_modules"))
+        return {name: found for part in parts if is_a(part, dict) for name, found in _items(part).items()}
+    return {}
+
+
+def _items(mapping: Any) -> "dict[str, object]":
+    # Copied in one step: another thread may be adding to it.
+    pairs = list(dict.items(mapping) if is_a(mapping, dict) else mapping.items())
+    return {key: value for key, value in pairs if type(key) is str}
+
+
+def _bare(found: Any, instance: Any) -> object:
+    """Return the value behind what stands in a class or module.
+
+    Raises:
+        UnknownValueError: it is known only to code, such as a property's.
+    """
+    if found is UNKNOWN:
+        raise UnknownValueError
+    if type(found) in (staticmethod, classmethod):
+        return found.__func__
+    if type(found) in _Slot:
+        owner = found.__objclass__
+        plain = type(found) is MemberDescriptorType or (
+            not owner.__flags__ & _HEAP_TYPE and owner.__module__.partition(".")[0] in _HARMLESS
+        )
+        if instance is None or not plain:
+            raise UnknownValueError
+        try:
+            return found.__get__(instance)
+        except AttributeError:  # a slot that is empty
+            raise UnknownValueError from None
+    if is_of(found, "pandas.core.accessor", "Accessor") or is_of(found, "pandas.core.accessor", "CachedAccessor"):
+        return found._accessor
+    if in_class(found, "__get__") is not UNKNOWN and type(found) not in FUNCTIONS and not is_callable_in_c(found):
+        raise UnknownValueError
+    return found
+
+
+def is_property(value: Any) -> bool:
+    """Return whether what stands in a class computes an attribute of its instances."""
+    computed = (property, functools.cached_property, DynamicClassAttribute, GetSetDescriptorType)
+    return any(is_a(value, cls) for cls in computed)
