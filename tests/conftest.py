@@ -63,8 +63,9 @@ def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     """This machine, with a home of the test's own."""
     home = tmp_path / "home"
     home.mkdir()
-    # Matplotlib's cache of fonts takes seconds to make: all tests, of all workers of xdist, share one.
-    machine = fork_machine(home, MPLCONFIGDIR=str(tmp_path_factory.getbasetemp().parent / "matplotlib"))
+    # Matplotlib's cache of fonts and jedi's of stubs take seconds to make: all tests, of all workers of xdist, share.
+    shared = tmp_path_factory.getbasetemp().parent
+    machine = fork_machine(home, MPLCONFIGDIR=str(shared / "matplotlib"), XDG_CACHE_HOME=str(shared / "cache"))
     yield machine
     ended = machine.mrmd("--kill-all")
     assert ended.returncode == 0, ended.stderr

@@ -2,13 +2,18 @@
 
 import ast
 import sys
+from pathlib import Path
 from typing import Any
 
 import black
-from black.files import find_pyproject_toml, parse_pyproject_toml
 from black.mode import TargetVersion
 from black.report import NothingChanged
 from IPython.core.inputtransformer2 import TransformerManager
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def format_cell(code: str, cwd: str) -> dict[str, Any]:
@@ -16,6 +21,8 @@ def format_cell(code: str, cwd: str) -> dict[str, Any]:
 
     The cell ends in a newline if it did before.
     """
+    if not code.strip():
+        return {"formatted": code, "changed": False}
     end = "\n" if code.endswith("\n") else ""
     newline = "\r\n" if "\r\n" in code else "\n"
     source = code.replace("\r\n", "\n")
@@ -51,17 +58,32 @@ def _syntax_error(source: str) -> str | None:
 
 def _mode(cwd: str) -> black.Mode:
     """Return black's mode: what ``[tool.black]`` of the project that `cwd` is in says, as far as it is about style."""
-    path = find_pyproject_toml((cwd,))
     try:
-        options = parse_pyproject_toml(path) if path is not None else {}
+        options = _options(Path(cwd))
         return black.Mode(
             is_ipynb=True,
-            line_length=int(options.get("line_length", black.Mode().line_length)),
-            string_normalization=not options.get("skip_string_normalization", False),
-            magic_trailing_comma=not options.get("skip_magic_trailing_comma", False),
+            line_length=int(options.get("line-length", black.Mode().line_length)),
+            string_normalization=not options.get("skip-string-normalization", False),
+            magic_trailing_comma=not options.get("skip-magic-trailing-comma", False),
             preview=bool(options.get("preview", False)),
-            target_versions={TargetVersion[name.upper()] for name in options.get("target_version", ())},
+            target_versions={TargetVersion[name.upper()] for name in options.get("target-version", ())},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"{path} is not heeded: {error!r}", file=sys.stderr)  # into the runtime's log
+        print(f"the settings of black are not heeded: {error!r}", file=sys.stderr)  # into the runtime's log
         return black.Mode(is_ipynb=True)
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    """Return the table of the nearest pyproject.toml that has one, up to the root of the repository.
+
+    Black's own search remembers what it has found, and would not see a change.
+    """
+    for place in (folder, *folder.parents):
+        try:
+            tables = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            tables = {}
+        options: dict[str, Any] = tables.get("tool", {}).get("black", {})
+        if options or (place / ".git").exists():
+            return options
+    return {}

@@ -8,8 +8,15 @@ from typing import Any
 
 import jedi
 
-from mrmd_python.worker.completion import paths
-from mrmd_python.worker.completion.cell_text import is_foreign, scan, without_magics, word_before
+from mrmd_python.worker.completion import names, paths
+from mrmd_python.worker.completion.cell_text import (
+    imported_from,
+    imported_package,
+    is_foreign,
+    scan,
+    without_magics,
+    word_before,
+)
 from mrmd_python.worker.completion.matches import Match, best, match
 
 _MOST = 1000
@@ -62,7 +69,13 @@ def complete(place: Place, executable: str, cwd: str) -> dict[str, Any]:
         matches = [] if is_key else paths.matches(content)
         start = around.string.start + paths.folder_length(content)
     elif not (around.in_comment or is_foreign(text)):
-        matches = _inferred(place, executable, cwd, is_member=text[:start].rstrip().endswith("."))
+        is_member = text[:start].rstrip().endswith(".")
+        is_argument = around.brackets and text[around.brackets[-1]] == "("
+        if is_member or is_argument or imported_from(text) is not None or imported_package(text) is not None:
+            matches = _inferred(place, executable, cwd, is_member=is_member)
+        else:
+            code = "\n".join([*place.context, text[:start], place.code[place.cursor :]])
+            matches = [*names.of_code(code, text[start:]), *names.of_language(text[start:])]
     return {"matches": best(matches), "cursorStart": start, "cursorEnd": len(text)}
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn_program
@@ -16,7 +16,12 @@ _PROGRAM = (sys.executable, "-E", str(Path(__file__).resolve().parent.parent / "
 _LONGEST_CODE = 1_000_000
 """More than that, in characters, would not be through in time."""
 
+_PATIENCE_SECONDS = 8.0
+"""After that a process is taken to hang. It is longer than anyone waits for an answer: what a process has read by then,
+such as the stubs of the standard library, it need not read for the next question."""
+
 Answer = dict[str, Any]
+_T = TypeVar("_T")
 
 
 class Analysis:
@@ -27,46 +32,57 @@ class Analysis:
         self._kind = kind
         self._turn = asyncio.Lock()
         self._process: _Process | None = None
-        self._endings: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def ask(self, seconds: float, op: str, code: str, **fields: Any) -> Answer | None:
-        """Return the answer to a question; None if there is none, or none within so many seconds.
-
-        A process that has not answered by then is replaced; one that is still starting goes on with that.
-        """
+        """Return the answer to a question; None if there is none, or none within so many seconds."""
         if len(code) > _LONGEST_CODE:
             return None
-        try:
-            return await asyncio.wait_for(self._ask({"op": op, "code": code, **fields}), seconds)
-        except asyncio.TimeoutError:
-            return None
-        except OSError as error:
-            _log.warning("there is no process to be had for %s: %s", op, error.strerror)
-            return None
+        asked = self._keep(asyncio.create_task(self._ask(seconds, {"op": op, "code": code, **fields})))
+        await asyncio.wait({asked}, timeout=seconds)
+        return asked.result() if asked.done() else None
 
-    async def _ask(self, question: Message) -> Answer | None:
-        async with self._turn:
-            if self._process is None or self._process.is_ending:
-                self._process = _Process(self._environment, self._kind)
-            process = self._process
-            await process.is_ready()
+    def prepare(self) -> None:
+        """Start the process if there was none: a first question often means that more will come."""
+        if self._process is None:
             try:
-                return await process.ask(question)
-            except asyncio.CancelledError:  # it may be at it for ever
-                self._replace(process)
-                raise
-
-    def _replace(self, process: "_Process") -> None:
-        self._process = None
-        ending = asyncio.create_task(process.link.end())
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
+                self._process = _Process(self._environment, self._kind)
+            except OSError as error:
+                _log.warning("there is no process to be had for %s: %s", self._kind, error.strerror)
 
     async def close(self) -> None:
         """End the process; return when it is gone."""
+        self._replace()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(self, seconds: float, question: Message) -> Answer | None:
+        try:
+            await asyncio.wait_for(self._turn.acquire(), seconds)
+        except asyncio.TimeoutError:
+            return None
+        try:
+            if self._process is not None and self._process.is_ending:
+                self._process = None
+            self.prepare()
+            if self._process is None:
+                return None
+            return await asyncio.wait_for(self._process.ask(question), _PATIENCE_SECONDS)
+        except asyncio.TimeoutError:
+            self._replace()
+            return None
+        finally:
+            self._turn.release()
+
+    def _replace(self) -> None:
         if self._process is not None:
-            self._replace(self._process)
-        await asyncio.gather(*self._endings)
+            self._keep(asyncio.create_task(self._process.link.end()))
+            self._process = None
+
+    def _keep(self, task: asyncio.Task[_T]) -> asyncio.Task[_T]:
+        """Hold on to a task, of which the event loop has but a weak reference (asyncio.create_task)."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _Process:
@@ -84,13 +100,10 @@ class _Process:
         """Whether it has started and is of no more use."""
         return self._ready.done() and self.link.is_ending
 
-    async def is_ready(self) -> None:
-        """Wait until it has started, or ended."""
-        await asyncio.shield(self._ready)
-
     async def ask(self, question: Message) -> Answer | None:
         """Return its answer, None if it has ended."""
-        if self.is_ending:
+        await asyncio.shield(self._ready)
+        if self.link.is_ending:
             return None
         self._answered = asyncio.get_running_loop().create_future()
         self.link.send(question)

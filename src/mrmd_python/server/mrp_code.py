@@ -21,6 +21,7 @@ async def complete(sessions: Sessions, request: Request) -> Reply:
     """POST /complete: from what an idle session holds, else from the code alone."""
     place = Place.of_body(request.body)
     session = sessions.get(text_field(request.body, "session", DEFAULT))
+    sessions.inference.prepare()
     started = asyncio.get_running_loop().time()
     answer = None
     source = "static"

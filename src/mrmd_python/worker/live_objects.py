@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from dataclasses import dataclass
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -35,6 +36,13 @@ _MOST_LABELS = 1000
 _mro = type.__dict__["__mro__"].__get__
 _class_dict = type.__dict__["__dict__"].__get__
 _module_dict: "Callable[[Any], dict[str, Any]]" = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Stands for a value of which only the class is known."""
+
+    cls: type
 
 
 class UnknownValueError(Exception):
@@ -72,6 +80,8 @@ def attributes(value: Any) -> "dict[str, object]":
                 if type(name) is str:
                     found.setdefault(name, UNKNOWN)  # of a module that is imported when it is asked for
         return found
+    if type(value) is Instance:
+        return _of_class(value.cls)
     found = _of_class(value if is_a(value, type) else type(value))
     if not is_a(value, type):
         found.update(_instance_dict(value))
@@ -89,7 +99,7 @@ def attribute(value: Any, name: str) -> object:
         if name not in _module_dict(value):
             raise UnknownValueError
         return _module_dict(value)[name]
-    if is_a(value, type):
+    if is_a(value, type) or type(value) is Instance:
         return _bare(attributes(value).get(name, UNKNOWN), None)
     found = in_class(value, name)
     in_instance = _instance_dict(value).get(name, UNKNOWN)

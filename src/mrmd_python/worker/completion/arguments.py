@@ -5,7 +5,7 @@ import re
 from types import FunctionType
 from typing import Any, Mapping, Optional
 
-from ..live_objects import FUNCTIONS, UNKNOWN, UnknownValueError, attributes, is_a, is_callable_in_c
+from ..live_objects import FUNCTIONS, UNKNOWN, Instance, UnknownValueError, attributes, is_a, is_callable_in_c
 from .cell_names import current_value
 from .cell_text import Path, path_before
 from .matches import Match, match, preview
@@ -83,6 +83,6 @@ def _is_method(path: Path, text: str, namespace: "Mapping[str, Any]") -> bool:
     if kind != ".":
         return False
     owner = current_value(Path(path.root, path.steps[:-1]), text, namespace)
-    cls = owner if is_a(owner, type) else type(owner)
+    cls = owner.cls if type(owner) is Instance else owner if is_a(owner, type) else type(owner)
     found = attributes(cls).get(str(name), UNKNOWN)
     return type(found) in (FunctionType, classmethod)

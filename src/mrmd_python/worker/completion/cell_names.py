@@ -4,14 +4,15 @@ import ast
 import re
 from typing import Any, Mapping
 
-from ..live_objects import UNKNOWN, UnknownValueError, attribute, is_a, item
+from ..live_objects import UNKNOWN, Instance, UnknownValueError, attribute, is_a, item
+from .calls import result_of
 from .cell_text import Path
 
 _TARGETS = r"((?:\w+[ \t]*,[ \t]*)*\w+)"
 _BINDINGS = (
     (re.compile(rf"^[ \t]*{_TARGETS}[ \t]*(?::[^=\n]*)?=(?!=)", re.MULTILINE), "variable"),
     (re.compile(rf"\b(?:for|as)[ \t]+\(?{_TARGETS}"), "variable"),
-    (re.compile(r"(\w+)[ \t]*:="), "variable"),
+    (re.compile(r"\b(\w+)[ \t]*:="), "variable"),
     (re.compile(r"\bdef[ \t]+\w+[ \t]*\(([^()]*)"), "variable"),
     (re.compile(r"\bdef[ \t]+(\w+)"), "function"),
     (re.compile(r"\bclass[ \t]+(\w+)"), "class"),
@@ -46,9 +47,12 @@ def current_value(path: Path, text: str, namespace: "Mapping[str, Any]") -> obje
     Raises:
         UnknownValueError: there is none, or code would have to run for it.
     """
-    value = _assigned(path.root, text, namespace)
-    for kind, name in path.steps:
-        value = attribute(value, str(name)) if kind == "." else item(value, name)
+    value = owner = _assigned(path.root, text, namespace)
+    for kind, key in path.steps:
+        if kind == "(":
+            value = result_of(value, owner)
+        else:
+            owner, value = value, attribute(value, str(key)) if kind == "." else item(value, key)
     return value
 
 
@@ -76,7 +80,7 @@ def _assigned(name: str, text: str, namespace: "Mapping[str, Any]") -> object:
         if isinstance(expression, ast.Call) and isinstance(expression.func, ast.Name):
             called = namespace.get(expression.func.id, UNKNOWN)
             if is_a(called, type) and called is not type(live):
-                raise UnknownValueError
+                return Instance(called)
     if live is UNKNOWN:
         raise UnknownValueError
     return live

@@ -17,9 +17,15 @@ _STRING_ENDS = {
 _NAME = r"[^\W\d]\w*"
 _SUBSCRIPT = r"\[\s*(?:-?\d+|'[^'\n\\]*'|\"[^\"\n\\]*\")\s*\]"
 _PATH = re.compile(rf"(?<![\w.)\]}}\"'])(?P<root>{_NAME})(?P<steps>(?:\s*\.\s*{_NAME}|{_SUBSCRIPT})*)\s*\Z")
+_AFTER_CALL = re.compile(rf"(?P<close>\))(?P<steps>(?:\s*\.\s*{_NAME}|{_SUBSCRIPT})*)\s*\Z")
 _STEP = re.compile(rf"\.\s*({_NAME})|\[\s*(?:(-?\d+)|'([^']*)'|\"([^\"]*)\")\s*\]")
 _WORD = re.compile(r"\w*\Z")
 _LONGEST_PATH = 400
+
+_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
+)
 
 # Cell magics whose body is not Python, or not for this process.
 _FOREIGN_CELLS = frozenset(
@@ -47,39 +53,42 @@ class Scan:
     string: Optional[OpenString]
     brackets: "tuple[int, ...]"
     """Where the brackets are that are open, the innermost last."""
+    closed: Optional[int]
+    """Where the bracket is whose partner was the last to close."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A dotted name with constant subscripts, as ``a.b["c"][0].d``."""
+    """A dotted name with calls and constant subscripts, as ``a.b["c"][0].d(e).f``."""
 
     root: str
     steps: "tuple[tuple[str, object], ...]"
-    """Pairs: ``.`` and a name, or ``[`` and a key."""
+    """Pairs: ``.`` and a name, ``[`` and a key, or ``(`` and None for a call, whatever its arguments."""
 
 
 def scan(text: str) -> Scan:
     """Return what is open at the end of `text`."""
     brackets: "list[int]" = []
+    closed: Optional[int] = None
     position = 0
     while True:
         piece = _PIECE.search(text, position)
         if piece is None:
-            return Scan(False, None, tuple(brackets))
+            return Scan(False, None, tuple(brackets), closed)
         position = piece.end()
         if piece["comment"] is not None:
             if position == len(text):
-                return Scan(True, None, tuple(brackets))
+                return Scan(True, None, tuple(brackets), closed)
         elif piece["open"] is not None:
             brackets.append(piece.start())
         elif piece["close"] is not None:
             if brackets:
-                brackets.pop()
+                closed = brackets.pop()
         else:
             end = _STRING_ENDS[piece["quote"]].match(text, position)
             if end is None:
                 string = OpenString(position, (piece["prefix"] or "").lower(), piece["quote"])
-                return Scan(False, string, tuple(brackets))
+                return Scan(False, string, tuple(brackets), closed)
             position = end.end()
 
 
@@ -106,18 +115,37 @@ def word_before(text: str) -> str:
     return match[0]
 
 
-def path_before(text: str) -> Optional[Path]:
-    """Return the path that `text` ends with, or None if that is another kind of expression or none."""
-    match = _PATH.search(text, max(0, len(text) - _LONGEST_PATH))
-    if match is None:
+def path_before(text: str, calls: int = 20) -> Optional[Path]:
+    """Return the path that `text` ends with, of at most so many calls, or None if that is no path."""
+    start = max(0, len(text) - _LONGEST_PATH)
+    match = _PATH.search(text, start)
+    if match is not None:
+        return Path(match["root"], _steps(match["steps"]))
+    match = _AFTER_CALL.search(text, start)
+    if match is None or not calls:
         return None
-    steps: "list[tuple[str, object]]" = []
-    for name, number, single, double in _STEP.findall(match["steps"]):
-        if name:
-            steps.append((".", name))
-        else:
-            steps.append(("[", int(number) if number else single or double))
-    return Path(match["root"], tuple(steps))
+    opened = scan(text[: match.end("close")]).closed
+    called = path_before(text[:opened], calls - 1) if opened is not None else None
+    return None if called is None else Path(called.root, (*called.steps, ("(", None), *_steps(match["steps"])))
+
+
+def _steps(text: str) -> "tuple[tuple[str, object], ...]":
+    return tuple(
+        (".", name) if name else ("[", int(number) if number else single or double)
+        for name, number, single, double in _STEP.findall(text)
+    )
+
+
+def imported_from(text: str) -> Optional[str]:
+    """Return the module that a name at the end of `text` is imported from, or None if it is not."""
+    found = _FROM.search(text)
+    return None if found is None else found[1]
+
+
+def imported_package(text: str) -> Optional[str]:
+    """Return the package, perhaps "", of the module that is named at the end of `text` in an import, or None."""
+    found = _IMPORT.search(text)
+    return None if found is None else found[1].rstrip(".")
 
 
 def is_foreign(text: str) -> bool:

@@ -1,27 +1,31 @@
 """Completion of code, from what the session holds."""
 
-import builtins
-import keyword
 import re
 from typing import Any, Optional
 
 from ..live_objects import FUNCTIONS, UNKNOWN, UnknownValueError, attributes
 from ..shell import Shell
-from . import arguments, importable, paths, subscripts
-from .cell_names import bound_names, current_value
-from .cell_text import OpenString, Scan, is_foreign, path_before, replacement_field, scan, word_before
+from . import arguments, importable, names, paths, subscripts
+from .cell_names import current_value
+from .cell_text import (
+    OpenString,
+    Scan,
+    imported_from,
+    imported_package,
+    is_foreign,
+    path_before,
+    replacement_field,
+    scan,
+    word_before,
+)
 from .inferred import TookTooLong, inferred
 from .matches import Match, best, match, of_attributes, of_variables
 
+_LONGEST_TEXT = 50_000
 _MAGIC = re.compile(r"(?:^[ \t]*|=[ \t]*)(%{1,2}\w*)\Z", re.MULTILINE)
 _FILE_COMMAND = re.compile(
     r"^[ \t]*(?:%(?:cat|cd|less|load|loadpy|ls|more|pycat|run)[ \t]|!)(?:[^\n]*[ \t=])?(\S*)\Z", re.MULTILINE
 )
-_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
-)
-_KEYWORD_KIND = {"None": "constant", "True": "constant", "False": "constant"}
 
 
 def complete(shell: Shell, code: str, cursor: int) -> "Optional[dict[str, Any]]":
@@ -29,12 +33,14 @@ def complete(shell: Shell, code: str, cursor: int) -> "Optional[dict[str, Any]]"
 
     None means that the session does not know, but that the code alone may tell.
     """
-    text = code[:cursor]
+    cut = 0
+    if cursor > _LONGEST_TEXT:  # then only what stands near counts
+        cut = code.find("\n", cursor - _LONGEST_TEXT, cursor) + 1 or cursor - _LONGEST_TEXT
     try:
-        matches, start = _matches(shell, code, text)
+        matches, start = _matches(shell, code[cut : cursor + _LONGEST_TEXT], code[cut:cursor])
     except (TookTooLong, UnknownValueError):
         return None
-    return {"matches": best(matches), "cursorStart": start, "cursorEnd": len(text)}
+    return {"matches": best(matches), "cursorStart": cut + start, "cursorEnd": cursor}
 
 
 def _matches(shell: Shell, code: str, text: str) -> "tuple[list[Match], int]":
@@ -79,12 +85,12 @@ def _python(shell: Shell, code: str, text: str, around: Scan) -> "list[Match]":
     """
     word = word_before(text)
     before = text[: len(text) - len(word)]
-    package = _FROM.search(text)
+    package = imported_from(text)
     if package is not None:
-        return _importable_from(package[1], word) or _inferred(shell, code, text)
-    package = _IMPORT.search(text)
+        return _importable_from(package, word) or _inferred(shell, code, text)
+    package = imported_package(text)
     if package is not None:
-        return _modules(package[1].rstrip("."), word)
+        return _modules(package, word)
     if before.rstrip().endswith("."):
         return _attributes(shell, before.rstrip()[:-1], word) or _inferred_members(shell, code, text)
     matches = arguments.keywords(shell.user_ns, before, word, around.brackets)
@@ -109,18 +115,8 @@ def _attributes(shell: Shell, expression: str, word: str) -> "list[Match]":
 
 def _names(shell: Shell, code: str, before: str, word: str) -> "list[Match]":
     known = {name: value for name, value in list(shell.user_ns.items()) if type(name) is str}
-    bound = bound_names(before + code[len(before) + len(word) :])
-    lowered = word.lower()
-    return [
-        *of_variables(known, word, 1),
-        *(match(name, kind, 1) for name, kind in bound.items() if name.lower().startswith(lowered)),
-        *of_variables(vars(builtins), word, 3),
-        *(
-            match(name, _KEYWORD_KIND.get(name, "keyword"), 2)
-            for name in keyword.kwlist
-            if name.lower().startswith(lowered)
-        ),
-    ]
+    rest = before + code[len(before) + len(word) :]
+    return [*of_variables(known, word, 1), *names.of_code(rest, word), *names.of_language(word)]
 
 
 def _modules(package: str, word: str) -> "list[Match]":
@@ -133,8 +129,8 @@ def _importable_from(package: str, word: str) -> "list[Match]":
     submodules = [match(name, "module", 2) for name in importable.submodules(package) if name.startswith(word)]
     if module is None:
         return []  # only its source tells the rest; inference knows both
-    names = {name: value for name, value in attributes(module).items() if value is not UNKNOWN}
-    return [*of_attributes(names, word, module), *submodules]
+    found = {name: value for name, value in attributes(module).items() if value is not UNKNOWN}
+    return [*of_attributes(found, word, module), *submodules]
 
 
 def _inferred(shell: Shell, code: str, text: str) -> "list[Match]":

@@ -1,0 +1,298 @@
+"""Completion: from the live session, and from the code alone where that cannot answer."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client, Json
+from tests.machine import Machine, processes_of, wait_until
+
+_HOSTILE = """
+ran = []
+class Hostile:
+    in_class = 1
+    def __init__(self):
+        self.in_instance = {"inner": 2}
+    @property
+    def raising(self):
+        ran.append("raising"); print("raising"); raise ValueError
+    @property
+    def endless(self):
+        ran.append("endless")
+        while True: pass
+    def __getattr__(self, name):
+        ran.append(name)
+        while True: pass
+    def __dir__(self): ran.append("dir"); raise ValueError
+    def __repr__(self): ran.append("repr"); raise ValueError
+    def __eq__(self, other): ran.append("eq"); raise ValueError
+    def __hash__(self): return 1
+    @property
+    def __class__(self): ran.append("class"); raise ValueError
+hostile = Hostile()
+kept = [hostile, {hostile: hostile}]
+hostile_dict = {"good": hostile, hostile: 1}
+"""
+
+
+def _complete(client: Client, code: str, cursor: int | None = None, **fields: object) -> Json:
+    """Complete at `cursor` of `code`, by default at its end."""
+    return client.post("/complete", {"code": code, "cursor": cursor, **fields})
+
+
+def _labels(answer: Json) -> list[str]:
+    return [match["label"] for match in answer["matches"]]
+
+
+def _analysis_processes(home: Path) -> list[int]:
+    found = []
+    for pid in processes_of(home):
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if arguments[1] == b"-E" and arguments[2].endswith(b"/mrmd_python/analysis"):
+            found.append(pid)
+    return found
+
+
+@contextmanager
+def _busy(client: Client, code: str) -> Iterator[None]:
+    with client.streaming(code) as events:
+        next(events)
+        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "the cell runs")
+        yield
+        client.post("/interrupt")
+        list(events)
+
+
+def test_a_live_session_completes_from_what_it_holds(here: Machine) -> None:
+    client = here.start("a")
+    (here.home / "data.csv").touch()
+    (here.home / "datadir").mkdir()
+    client.execute(
+        "import os, enum\n"
+        "class Thing:\n    size = 3\n    def grow(self, by, *, twice=False):\n        '''Grow it.'''\n"
+        "thing = Thing(); thing.colour = 'red'\n"
+        "def build(alpha, beta=2, *, gamma=None): '''Build it.'''\n"
+        "table = {'first': {'inner': 1}, 'it\\'s': 2, 3: 4}\n"
+        "class Colour(enum.Enum): RED = 1\n"
+        "alphabet = 'abc'"
+    )
+    cases: list[tuple[str, int, set[str]]] = [
+        ("alphab", 0, {"alphabet"}),
+        ("x = thing.gr", 10, {"grow"}),
+        ("thing.colour.upp", 13, {"upper"}),
+        ("os.path.jo", 8, {"join"}),
+        ("(os\n  .path.jo", 12, {"join"}),
+        ("'text'.upp", 7, {"upper"}),
+        ("Colour.", 7, {"RED"}),
+        ("table['fi", 7, {"first"}),
+        ('table["', 7, {"first", "it's"}),
+        ("table[", 6, {"'first'", "3"}),
+        ("table['first'].key", 15, {"keys"}),
+        ("table['first']['", 16, {"inner"}),
+        ("build(1, ga", 9, {"gamma="}),
+        ("thing.grow(", 11, {"by=", "twice="}),
+        ("Thing().si", 8, {"size"}),
+        ("import js", 7, {"json"}),
+        ("from os import pa", 15, {"path"}),
+        ("from os.path import jo", 20, {"join"}),
+        ("import xml.et", 11, {"etree"}),
+        ("%ti", 0, {"%time", "%timeit"}),
+        ("%%ba", 0, {"%%bash"}),
+        ("%timeit alphab", 8, {"alphabet"}),
+        ("%%time\nalphab", 7, {"alphabet"}),
+        ("open('da", 6, {"data.csv", "datadir/"}),
+        ("!cat da", 5, {"data.csv"}),
+        ("f'{alphab", 3, {"alphabet"}),
+        ("for local in x:\n  loc", 18, {"local"}),
+        ("fresh = 'abc'\nfresh.upp", 20, {"upper"}),
+        ("alphabet = [1]\nalphabet.app", 24, {"append"}),
+        ("whi", 0, {"while"}),
+        ("pri", 0, {"print"}),
+    ]
+    for code, start, expected in cases:
+        answer = _complete(client, code)
+        assert expected <= set(_labels(answer)), (code, _labels(answer)[:20])
+        assert (answer["source"], answer["cursorStart"], answer["cursorEnd"]) == ("runtime", start, len(code)), code
+    for code in ["# alphab", "'alphab", "%%bash\nalphab"]:
+        assert _complete(client, code)["matches"] == [], code
+    assert "beta=" not in _labels(_complete(client, "build(beta=1, "))
+    # Private names come last, by the sortText that editors sort by.
+    labels = [match["label"] for match in sorted(_complete(client, "thing.")["matches"], key=lambda m: m["sortText"])]
+    assert labels[:3] == ["colour", "grow", "size"]
+    assert all(label.startswith("_") for label in labels[3:])
+    (grow,) = _complete(client, "thing.gr")["matches"]
+    assert grow == {
+        "label": "grow",
+        "insertText": "grow",
+        "kind": "method",
+        "detail": "grow(self, by, *, twice)",
+        "documentation": "Grow it.",
+        "valuePreview": None,
+        "type": "function",
+        "sortText": grow["sortText"],
+    }
+    kinds = {m["label"]: m["kind"] for m in _complete(client, "")["matches"]}
+    assert {name: kinds[name] for name in ("os", "Thing", "build", "alphabet", "while", "None", "len")} == {
+        "os": "module",
+        "Thing": "class",
+        "build": "function",
+        "alphabet": "variable",
+        "while": "keyword",
+        "None": "constant",
+        "len": "function",
+    }
+    assert _complete(client, "thing.colour")["matches"][0]["valuePreview"] == "'red'"
+
+
+def test_positions_are_counted_as_the_client_counts(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("alphabet = 1")
+    code = "'😀'; alphab + 1"
+    found = _complete(client, code, 12)
+    assert (found["cursorStart"], found["cursorEnd"], _labels(found)) == (6, 12, ["alphabet"])
+    found = _complete(client, code, 11, positionEncoding="utf-32")
+    assert (found["cursorStart"], found["cursorEnd"], _labels(found)) == (5, 11, ["alphabet"])
+    found = _complete(client, "'😀'; alphab", 999)
+    assert (found["cursorStart"], found["cursorEnd"], _labels(found)) == (6, 12, ["alphabet"])
+    found = client.post("/complete", {"code": "alphab"})
+    assert (found["cursorStart"], found["cursorEnd"], _labels(found)) == (0, 6, ["alphabet"])
+    assert _complete(client, "alphab", -5)["cursorEnd"] == 0
+    assert _complete(client, "'\ud83d'; alphab", 10)["cursorEnd"] == 10, "half a character"
+    for body, code_ in [
+        ({}, "missing_code"),
+        ({"code": 1}, "wrong_type"),
+        ({"code": "", "cursor": "1"}, "wrong_type"),
+        ({"code": "", "cursor": True}, "wrong_type"),
+        ({"code": "", "session": 1}, "wrong_type"),
+    ]:
+        status, answer = client.request("POST", "/complete", body)
+        assert (status, answer["code"]) == (400, code_), body
+
+
+def test_objects_are_looked_at_without_running_what_they_define(here: Machine) -> None:
+    client = here.start("a")
+    assert client.execute(_HOSTILE)["success"]
+    assert {"in_class", "in_instance", "raising", "endless"} <= set(_labels(_complete(client, "hostile.")))
+    for code, expected in [
+        ("hostile.in_instance.ke", "keys"),
+        ("hostile.in_instance['", "inner"),
+        ("kept[0].in_", "in_class"),
+        ("hostile_dict['", "good"),
+        ("hostile_dict['good'].in_", "in_instance"),
+        ("hostil", "hostile"),
+    ]:
+        answer = _complete(client, code)
+        assert expected in _labels(answer), code
+        assert answer["source"] == "runtime", code
+    for code in [
+        "hostile.raising.",
+        "hostile.endless.x",
+        "kept[0].endless.",
+        "hostile_dict[",
+        "hostile(",
+        "hostile.missing.",
+    ]:
+        _complete(client, code)
+    assert client.value("ran") == "[]"
+
+
+def test_data_frames_and_arrays(here: Machine) -> None:
+    client = here.start("a")
+    client.execute(
+        "import numpy as np, pandas as pd\ndf = pd.DataFrame({'alpha': [1], 'be ta': [2]}); array = np.zeros((2, 3))"
+    )
+    for code, expected in [
+        ("df.al", "alpha"),
+        ("df.", "groupby"),
+        ("df['", "be ta"),
+        ("df[['alpha', '", "be ta"),
+        ("df.loc[:, '", "be ta"),
+        ("df.alpha.me", "mean"),
+        ("df.head(len('(')).dropna().gro", "groupby"),
+        ("df.groupby('alpha').ag", "agg"),
+        ("pd.read_csv('x.csv').gro", "groupby"),
+        ("df['alpha'].str.", "upper"),
+        ("np.linalg.in", "inv"),
+        ("array.T.sh", "shape"),
+        ("pd.read_csv('x', se", "sep="),
+    ]:
+        answer = _complete(client, code)
+        assert expected in _labels(answer), code
+        assert answer["source"] == "runtime", code
+    preview = {match["label"]: match["valuePreview"] for match in _complete(client, "")["matches"]}
+    assert (preview["df"], preview["array"]) == ("1 rows, 2 columns", "float64 (2, 3)")
+
+
+def test_answers_are_bounded(here: Machine) -> None:
+    client = here.start("a")
+    client.execute(
+        "import types\nmany = types.SimpleNamespace(**{f'n{i}': 'x' * 10**6 for i in range(3000)})\nbig = 10**100000"
+    )
+    answer = _complete(client, "many.")
+    assert len(answer["matches"]) == 1000
+    assert len(json.dumps(answer)) < 1_000_000
+    assert _complete(client, "big")["matches"][0]["valuePreview"] == "an integer of 332193 bits"
+    assert _complete(client, "x = " + "(" * 1_000)["cursorEnd"] == 1_004
+    assert _complete(client, "x." * 1_000)["matches"] == []
+
+
+@pytest.mark.parametrize("code", ["while True: pass", "pow(7, 2*10**7) and None"])
+def test_a_busy_session_completes_from_the_code_it_has_run(here: Machine, code: str) -> None:
+    client = here.start("a")
+    client.execute("import json\ndef build(alpha): return 'abc'")
+    with _busy(client, f"running = 1\n{code}"):
+        for written, start, expected in [
+            ("'😀'; bui", 6, "build"),
+            ("runn", 0, "running"),
+            ("json.du", 5, "dumps"),
+            ("build(1).upp", 9, "upper"),
+            ("import xml.et", 11, "etree"),
+        ]:
+            answer = _complete(client, written)
+            assert answer["source"] == "static"
+            assert expected in _labels(answer), written
+            assert answer["cursorStart"] == start
+            assert client.get("/capabilities")["features"]["complete"] is True
+    assert _complete(client, "buil")["source"] == "runtime"
+
+
+def test_a_session_that_does_not_exist_is_not_made(here: Machine) -> None:
+    client = here.start("a")
+    answer = _complete(client, "import os\nos.path.jo", session="nobody")
+    assert (answer["source"], _labels(answer)) == ("static", ["join"])
+    assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
+
+
+def test_the_process_that_infers_is_replaced_and_never_left_behind(here: Machine) -> None:
+    client = here.start("a")
+    for _ in range(2):
+        assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+        (pid,) = _analysis_processes(here.home)
+        os.kill(pid, 9)
+        wait_until(lambda pid=pid: here.alive([pid]) == [], "it is gone")  # type: ignore[misc]
+    assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+    (pid,) = _analysis_processes(here.home)
+    # What a session leaves is ended by the server itself if its reaper is killed: all children that are no one's.
+    here.kill("KILL", int(client.value("import os; os.getppid()")))
+    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the session has ended")
+    assert _analysis_processes(here.home) == [pid]
+    assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+    here.kill("KILL", client.pid)
+    wait_until(lambda: processes_of(here.home) == [], "nothing is left")
+
+
+def test_modules_of_the_working_directory_are_not_imported(here: Machine) -> None:
+    for name in ("json", "jedi", "parso", "black", "IPython", "asyncio", "re", "mrmd_python"):
+        (here.home / f"{name}.py").write_text(f"open('{here.home}/imported-{name}', 'w').close()\n")
+    client = here.start("a")
+    assert "rgb_to_hls" in _labels(_complete(client, "import colorsys\ncolorsys.rgb", session="nobody"))
+    assert client.post("/format", {"code": "x=1"})["formatted"] == "x = 1"
+    assert client.post("/is_complete", {"code": "x=1"})["status"] == "complete"
+    assert list(here.home.glob("imported-*")) == []
