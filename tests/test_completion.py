@@ -48,6 +48,19 @@ def _labels(answer: Json) -> list[str]:
     return [match["label"] for match in answer["matches"]]
 
 
+def _statically(client: Client, code: str, expected: str, **fields: object) -> Json:
+    """Complete by inference, which on a loaded machine may have no answer in its time until it has warmed up."""
+    answers: list[Json] = []
+
+    def is_there() -> bool:
+        answers.append(_complete(client, code, **fields))
+        assert answers[-1]["source"] == "static"
+        return expected in _labels(answers[-1])
+
+    wait_until(is_there, f"{code} is completed by {expected}", 40)
+    return answers[-1]
+
+
 def _analysis_processes(home: Path) -> list[int]:
     found = []
     for pid in processes_of(home):
@@ -97,6 +110,7 @@ def test_a_live_session_completes_from_what_it_holds(here: Machine) -> None:
         ("table['first'].key", 15, {"keys"}),
         ("table['first']['", 16, {"inner"}),
         ("build(1, ga", 9, {"gamma="}),
+        ("def new(one, two=2): pass\nnew(1, tw", 33, {"two="}),
         ("thing.grow(", 11, {"by=", "twice="}),
         ("Thing().si", 8, {"size"}),
         ("import js", 7, {"json"}),
@@ -240,7 +254,6 @@ def test_answers_are_bounded(here: Machine) -> None:
     assert len(json.dumps(answer)) < 1_000_000
     assert _complete(client, "big")["matches"][0]["valuePreview"] == "an integer of 332193 bits"
     assert _complete(client, "x = " + "(" * 1_000)["cursorEnd"] == 1_004
-    assert _complete(client, "x." * 1_000)["matches"] == []
 
 
 @pytest.mark.parametrize("code", ["while True: pass", "pow(7, 2*10**7) and None"])
@@ -255,35 +268,31 @@ def test_a_busy_session_completes_from_the_code_it_has_run(here: Machine, code: 
             ("build(1).upp", 9, "upper"),
             ("import xml.et", 11, "etree"),
         ]:
-            answer = _complete(client, written)
-            assert answer["source"] == "static"
-            assert expected in _labels(answer), written
-            assert answer["cursorStart"] == start
+            assert _statically(client, written, expected)["cursorStart"] == start
             assert client.get("/capabilities")["features"]["complete"] is True
     assert _complete(client, "buil")["source"] == "runtime"
 
 
 def test_a_session_that_does_not_exist_is_not_made(here: Machine) -> None:
     client = here.start("a")
-    answer = _complete(client, "import os\nos.path.jo", session="nobody")
-    assert (answer["source"], _labels(answer)) == ("static", ["join"])
+    assert _labels(_statically(client, "import os\nos.path.jo", "join", session="nobody")) == ["join"]
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 
 
 def test_the_process_that_infers_is_replaced_and_never_left_behind(here: Machine) -> None:
     client = here.start("a")
     for _ in range(2):
-        assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+        _statically(client, "def build(): pass\nbuil", "build", session="nobody")
         (pid,) = _analysis_processes(here.home)
         os.kill(pid, 9)
         wait_until(lambda pid=pid: here.alive([pid]) == [], "it is gone")  # type: ignore[misc]
-    assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+    _statically(client, "def build(): pass\nbuil", "build", session="nobody")
     (pid,) = _analysis_processes(here.home)
     # What a session leaves is ended by the server itself if its reaper is killed: all children that are no one's.
     here.kill("KILL", int(client.value("import os; os.getppid()")))
     wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the session has ended")
     assert _analysis_processes(here.home) == [pid]
-    assert "build" in _labels(_complete(client, "def build(): pass\nbuil", session="nobody"))
+    _statically(client, "def build(): pass\nbuil", "build", session="nobody")
     here.kill("KILL", client.pid)
     wait_until(lambda: processes_of(here.home) == [], "nothing is left")
 
@@ -292,7 +301,7 @@ def test_modules_of_the_working_directory_are_not_imported(here: Machine) -> Non
     for name in ("json", "jedi", "parso", "black", "IPython", "asyncio", "re", "mrmd_python"):
         (here.home / f"{name}.py").write_text(f"open('{here.home}/imported-{name}', 'w').close()\n")
     client = here.start("a")
-    assert "rgb_to_hls" in _labels(_complete(client, "import colorsys\ncolorsys.rgb", session="nobody"))
+    _statically(client, "import colorsys\ncolorsys.rgb", "rgb_to_hls", session="nobody")
     assert client.post("/format", {"code": "x=1"})["formatted"] == "x = 1"
     assert client.post("/is_complete", {"code": "x=1"})["status"] == "complete"
     assert list(here.home.glob("imported-*")) == []

@@ -6,7 +6,7 @@ from types import FunctionType
 from typing import Any, Mapping, Optional
 
 from ..live_objects import FUNCTIONS, UNKNOWN, Instance, UnknownValueError, attributes, is_a, is_callable_in_c
-from .cell_names import current_value
+from .cell_names import current_value, parameters_in
 from .cell_text import Path, path_before
 from .matches import Match, match, preview
 
@@ -18,10 +18,8 @@ _PARENTHESIS_ONLY = re.compile(
 )
 
 
-def keywords(
-    namespace: "Mapping[str, Any]", before: str, word: str, brackets: "tuple[int, ...]"
-) -> "Optional[list[Match]]":
-    """Return matches for the parameters that may be named behind `before`; None if it is not known what is called.
+def keywords(namespace: "Mapping[str, Any]", before: str, word: str, brackets: "tuple[int, ...]") -> "list[Match]":
+    """Return matches for the parameters that may be named behind `before`.
 
     Args:
         namespace: the globals.
@@ -36,17 +34,18 @@ def keywords(
         return []
     path = path_before(callee)
     if path is None:
-        return None
+        return []
     try:
-        parameters = _parameters(path, callee, namespace)
+        parameters = [one for one in _parameters(path, callee, namespace) if one.kind in _BY_NAME]
+        defaults = {one.name: _default(one) for one in parameters}
     except UnknownValueError:
-        return None
+        defaults = dict.fromkeys(() if path.steps else parameters_in(before, path.root))
     given = set(_GIVEN.findall(typed))
     lowered = word.lower()
     return [
-        match(f"{one.name}=", "variable", 0, detail="parameter", valuePreview=_default(one))
-        for one in parameters
-        if one.kind in _BY_NAME and one.name not in given and one.name.lower().startswith(lowered)
+        match(f"{name}=", "variable", 0, detail="parameter", valuePreview=default)
+        for name, default in defaults.items()
+        if name not in given and name.lower().startswith(lowered)
     ]
 
 

@@ -41,6 +41,12 @@ def bound_names(code: str) -> "dict[str, str]":
     return found
 
 
+def parameters_in(code: str, function: str) -> "list[str]":
+    """Return the names of the parameters of a function that `code` defines."""
+    signatures = re.findall(rf"\bdef[ \t]+{function}[ \t]*\(([^()]*)", code)
+    return _BOUND_NAME.findall(signatures[-1]) if signatures else []
+
+
 def current_value(path: Path, text: str, namespace: "Mapping[str, Any]") -> object:
     """Return the value that `path` has at the end of `text`: what the cell assigns to it there, or what it has now.
 

@@ -18,7 +18,6 @@ from .cell_text import (
     scan,
     word_before,
 )
-from .inferred import TookTooLong, inferred
 from .matches import Match, best, match, of_attributes, of_variables
 
 _LONGEST_TEXT = 50_000
@@ -38,7 +37,7 @@ def complete(shell: Shell, code: str, cursor: int) -> "Optional[dict[str, Any]]"
         cut = code.find("\n", cursor - _LONGEST_TEXT, cursor) + 1 or cursor - _LONGEST_TEXT
     try:
         matches, start = _matches(shell, code[cut : cursor + _LONGEST_TEXT], code[cut:cursor])
-    except (TookTooLong, UnknownValueError):
+    except UnknownValueError:
         return None
     return {"matches": best(matches), "cursorStart": cut + start, "cursorEnd": cursor}
 
@@ -81,23 +80,21 @@ def _python(shell: Shell, code: str, text: str, around: Scan) -> "list[Match]":
     """Return the matches for the part of a name that `text` ends with.
 
     Raises:
-        TookTooLong, UnknownValueError: the session cannot tell.
+        UnknownValueError: the session cannot tell.
     """
     word = word_before(text)
     before = text[: len(text) - len(word)]
     package = imported_from(text)
     if package is not None:
-        return _importable_from(package, word) or _inferred(shell, code, text)
+        return _importable_from(package, word)
     package = imported_package(text)
     if package is not None:
         return _modules(package, word)
     if before.rstrip().endswith("."):
-        return _attributes(shell, before.rstrip()[:-1], word) or _inferred_members(shell, code, text)
-    matches = arguments.keywords(shell.user_ns, before, word, around.brackets)
-    if matches is None:  # a call of something that only inference may know
-        matches = _inferred_keywords(shell, code, text)
+        return _attributes(shell, before.rstrip()[:-1], word)
+    keywords = arguments.keywords(shell.user_ns, before, word, around.brackets)
     labels = subscripts.labels_at(shell.user_ns, before, around.brackets)
-    return [*matches, *subscripts.in_brackets(labels or [], word), *_names(shell, code, before, word)]
+    return [*keywords, *subscripts.in_brackets(labels or [], word), *_names(shell, code, before, word)]
 
 
 def _attributes(shell: Shell, expression: str, word: str) -> "list[Match]":
@@ -105,11 +102,8 @@ def _attributes(shell: Shell, expression: str, word: str) -> "list[Match]":
         return of_attributes(attributes(""), word, "")
     path = path_before(expression)
     if path is None:
-        return []
-    try:
-        value = current_value(path, expression, shell.user_ns)
-    except UnknownValueError:
-        return []
+        raise UnknownValueError
+    value = current_value(path, expression, shell.user_ns)
     return of_attributes(attributes(value), word, value)
 
 
@@ -128,28 +122,9 @@ def _importable_from(package: str, word: str) -> "list[Match]":
     module = importable.loaded(package)
     submodules = [match(name, "module", 2) for name in importable.submodules(package) if name.startswith(word)]
     if module is None:
-        return []  # only its source tells the rest; inference knows both
+        raise UnknownValueError  # its source tells
     found = {name: value for name, value in attributes(module).items() if value is not UNKNOWN}
     return [*of_attributes(found, word, module), *submodules]
-
-
-def _inferred(shell: Shell, code: str, text: str) -> "list[Match]":
-    return inferred(code, len(text), shell.user_ns)
-
-
-def _inferred_keywords(shell: Shell, code: str, text: str) -> "list[Match]":
-    try:
-        return [one for one in _inferred(shell, code, text) if one["label"].endswith("=")]
-    except TookTooLong:
-        return []  # they are an extra
-
-
-def _inferred_members(shell: Shell, code: str, text: str) -> "list[Match]":
-    kinds = {"function": "method", "variable": "field"}
-    found = [one for one in _inferred(shell, code, text) if one["kind"] != "keyword"]
-    if not found:
-        raise UnknownValueError
-    return [{**one, "kind": kinds.get(one["kind"], one["kind"])} for one in found]
 
 
 def _magics(shell: Shell, text: str, typed: str) -> "list[Match]":
