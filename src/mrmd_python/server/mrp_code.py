@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 from mrmd_python.server.exchange import RefusedError, Reply, Request, number_field, text_field
 from mrmd_python.server.history import History
@@ -10,38 +10,33 @@ from mrmd_python.server.positions import Place
 from mrmd_python.server.session import Session
 from mrmd_python.server.sessions import DEFAULT, Sessions
 
-_ANSWER_SECONDS = 4.5
-"""How long a completion may take: clients give up after five."""
+_ANSWER_SECONDS = 4.0
+"""How long a completion may take: clients give up after five seconds."""
 _WORK_SECONDS = 4.0
 _CONTEXT_CHARACTERS = 50_000
 """How much of the code that has run goes into inference from the code alone."""
 
 
 async def complete(sessions: Sessions, request: Request) -> Reply:
-    """POST /complete: from what an idle session holds, else from the code alone."""
+    """POST /complete: from what an idle session holds, else from the code alone.
+
+    A busy session is not to be disturbed; it is asked nonetheless, for where inference has nothing or is not in time.
+    """
     place = Place.of_body(request.body)
     session = sessions.get(text_field(request.body, "session", DEFAULT))
     sessions.inference.prepare()
-    started = asyncio.get_running_loop().time()
-    answer = None
-    source = "static"
+    deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+    looking = asyncio.create_task(_look(session, place))
     if session is not None and session.state == "idle":
-        answer = await session.look("complete", code=place.code, cursor=place.cursor)
-    if _is_completion(answer):
-        source = "runtime"
-    else:
-        elapsed = asyncio.get_running_loop().time() - started
-        answer = await _complete_statically(sessions, session, place, _ANSWER_SECONDS - elapsed)
-    if answer is None:
-        answer = {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
-    return Reply(
-        {
-            "matches": answer["matches"],
-            "cursorStart": place.as_client_counts(answer["cursorStart"]),
-            "cursorEnd": place.as_client_counts(answer["cursorEnd"]),
-            "source": source,
-        }
-    )
+        found = await looking
+        if found is not None:
+            return _completion(place, found, "runtime")
+    inferred = await _infer(sessions, session, place, deadline - asyncio.get_running_loop().time())
+    found = await looking
+    if found is not None and not (inferred and inferred["matches"]):
+        return _completion(place, found, "runtime")
+    nothing = {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
+    return _completion(place, inferred or nothing, "static")
 
 
 async def is_complete(sessions: Sessions, request: Request) -> Reply:
@@ -81,9 +76,18 @@ ROUTES: list[tuple[str, str, Callable[[Sessions, Request], Awaitable[Reply]]]] =
 """Method, path, endpoint: a part of `mrp.ROUTES`."""
 
 
-async def _complete_statically(
-    sessions: Sessions, session: Session | None, place: Place, seconds: float
-) -> dict[str, Any] | None:
+async def _look(session: Session | None, place: Place) -> dict[str, Any] | None:
+    """Return what the session itself proposes, None if it does not say."""
+    if session is None:
+        return None
+    answer = await session.look("complete", code=place.code, cursor=place.cursor)
+    if answer is None or not isinstance(answer.get("matches"), list):
+        return None
+    # A cell may have written to the worker's socket.
+    return answer if all(isinstance(answer.get(name), int) for name in ("cursorStart", "cursorEnd")) else None
+
+
+async def _infer(sessions: Sessions, session: Session | None, place: Place, seconds: float) -> dict[str, Any] | None:
     environment = sessions.environment if session is None else session.environment
     context = [] if session is None else session.history.tail(_CONTEXT_CHARACTERS)
     if session is not None and session.running is not None:
@@ -99,11 +103,15 @@ async def _complete_statically(
     )
 
 
-def _is_completion(answer: dict[str, Any] | None) -> bool:
-    """Return whether a worker's answer is one: a cell may have written to its socket."""
-    if answer is None or not isinstance(answer.get("matches"), list):
-        return False
-    return all(isinstance(answer.get(name), int) for name in ("cursorStart", "cursorEnd"))
+def _completion(place: Place, found: dict[str, Any], source: Literal["runtime", "static"]) -> Reply:
+    return Reply(
+        {
+            "matches": found["matches"],
+            "cursorStart": place.as_client_counts(found["cursorStart"]),
+            "cursorEnd": place.as_client_counts(found["cursorEnd"]),
+            "source": source,
+        }
+    )
 
 
 def _code(request: Request) -> str:

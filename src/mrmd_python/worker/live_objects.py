@@ -18,6 +18,8 @@ from types import (
 )
 from typing import Any, Callable
 
+from .static import NotStoredError, class_dict, class_name, defined, instance_dict, is_a, mro
+
 FUNCTIONS = (
     FunctionType,
     BuiltinFunctionType,
@@ -33,8 +35,6 @@ _HARMLESS = frozenset({"_io", "builtins", "collections", "datetime", "decimal", 
 """Packages whose attributes written in C compute nothing worth mentioning."""
 _MOST_LABELS = 1000
 
-_mro = type.__dict__["__mro__"].__get__
-_class_dict = type.__dict__["__dict__"].__get__
 _module_dict: "Callable[[Any], dict[str, Any]]" = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
 
 
@@ -53,21 +53,9 @@ UNKNOWN = object()
 """Stands for the value of an attribute that is known by its name alone."""
 
 
-def mro(cls: type) -> "tuple[type, ...]":
-    """Return the method resolution order of a class, whatever its metaclass says."""
-    order: "tuple[type, ...]" = _mro(cls)
-    return order
-
-
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """Return the name of a value's type."""
-    name: str = type.__dict__["__name__"].__get__(type(value))
-    return name
-
-
-def is_a(value: Any, cls: type) -> bool:
-    """Return whether a value's type is `cls` or derived from it, whatever its `__class__` says."""
-    return cls in mro(type(value))
+    return class_name(type(value))
 
 
 def attributes(value: Any) -> "dict[str, object]":
@@ -84,7 +72,7 @@ def attributes(value: Any) -> "dict[str, object]":
         return _of_class(value.cls)
     found = _of_class(value if is_a(value, type) else type(value))
     if not is_a(value, type):
-        found.update(_instance_dict(value))
+        found.update(_items(instance_dict(value)))
         found.update(_held(value))
     return found
 
@@ -102,7 +90,7 @@ def attribute(value: Any, name: str) -> object:
     if is_a(value, type) or type(value) is Instance:
         return _bare(attributes(value).get(name, UNKNOWN), None)
     found = in_class(value, name)
-    in_instance = _instance_dict(value).get(name, UNKNOWN)
+    in_instance = _items(instance_dict(value)).get(name, UNKNOWN)
     if in_instance is not UNKNOWN and (found is UNKNOWN or in_class(found, "__set__") is UNKNOWN):
         return in_instance
     if found is not UNKNOWN:
@@ -151,19 +139,19 @@ def labels(value: Any) -> "list[object]":
     return []
 
 
-def is_of(value: Any, module: str, name: str) -> bool:
+def is_of(value: object, module: str, name: str) -> bool:
     """Return whether a value's class is, or is derived from, the one of that name in a module, if that is imported."""
     found = sys.modules.get(module)
     cls = vars(found).get(name) if found is not None else None
-    return cls is not None and cls in mro(type(value))
+    return cls is not None and is_a(value, cls)
 
 
 def in_class(value: Any, name: str) -> Any:
     """Return what a value's class has under a name, or UNKNOWN."""
-    for base in mro(type(value)):
-        if name in _class_dict(base):
-            return _class_dict(base)[name]
-    return UNKNOWN
+    try:
+        return defined(type(value), name)
+    except NotStoredError:
+        return UNKNOWN
 
 
 def is_callable_in_c(value: Any) -> bool:
@@ -175,17 +163,9 @@ def is_callable_in_c(value: Any) -> bool:
 def _of_class(cls: type) -> "dict[str, object]":
     found: "dict[str, object]" = {}
     for base in reversed(mro(cls)):
-        found.update(_items(_class_dict(base)))
+        found.update(_items(class_dict(base)))
     members: Any = found.get("_member_map_")  # of an Enum
     return {**found, **_items(members)} if type(members) is dict else found
-
-
-def _instance_dict(value: Any) -> "dict[str, object]":
-    for base in mro(type(value)):
-        descriptor = _class_dict(base).get("__dict__")
-        if descriptor is not None:
-            return _items(descriptor.__get__(value)) if type(descriptor) in _Slot else {}
-    return {}
 
 
 def _held(value: Any) -> "dict[str, object]":
@@ -193,7 +173,7 @@ def _held(value: Any) -> "dict[str, object]":
     if is_of(value, "pandas", "DataFrame"):
         return {name: UNKNOWN for name in labels(value) if type(name) is str and name.isidentifier()}
     if is_of(value, "torch.nn", "Module"):
-        own = _instance_dict(value)
+        own = _items(instance_dict(value))
         parts = (own.get(name) for name in ("_parameters", "_buffers", "_modules"))
         return {name: found for part in parts if is_a(part, dict) for name, found in _items(part).items()}
     return {}

@@ -5,7 +5,8 @@ import re
 from types import FunctionType
 from typing import Any, Mapping, Optional
 
-from ..live_objects import FUNCTIONS, UNKNOWN, Instance, UnknownValueError, attributes, is_a, is_callable_in_c
+from ..live_objects import FUNCTIONS, UNKNOWN, Instance, UnknownValueError, attributes, is_callable_in_c
+from ..static import is_a
 from .cell_names import current_value, parameters_in
 from .cell_text import Path, path_before
 from .matches import Match, match, preview

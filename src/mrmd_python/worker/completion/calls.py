@@ -4,7 +4,8 @@ import sys
 from types import FunctionType
 from typing import Any
 
-from ..live_objects import Instance, UnknownValueError, is_a
+from ..live_objects import Instance, UnknownValueError
+from ..static import is_a
 
 
 def result_of(function: Any, owner: Any) -> Instance:

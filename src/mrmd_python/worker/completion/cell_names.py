@@ -4,7 +4,8 @@ import ast
 import re
 from typing import Any, Mapping
 
-from ..live_objects import UNKNOWN, Instance, UnknownValueError, attribute, is_a, item
+from ..live_objects import UNKNOWN, Instance, UnknownValueError, attribute, item
+from ..static import is_a
 from .calls import result_of
 from .cell_text import Path
 

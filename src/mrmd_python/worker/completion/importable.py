@@ -6,7 +6,8 @@ import sys
 from types import ModuleType
 from typing import Iterable, Optional
 
-from ..live_objects import attributes, is_a
+from ..live_objects import attributes
+from ..static import is_a
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _modules: "dict[str, tuple[int, frozenset[str]]]" = {}

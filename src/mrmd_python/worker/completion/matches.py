@@ -5,7 +5,8 @@ import re
 from types import FunctionType, ModuleType
 from typing import Any, Iterable, Mapping, Optional
 
-from ..live_objects import FUNCTIONS, UNKNOWN, is_a, is_callable_in_c, is_of, is_property, type_name
+from ..live_objects import FUNCTIONS, UNKNOWN, is_callable_in_c, is_of, is_property, type_name
+from ..static import is_a
 
 Match = dict[str, Any]
 
