@@ -69,6 +69,18 @@ class Execution:
     outcome: dict[str, Any] = field(default_factory=dict)
     """The fields of MRP's ExecuteResult other than the text, once it has ended."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as MRP lists it."""
+        return {
+            "execId": self.cell.exec_id,
+            "session": self.cell.session,
+            "cellId": self.cell.cell_id,
+            "state": self.state,
+            "created": self.created,
+            "started": self.started,
+            "ended": self.ended,
+        }
+
     def begin(self) -> None:
         """Leave the queue."""
         self.state = "running"
