@@ -89,7 +89,7 @@ class Execution:
 
     def text(self, stream: str, text: str) -> None:
         """Add to stdout or stderr."""
-        self.log.append(stream, text.encode())
+        self.log.append(stream, text.encode(errors="replace"))  # a client's JSON may hold half a surrogate pair
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Add a display."""

@@ -6,8 +6,6 @@ from mrmd_python.server.text_window import TextWindow
 
 _FREE_CHARACTERS = 128 * 1024
 """What may be repeated beyond what is sent for the first time."""
-_SHORT = 1024
-"""How much of the end of a long stream is repeated where the whole of it follows at once."""
 
 
 class Repetition:
@@ -37,9 +35,9 @@ class Repetition:
     def repeat(self, stream: str, text: str, *, is_last: bool) -> str:
         """Return the stream so far, of which `text` is the newest part.
 
-        Where it has become dear, it is only the end of it, unless this is the last event of the stream for now.
+        Once that is dear, it is the newest part alone where a later event, which is there already, brings the whole.
         """
         window = self._windows[stream]
-        repeated = str(window) if is_last or self._credit >= len(window) else window.end(_SHORT)
+        repeated = str(window) if is_last or self._credit >= len(window) else window.end(len(text))
         self._credit = min(_FREE_CHARACTERS, self._credit + len(text) - len(repeated))
         return repeated

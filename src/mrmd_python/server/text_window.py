@@ -42,7 +42,7 @@ class TextWindow:
         self._bytes += count
 
     def end(self, length: int) -> str:
-        """Return the last `length` characters, at most `PART`, after a line that says what is left out before them."""
+        """Return about the last `length` characters, `PART` at most, after a line that says how much stands before."""
         text = str(self) if self._head is None else self._tail
         if len(self) <= length:
             return str(self)
