@@ -83,7 +83,12 @@ def test_a_folder_of_the_clients_own(run: Callable[..., Json], session: str) -> 
     "Every open matplotlib figure is shown and closed at the end of its cell; a Figure as the last expression"
 )
 def test_figures(run: Callable[..., Json]) -> None:
-    for code in ("plt.plot([1])", "plt.plot([1]); plt.show()", "f, a = plt.subplots(); f", "plt.plot([1]); 1 / 0"):
+    for code in (
+        "plt.plot([1])",
+        "plt.plot([1]); plt.show()",
+        "f, a = plt.subplots(); plt.close(f); f",
+        "plt.plot([1]); 1 / 0",
+    ):
         found = run(f"import matplotlib.pyplot as plt\n{code}")
         assert [asset["mimeType"] for asset in found["assets"]] == ["image/png"], code
     assert run("print(plt.get_fignums())")["stdout"] == "[]\n"

@@ -125,6 +125,7 @@ def test_deadlines_hold_while_a_cell_runs(server: Server, session: str, code: st
 
 @pytest.mark.row('Positions are UTF-16 code units; "positionEncoding": "utf-32" switches; out of range is clamped')
 def test_positions(server: Server, session: str) -> None:
+    server.post("/execute", {"code": "1", "session": session})
     code = "'😀😀'; prin"
     spelled: list[tuple[str | None, int, int]] = [(None, 8, 12), ("utf-16", 8, 12), ("utf-32", 6, 10)]
     for encoding, start, end in spelled:
