@@ -101,11 +101,16 @@ def test_paths_are_taken_from_the_session_folder(client: Client, here: Machine, 
 def test_what_is_not_there_is_refused_before_anything_is_started(client: Client, here: Machine, venv: Path) -> None:
     (here.home / "file").touch()
     (here.home / "bare").mkdir()
+    (here.home / "loop").symlink_to("loop")
     (here.home / "bare" / "bin").mkdir()
     before = client.get("/sessions")
     for environment, code, said in (
         ({"cwd": "/nowhere"}, "no_such_folder", "'/nowhere' does not exist"),
         ({"cwd": "~/file"}, "no_such_folder", "file' does not exist"),
+        ({"cwd": "~nobody-at-all/x"}, "no_such_folder", "nobody-at-all/x' does not exist"),
+        ({"cwd": "x" * 5000}, "no_such_folder", "does not exist"),
+        ({"virtualenv": "x" * 5000}, "no_such_virtualenv", "does not exist"),
+        ({"executable": "~/loop/python", "virtualenv": "~/loop"}, "no_such_executable", "does not exist"),
         ({"virtualenv": "/nowhere"}, "no_such_virtualenv", "'/nowhere' does not exist"),
         ({"virtualenv": "~/bare"}, "no_such_virtualenv", "has no bin/python"),
         ({"executable": "/nowhere/python"}, "no_such_executable", "'/nowhere/python' does not exist"),

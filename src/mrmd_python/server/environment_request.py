@@ -26,27 +26,29 @@ def requested_environment(body: Mapping[str, Any], default: SessionEnvironment) 
     virtualenv = _path(asked, "virtualenv", cwd)
     executable = _path(asked, "executable", cwd)
     variables = _variables(asked)
-    if not cwd.is_dir():
+    if not os.path.isdir(cwd):
         raise RefusedError(422, "no_such_folder", f"the folder {str(cwd)!r} does not exist")
     if executable is None and virtualenv is None:
         return SessionEnvironment(default.executable, default.virtualenv, str(cwd), variables)
+    python = _interpreter(virtualenv, executable)
+    return SessionEnvironment(str(python), str(python.parent.parent), str(cwd), variables)
+
+
+def _interpreter(virtualenv: Path | None, executable: Path | None) -> Path:
+    """Return the Python that one of the two names, or both, which must then mean the same environment."""
     if executable is None:
         assert virtualenv is not None
         executable = python_of(virtualenv)
         if executable is None:
-            what = "has no bin/python" if virtualenv.is_dir() else "does not exist"
+            what = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
             raise RefusedError(422, "no_such_virtualenv", f"the virtualenv {str(virtualenv)!r} {what}")
-    if not (executable.is_file() and os.access(executable, os.X_OK)):
-        what = "cannot be run" if executable.exists() else "does not exist"
+    if not (os.path.isfile(executable) and os.access(executable, os.X_OK)):
+        what = "cannot be run" if os.path.exists(executable) else "does not exist"
         raise RefusedError(422, "no_such_executable", f"the executable {str(executable)!r} {what}")
-    prefix = executable.parent.parent
-    if virtualenv is not None and prefix.resolve() != virtualenv.resolve():
-        raise RefusedError(
-            422,
-            "other_virtualenv",
-            f"{str(executable)!r} is not of the virtualenv {str(virtualenv)!r}: name one of them",
-        )
-    return SessionEnvironment(str(executable), str(prefix), str(cwd), variables)
+    if virtualenv is not None and os.path.realpath(executable.parent.parent) != os.path.realpath(virtualenv):
+        both = f"{str(executable)!r} is not of the virtualenv {str(virtualenv)!r}"
+        raise RefusedError(422, "other_virtualenv", f"{both}: name one of them")
+    return executable
 
 
 def _path(asked: Mapping[str, Any], name: str, start: Path) -> Path | None:
@@ -55,22 +57,16 @@ def _path(asked: Mapping[str, Any], name: str, start: Path) -> Path | None:
         return None
     if not _can_be_given(value):
         raise RefusedError(400, "wrong_type", f"the field 'environment.{name}' must be a path")
-    return start / Path(value).expanduser()
+    return Path(start, os.path.expanduser(value))  # Path.expanduser() raises for "~nobody"
 
 
 def _variables(asked: Mapping[str, Any]) -> dict[str, str | None]:
     variables = _object(asked, "env", "environment.env")
     for name, value in variables.items():
         if not (name and "=" not in name and _can_be_given(name) and (value is None or _can_be_given(value))):
-            raise RefusedError(
-                400,
-                "wrong_type",
-                f"the field 'environment.env' must hold strings, or null to remove: {name!r} does not",
-            )
+            raise RefusedError(400, "wrong_type", f"the field 'environment.env' cannot hold that value of {name!r}")
         if name == MARKER:
-            raise RefusedError(
-                400, "reserved_variable", f"{MARKER} is how the runtime knows its processes: leave it out"
-            )
+            raise RefusedError(400, "reserved_variable", f"{MARKER} is how the runtime knows its processes")
     return variables
 
 

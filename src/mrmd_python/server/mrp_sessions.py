@@ -114,7 +114,8 @@ async def _start(sessions: Sessions, session: Session) -> None:
     try:
         await session.start()
     except SessionStartError as error:
-        await sessions.delete(session.id)
+        if sessions.get(session.id) is session:  # not deleted meanwhile, which is why it did not start
+            await sessions.delete(session.id)
         raise RefusedError(422, "session_start_failed", str(error)) from None
 
 
