@@ -11,7 +11,8 @@ from mrmd_python.server.repetition import Repetition
 from mrmd_python.server.text_window import left_out_line
 
 KEEP_ALIVE_SECONDS = 15.0
-_BATCH_BYTES = 256 * 1024
+_BATCH_BYTES = 128 * 1024
+"""How much of a log is read at a time: what that takes is what another client may have to wait for."""
 _PAUSE_SECONDS = 0.01
 """How long one that has much repeated to it waits between two batches, so that the next has more in it. Together with
 the rest of an OutputPipe it stays within the 50 ms that MRP lets text wait."""
