@@ -110,6 +110,7 @@ def test_files_are_never_overwritten(here: Machine, client: Client) -> None:
     folder = here.home / "pictures"
     first = client.execute(f"{_PLOT};", execId="x", assetDir="pictures")["assets"][0]["path"]
     client.execute("1", session="other")
+    client.request("DELETE", "/executions/x")  # forgotten, so that its id can be another's
     second = client.execute(f"{_PLOT};", execId="x", session="other", assetDir=str(folder))["assets"][0]["path"]
     assert [first, second] == [str(folder / "x_0001.png"), str(folder / "x_0002.png")]
 

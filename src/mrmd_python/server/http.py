@@ -11,6 +11,7 @@ from aiohttp import web
 
 from mrmd_python.server import exchange, mrp
 from mrmd_python.server.access import check
+from mrmd_python.server.endpoint import Endpoint
 from mrmd_python.server.sessions import Sessions
 
 _log = logging.getLogger(__name__)
@@ -48,9 +49,11 @@ async def serving(sessions: Sessions, listeners: Iterable[socket.socket]) -> Asy
         await runner.cleanup()
 
 
-def _handler(sessions: Sessions, endpoint: mrp.Endpoint) -> Handler:
+def _handler(sessions: Sessions, endpoint: Endpoint) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        reply = await endpoint(sessions, exchange.Request(request.match_info, await _body(request)))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        query = {name: request.query[name] for name in request.query}
+        reply = await endpoint(sessions, exchange.Request(request.match_info, await _body(request), query, headers))
         if isinstance(reply, exchange.Reply):
             return _json(reply.body, reply.status)
         if isinstance(reply, exchange.File):

@@ -7,6 +7,7 @@ from typing import Any
 from mrmd_python.server.analysis import Analysis
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
 from mrmd_python.server.worker_link import Message
@@ -74,6 +75,14 @@ class Sessions:
         """Ask a session's worker something; return None if there is no such session or no answer in time."""
         session = self._sessions.get(session_id)
         return await session.look(op, **fields) if session is not None else None
+
+    def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
+        """Return the execution of that id, which is unique in a runtime, and its session."""
+        for session in self._sessions.values():
+            execution = session.executions.get(exec_id)
+            if execution is not None:
+                return session, execution
+        return None
 
     async def delete(self, session_id: str) -> bool:
         """End a session and every process of it; return whether there was one. `default` is replaced by a fresh one.
