@@ -1,7 +1,7 @@
 """What goes into an endpoint and comes out of it, apart from any HTTP library."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,10 @@ class Request:
     """The variable parts of the path, decoded."""
     body: Mapping[str, Any]
     """The JSON object of a POST; empty if there was none."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """What stands behind the question mark, decoded; the first of each name."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ class EventStream:
     """An answer that goes on: Server-Sent Events."""
 
     events: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class Relay:
+    """An answer that is handed on from another server as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
 
 
 class RefusedError(Exception):

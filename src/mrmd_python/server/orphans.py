@@ -1,9 +1,19 @@
-"""What a session leaves when its reaper, too, is killed: the server is a child subreaper, so it inherits that."""
+"""What a session leaves when its reaper, too, is killed.
+
+A runtime's server is a child subreaper, so it inherits that. Another program that has sessions is none, and has
+children of its own; there, what a session leaves is known by its marker.
+"""
 
 import asyncio
 import ctypes
+import logging
 import os
 import sys
+
+from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.marker import sweep
+
+_log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PAUSE_SECONDS = 0.01
@@ -40,3 +50,11 @@ async def end_orphans(spare: set[int]) -> None:
             except ChildProcessError:
                 pass
         await asyncio.sleep(_PAUSE_SECONDS)  # a process takes a moment to die
+
+
+async def end_marked(marker: str) -> None:
+    """SIGKILL all processes that carry `marker`, and theirs, until none is left; log it if some do not end."""
+    try:
+        await asyncio.to_thread(sweep, marker)
+    except ServiceError as error:
+        _log.error("%s", error)

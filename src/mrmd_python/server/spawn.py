@@ -5,10 +5,12 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.service.marker import VARIABLE as MARKER
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
@@ -28,10 +30,20 @@ class SpawnedWorker:
     stderr: int
     secret: bytes
     """What the worker's marks in its output begin with."""
+    marker: str | None = None
+    """Of a worker in a program that is not a runtime's server: what all its processes carry in MRMD_RUNTIME."""
 
 
-def spawn(environment: SessionEnvironment) -> SpawnedWorker:
+Spawn = Callable[[SessionEnvironment], SpawnedWorker]
+"""How the worker of a session is started."""
+
+
+def spawn(environment: SessionEnvironment, marker: str | None = None) -> SpawnedWorker:
     """Start a reaper that starts a worker.
+
+    Args:
+        environment: what it is to run in.
+        marker: what its processes are to carry in MRMD_RUNTIME, if it is not what this process carries.
 
     Raises:
         OSError: there are no more processes or descriptors to be had.
@@ -49,7 +61,7 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     try:
         reaper = subprocess.Popen(
             command,
-            env=environment.process_environment(),
+            env=environment.process_environment() | ({} if marker is None else {MARKER: marker}),
             cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=given,
@@ -69,7 +81,7 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
         os.close(worker_stdout)
         os.close(worker_stderr)
     control.sendall(secret)
-    return SpawnedWorker(reaper, leash, control, replies, stdout, stderr, secret)
+    return SpawnedWorker(reaper, leash, control, replies, stdout, stderr, secret, marker)
 
 
 def _pipe() -> tuple[int, int]:

@@ -1,0 +1,188 @@
+"""Sessions that are runtimes of their own: each outlives this program, and what concerns it is forwarded to it."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.exchange import RefusedError, Reply, Request
+from mrmd_python.server.mrp import PREFIX, parse_cell
+from mrmd_python.server.provider import Answer, Route, session_routes
+from mrmd_python.server.relaying import Forwarder, RuntimeGoneError
+from mrmd_python.server.sessions import DEFAULT, Sessions
+from mrmd_python.service import registry, runtimes
+from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.home import Home
+from mrmd_python.service.registry import Record
+from mrmd_python.service.runtime_id import parse_id
+from mrmd_python.service.runtimes import Started
+from mrmd_python.service.spec import RuntimeSpec
+
+_Respond = Callable[[Request], Awaitable[Answer]]
+_T = TypeVar("_T")
+_STARTS_AT_ONCE = 8
+
+
+class RuntimeSessions:
+    """Implements `provider.Provider`. The session of an id is the `default` session of the runtime of that id."""
+
+    def __init__(self, home: Home, spec: RuntimeSpec) -> None:
+        self._home = home
+        self._spec = spec
+        """What a runtime is to be, but for its id."""
+        self._starting: dict[str, asyncio.Future[Started]] = {}
+        # Starting and ending take seconds, and the program may need its own threads meanwhile.
+        self._threads = ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="mrmd-runtimes")
+        # What MRP's own endpoints answer where there is no session is what they are to answer where no runtime runs.
+        environment = SessionEnvironment(spec.python, spec.venv, spec.cwd)
+        nobody = Sessions(environment, AssetFolders(f"{PREFIX}/assets", Path(spec.cwd, ".mrmd-assets")))
+        self.routes: Sequence[Route] = [
+            (method, path, self._responder(method, path, absent)) for method, path, absent in session_routes(nobody)
+        ]
+
+    async def start(self) -> None:
+        """Make ready to forward; a runtime is started when code is to run in it."""
+        self._forwarder = Forwarder()
+
+    async def close(self) -> None:
+        """Break off what is being forwarded; the runtimes go on."""
+        await self._forwarder.close()
+        self._threads.shutdown(wait=False)
+
+    def _responder(self, method: str, path: str, absent: _Respond) -> _Respond:
+        """Return what answers a route; `absent` answers it where there is no session."""
+        own: dict[tuple[str, str], _Respond] = {
+            ("GET", "/capabilities"): absent,
+            ("GET", "/sessions"): self._list_sessions,
+            ("GET", "/sessions/{id}"): partial(self._get_session, absent),
+            ("DELETE", "/sessions/{id}"): partial(self._delete_session, absent),
+            ("POST", "/sessions/{id}/reset"): partial(self._reset_session, absent),
+            ("POST", "/execute"): partial(self._execute, path, allow_stdin=False),
+            ("POST", "/execute/stream"): partial(self._execute, path, allow_stdin=True),
+            ("POST", "/input"): partial(self._answer_input, path, absent),
+            ("POST", "/input/cancel"): partial(self._answer_input, path, absent),
+        }
+        if (method, path) in own:
+            return own[method, path]
+        return partial(self._search if path.startswith("/assets/") else self._ask, method, path, absent)
+
+    async def _list_sessions(self, request: Request) -> Reply:
+        answers = await asyncio.gather(*map(self._session, await self._all()), return_exceptions=True)
+        return Reply({"sessions": [answer.body for answer in answers if isinstance(answer, Reply)]})
+
+    async def _get_session(self, absent: _Respond, request: Request) -> Answer:
+        runtime = await self._find(request.path["id"])
+        return await absent(request) if runtime is None else await self._session(runtime)
+
+    async def _delete_session(self, absent: _Respond, request: Request) -> Answer:
+        runtime = await self._find(request.path["id"])
+        if runtime is None:
+            return await absent(request)
+        try:
+            await self._in_thread(partial(runtimes.kill, self._home, runtime.id))
+        except (ServiceError, OSError) as error:
+            raise RefusedError(409, "session_end_failed", str(error)) from None
+        return Reply({"success": True})
+
+    async def _reset_session(self, absent: _Respond, request: Request) -> Answer:
+        runtime = await self._find(request.path["id"])
+        if runtime is None:
+            return await absent(request)
+        return await self._forwarder.relay(runtime, "POST", "/reset", request)
+
+    async def _execute(self, path: str, request: Request, *, allow_stdin: bool) -> Answer:
+        session = parse_cell(request.body, allow_stdin=allow_stdin).session
+        try:
+            parse_id(session)
+        except ValueError as error:
+            raise RefusedError(400, "bad_session", f"the field 'session': {error}") from None
+        runtime = await self._find(session) or await self._started(session)
+        return await self._forwarder.relay(runtime, "POST", path, _for_default(request))
+
+    async def _ask(self, method: str, path: str, absent: _Respond, request: Request) -> Answer:
+        """Answer by the runtime of the session that the body names."""
+        session = request.body.get("session") or DEFAULT
+        runtime = await self._find(session) if isinstance(session, str) else None
+        if runtime is None:
+            return await absent(request)
+        try:
+            return await self._forwarder.relay(runtime, method, path, _for_default(request))
+        except RuntimeGoneError:
+            return await absent(request)
+
+    async def _search(self, method: str, path: str, absent: _Respond, request: Request) -> Answer:
+        """Answer by the runtime that has what the path names."""
+        for runtime in await self._all():
+            try:
+                return await self._forwarder.relay(runtime, method, path, request)
+            except RefusedError as error:
+                if error.status not in (404, 503):
+                    raise
+        return await absent(request)
+
+    async def _answer_input(self, path: str, absent: _Respond, request: Request) -> Answer:
+        """Answer by the runtime that knows of the execution: it says something else than one that does not."""
+        unknown = await absent(request)
+        for runtime in await self._all():
+            try:
+                answer = await self._forwarder.answer(runtime, "POST", path, request)
+            except RuntimeGoneError:
+                continue
+            if answer != unknown:
+                return answer
+        return unknown
+
+    async def _session(self, runtime: Record) -> Reply:
+        """Return MRP's Session of a runtime."""
+        answer = await self._forwarder.answer(runtime, "GET", "/sessions/default", Request({}, {}))
+        return Reply({**answer.body, "id": runtime.id})
+
+    async def _all(self) -> list[Record]:
+        """Return the runtimes that run."""
+
+        def read() -> list[Record]:
+            found = (record for _, record in registry.read_all(self._home))
+            return [record for record in found if isinstance(record, Record) and record.is_alive()]
+
+        return await asyncio.to_thread(read)
+
+    async def _find(self, session: str) -> Record | None:
+        """Return the runtime of a session if it runs."""
+
+        def read() -> Record | None:
+            try:
+                record = registry.read(self._home, parse_id(session))
+            except (ValueError, ServiceError):
+                return None
+            return record if record is not None and record.is_alive() else None
+
+        return await asyncio.to_thread(read)
+
+    async def _started(self, session: str) -> Record:
+        """Return the runtime of a session, started if it did not run; requests that come meanwhile wait for the same.
+
+        Raises:
+            RefusedError: it does not start.
+        """
+        if session not in self._starting:
+            start = partial(runtimes.start, self._home, replace(self._spec, id=session), None, os.environ)
+            self._starting[session] = task = asyncio.ensure_future(self._in_thread(start))
+            task.add_done_callback(lambda _: self._starting.pop(session))
+        try:
+            return (await asyncio.shield(self._starting[session])).record
+        except (ServiceError, OSError) as error:
+            raise RefusedError(503, "session_start_failed", str(error)) from None
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _for_default(request: Request) -> Request:
+    """Return a request as the runtime itself is to see it, which has its code run in `default`."""
+    return replace(request, body={**request.body, "session": DEFAULT})
