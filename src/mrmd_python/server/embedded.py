@@ -54,7 +54,8 @@ def _spawn(environment: SessionEnvironment) -> SpawnedWorker:
 def _let_go() -> None:
     """Close a forked child's copies of the leashes: with them open, the end of its parent would end no session."""
     for leash in list(_leashes):
-        leash.close()
+        if leash.fileno() >= 0:
+            os.close(leash.detach())  # close() would wait for the transport that has it
 
 
 os.register_at_fork(after_in_child=_let_go)
