@@ -1,5 +1,6 @@
 """create_app: MRP in another program, under ASGI and under aiohttp, with sessions of its own and with runtimes."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -276,18 +277,20 @@ def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str
     with _served(here, front, _RUNTIMES) as client:
         client.execute("kept = 42", session="s")
         with client.streaming("print('x'); input()", session="s", execId="e") as events:
-            seen = [next(events), next(events), next(events)]
+            seen = list(itertools.takewhile(lambda event: event.name != "stdin_request", events))
             waiting = client.connect()
             body = json.dumps({"code": "1", "session": "s"})
             waiting.request("POST", "/mrp/v1/execute", body, {"Content-Type": "application/json"})
             wait_until(lambda: client.get("/sessions/s")["queued"] == 1, "the second waits")
-            here.kill("KILL", here.client("s").pid)
+            server = here.client("s").pid
+            here.kill("KILL", server)
             answer = waiting.getresponse()
             assert (answer.status, json.loads(answer.read())["code"]) == (503, "runtime_gone")
             waiting.close()
             error, done = events
         assert (error.name, error.data["type"], done.name) == ("error", "RuntimeDied", "done")
         assert [event.id for event in [*seen, error, done]] == sorted({event.id for event in [*seen, error, done]})
+        wait_until(lambda: here.alive([server]) == [], "its sockets are closed first")
         assert client.post("/interrupt", {"session": "s"})["interrupted"] is False
         assert client.post("/input", {"exec_id": "e", "text": ""})["accepted"] is False
         assert client.request("GET", "/sessions/s")[0] == 404

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,8 +78,7 @@ class RuntimeSessions:
         return Reply({"sessions": [answer.body for answer in answers if isinstance(answer, Reply)]})
 
     async def _get_session(self, absent: _Respond, request: Request) -> Answer:
-        runtime = await self._find(request.path["id"])
-        return await absent(request) if runtime is None else await self._session(runtime)
+        return await self._ask_one(request.path["id"], self._session, absent, request)
 
     async def _delete_session(self, absent: _Respond, request: Request) -> Answer:
         runtime = await self._find(request.path["id"])
@@ -91,10 +91,10 @@ class RuntimeSessions:
         return Reply({"success": True})
 
     async def _reset_session(self, absent: _Respond, request: Request) -> Answer:
-        runtime = await self._find(request.path["id"])
-        if runtime is None:
-            return await absent(request)
-        return await self._forwarder.relay(runtime, "POST", "/reset", request)
+        async def ask(runtime: Record) -> Answer:
+            return await self._forwarder.relay(runtime, "POST", "/reset", request)
+
+        return await self._ask_one(request.path["id"], ask, absent, request)
 
     async def _execute(self, path: str, request: Request, *, allow_stdin: bool) -> Answer:
         session = parse_cell(request.body, allow_stdin=allow_stdin).session
@@ -107,14 +107,21 @@ class RuntimeSessions:
 
     async def _ask(self, method: str, path: str, absent: _Respond, request: Request) -> Answer:
         """Answer by the runtime of the session that the body names."""
-        session = request.body.get("session") or DEFAULT
-        runtime = await self._find(session) if isinstance(session, str) else None
-        if runtime is None:
-            return await absent(request)
-        try:
+
+        async def ask(runtime: Record) -> Answer:
             return await self._forwarder.relay(runtime, method, path, _for_default(request))
-        except RuntimeGoneError:
-            return await absent(request)
+
+        return await self._ask_one(request.body.get("session") or DEFAULT, ask, absent, request)
+
+    async def _ask_one(
+        self, session: object, ask: Callable[[Record], Awaitable[Answer]], absent: _Respond, request: Request
+    ) -> Answer:
+        """Answer as the runtime of a session does or, if it does not run, as where there is no such session."""
+        runtime = await self._find(session) if isinstance(session, str) else None
+        if runtime is not None:
+            with suppress(RuntimeGoneError):
+                return await ask(runtime)
+        return await absent(request)
 
     async def _search(self, method: str, path: str, absent: _Respond, request: Request) -> Answer:
         """Answer by the runtime that has what the path names."""
