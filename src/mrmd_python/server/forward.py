@@ -22,7 +22,6 @@ from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import parse_id
-from mrmd_python.service.runtimes import Started
 from mrmd_python.service.spec import RuntimeSpec
 
 _Respond = Callable[[Request], Awaitable[Answer]]
@@ -37,14 +36,14 @@ class RuntimeSessions:
         self._home = home
         self._spec = spec
         """What a runtime is to be, but for its id."""
-        self._starting: dict[str, asyncio.Future[Started]] = {}
         # Starting and ending take seconds, and the program may need its own threads meanwhile.
         self._threads = ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="mrmd-runtimes")
         # What MRP's own endpoints answer where there is no session is what they are to answer where no runtime runs.
         environment = SessionEnvironment(spec.python, spec.venv, spec.cwd)
-        nobody = Sessions(environment, AssetFolders(f"{PREFIX}/assets", Path(spec.cwd, ".mrmd-assets")))
+        self._nobody = Sessions(environment, AssetFolders(f"{PREFIX}/assets", Path(spec.cwd, ".mrmd-assets")))
         self.routes: Sequence[Route] = [
-            (method, path, self._responder(method, path, absent)) for method, path, absent in session_routes(nobody)
+            (method, path, self._responder(method, path, absent))
+            for method, path, absent in session_routes(self._nobody)
         ]
 
     async def start(self) -> None:
@@ -54,6 +53,7 @@ class RuntimeSessions:
     async def close(self) -> None:
         """Break off what is being forwarded; the runtimes go on."""
         await self._forwarder.close()
+        await self._nobody.close()
         self._threads.shutdown(wait=False)
 
     def _responder(self, method: str, path: str, absent: _Respond) -> _Respond:
@@ -66,12 +66,15 @@ class RuntimeSessions:
             ("POST", "/sessions/{id}/reset"): partial(self._reset_session, absent),
             ("POST", "/execute"): partial(self._execute, path, allow_stdin=False),
             ("POST", "/execute/stream"): partial(self._execute, path, allow_stdin=True),
+            ("GET", "/executions"): self._list_executions,
+            ("GET", "/executions/{execId}"): partial(self._get_execution, path, absent),
             ("POST", "/input"): partial(self._answer_input, path, absent),
             ("POST", "/input/cancel"): partial(self._answer_input, path, absent),
         }
         if (method, path) in own:
             return own[method, path]
-        return partial(self._search if path.startswith("/assets/") else self._ask, method, path, absent)
+        is_about_one = path.startswith(("/assets/", "/executions/"))
+        return partial(self._search if is_about_one else self._ask, method, path, absent)
 
     async def _list_sessions(self, request: Request) -> Reply:
         answers = await asyncio.gather(*map(self._session, await self._all()), return_exceptions=True)
@@ -133,6 +136,29 @@ class RuntimeSessions:
                     raise
         return await absent(request)
 
+    async def _list_executions(self, request: Request) -> Reply:
+        wanted = request.query.get("session")
+        asked = [runtime for runtime in await self._all() if wanted in (None, runtime.id)]
+        of_default = Request({}, {}, {"session": DEFAULT})
+        answers = await asyncio.gather(
+            *(self._forwarder.answer(runtime, "GET", "/executions", of_default) for runtime in asked),
+            return_exceptions=True,
+        )
+        found = [
+            {**execution, "session": runtime.id}
+            for runtime, answer in zip(asked, answers, strict=True)
+            if isinstance(answer, Reply)
+            for execution in answer.body["executions"]
+        ]
+        return Reply({"executions": sorted(found, key=lambda execution: execution["created"])})
+
+    async def _get_execution(self, path: str, absent: _Respond, request: Request) -> Answer:
+        for runtime in await self._all():
+            with suppress(RefusedError):
+                answer = await self._forwarder.answer(runtime, "GET", path, request)
+                return Reply({**answer.body, "session": runtime.id})
+        return await absent(request)
+
     async def _answer_input(self, path: str, absent: _Respond, request: Request) -> Answer:
         """Answer by the runtime that knows of the execution: it says something else than one that does not."""
         unknown = await absent(request)
@@ -172,17 +198,14 @@ class RuntimeSessions:
         return await asyncio.to_thread(read)
 
     async def _started(self, session: str) -> Record:
-        """Return the runtime of a session, started if it did not run; requests that come meanwhile wait for the same.
+        """Return the runtime of a session, started unless another request has just done that.
 
         Raises:
             RefusedError: it does not start.
         """
-        if session not in self._starting:
-            start = partial(runtimes.start, self._home, replace(self._spec, id=session), None, os.environ)
-            self._starting[session] = task = asyncio.ensure_future(self._in_thread(start))
-            task.add_done_callback(lambda _: self._starting.pop(session))
+        start = partial(runtimes.start, self._home, replace(self._spec, id=session), None, os.environ)
         try:
-            return (await asyncio.shield(self._starting[session])).record
+            return (await self._in_thread(start)).record
         except (ServiceError, OSError) as error:
             raise RefusedError(503, "session_start_failed", str(error)) from None
 

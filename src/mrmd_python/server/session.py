@@ -11,7 +11,7 @@ from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.lent_modules import CannotLendError, lent_folders
-from mrmd_python.server.spawn import Spawn, SpawnedWorker
+from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
 
 State = Literal["starting", "idle", "busy", "dead"]
@@ -36,18 +36,12 @@ class Session:
     """Implements `worker_link.Listener`."""
 
     def __init__(
-        self,
-        session_id: str,
-        environment: SessionEnvironment,
-        assets: AssetFolders,
-        changed: asyncio.Event,
-        spawn: Spawn,
+        self, session_id: str, environment: SessionEnvironment, assets: AssetFolders, changed: asyncio.Event
     ) -> None:
         self.id = session_id
         self.environment = environment
         self._assets = assets
         self._changed = changed
-        self._spawn = spawn
         self.created = timestamp()
         self.last_activity = self.created
         self.execution_count = 0
@@ -226,7 +220,7 @@ class Session:
         self._refusal, self._last_words = None, ""
         self._hello = asyncio.get_running_loop().create_future()
         try:
-            link = WorkerLink(spawned or self._spawn(self.environment), self)
+            link = WorkerLink(spawned or spawn(self.environment), self)
         except OSError as error:
             self._enter("dead")
             raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.session import Session
-from mrmd_python.server.spawn import Spawn, SpawnedWorker, spawn
+from mrmd_python.server.spawn import SpawnedWorker
 
 DEFAULT = "default"
 MAX_SESSIONS = 100
@@ -23,14 +23,13 @@ class EnvironmentConflictError(Exception):
 class Sessions:
     """The sessions by id; `default` always exists."""
 
-    def __init__(self, environment: SessionEnvironment, assets: AssetFolders, spawn: Spawn = spawn) -> None:
+    def __init__(self, environment: SessionEnvironment, assets: AssetFolders) -> None:
         self.assets = assets
         self.environment = environment
         """What a session runs in that asks for nothing else."""
         self.changed = asyncio.Event()
         """Set whenever the state of a session changes."""
         self._sessions: dict[str, Session] = {}
-        self._spawn = spawn
 
     async def start_default(self, spawned: SpawnedWorker, loss: str | None) -> None:
         """Make `default` of the worker that was spawned first of all; `loss` says what became of one before, if any.
@@ -84,7 +83,7 @@ class Sessions:
 
     def _new(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
         self.changed.set()
-        return Session(session_id, environment or self.environment, self.assets, self.changed, self._spawn)
+        return Session(session_id, environment or self.environment, self.assets, self.changed)
 
     async def close(self) -> None:
         """End all sessions at the same time."""

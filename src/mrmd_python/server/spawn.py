@@ -5,12 +5,14 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.orphans import is_subreaper
 from mrmd_python.service.marker import VARIABLE as MARKER
+from mrmd_python.service.marker import new_marker
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
@@ -31,23 +33,29 @@ class SpawnedWorker:
     secret: bytes
     """What the worker's marks in its output begin with."""
     marker: str | None = None
-    """Of a worker in a program that is not a runtime's server: what all its processes carry in MRMD_RUNTIME."""
+    """What all its processes carry in MRMD_RUNTIME, if that is its own: where orphans do not come to this process."""
 
 
-Spawn = Callable[[SessionEnvironment], SpawnedWorker]
-"""How the worker of a session is started."""
+_leashes: "WeakSet[socket.socket]" = WeakSet()
 
 
-def spawn(environment: SessionEnvironment, marker: str | None = None) -> SpawnedWorker:
+def _let_go() -> None:
+    """Close a forked child's copies of the leashes: with them open, the end of its parent would end no session."""
+    for leash in list(_leashes):
+        if leash.fileno() >= 0:
+            os.close(leash.detach())  # close() would wait for the transport that has it
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     """Start a reaper that starts a worker.
-
-    Args:
-        environment: what it is to run in.
-        marker: what its processes are to carry in MRMD_RUNTIME, if it is not what this process carries.
 
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
+    marker = None if is_subreaper() else new_marker("app")
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + secrets.token_hex(15).encode()
     leash, reaper_leash = socket.socketpair()
@@ -80,6 +88,7 @@ def spawn(environment: SessionEnvironment, marker: str | None = None) -> Spawned
         worker_replies.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
+    _leashes.add(leash)
     control.sendall(secret)
     return SpawnedWorker(reaper, leash, control, replies, stdout, stderr, secret, marker)
 
