@@ -68,8 +68,11 @@ async def _send(response: wire.Response, is_head: bool, receive: Receive, send: 
         headers.setdefault("content-length", str(len(response.content)))
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": encoded})
-    if is_head or isinstance(response.content, bytes):
-        await send({"type": "http.response.body", "body": b"" if is_head else response.content})
+    if is_head:
+        await wire.let_go(response.content)
+        await send({"type": "http.response.body", "body": b""})
+    elif isinstance(response.content, bytes):
+        await send({"type": "http.response.body", "body": response.content})
     else:
         await _stream(response.content, receive, send)
 

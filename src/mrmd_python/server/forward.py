@@ -129,11 +129,10 @@ class RuntimeSessions:
     async def _search(self, method: str, path: str, absent: _Respond, request: Request) -> Answer:
         """Answer by the runtime that has what the path names."""
         for runtime in await self._all():
-            try:
-                return await self._forwarder.relay(runtime, method, path, request)
-            except RefusedError as error:
-                if error.status not in (404, 503):
-                    raise
+            with suppress(RuntimeGoneError):
+                answer = await self._forwarder.relay(runtime, method, path, request)
+                if answer.status != 404:
+                    return answer
         return await absent(request)
 
     async def _list_executions(self, request: Request) -> Reply:
@@ -148,27 +147,26 @@ class RuntimeSessions:
             {**execution, "session": runtime.id}
             for runtime, answer in zip(asked, answers, strict=True)
             if isinstance(answer, Reply)
-            for execution in answer.body["executions"]
+            for execution in answer.body.get("executions", ())
         ]
         return Reply({"executions": sorted(found, key=lambda execution: execution["created"])})
 
     async def _get_execution(self, path: str, absent: _Respond, request: Request) -> Answer:
         for runtime in await self._all():
-            with suppress(RefusedError):
+            with suppress(RuntimeGoneError):
                 answer = await self._forwarder.answer(runtime, "GET", path, request)
-                return Reply({**answer.body, "session": runtime.id})
+                if answer.status == 200:
+                    return Reply({**answer.body, "session": runtime.id})
         return await absent(request)
 
     async def _answer_input(self, path: str, absent: _Respond, request: Request) -> Answer:
         """Answer by the runtime that knows of the execution: it says something else than one that does not."""
         unknown = await absent(request)
         for runtime in await self._all():
-            try:
+            with suppress(RuntimeGoneError):
                 answer = await self._forwarder.answer(runtime, "POST", path, request)
-            except RuntimeGoneError:
-                continue
-            if answer != unknown:
-                return answer
+                if answer != unknown:
+                    return answer
         return unknown
 
     async def _session(self, runtime: Record) -> Reply:

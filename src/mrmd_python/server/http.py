@@ -65,6 +65,7 @@ async def _send(request: web.Request, response: wire.Response) -> web.StreamResp
     streamed = web.StreamResponse(status=response.status, headers=response.headers)
     await streamed.prepare(request)
     if request.method == "HEAD":
+        await wire.let_go(response.content)
         return streamed
     try:
         async for piece in response.content:

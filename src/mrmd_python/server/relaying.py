@@ -43,8 +43,8 @@ class Forwarder:
         """Break off all that is being forwarded."""
         await self._http.close()
 
-    async def relay(self, runtime: Record, method: str, path: str, request: Request) -> Relay:
-        """Return a runtime's answer as it comes.
+    async def relay(self, runtime: Record, method: str, path: str, request: Request) -> Relay | Reply:
+        """Return a runtime's answer as it comes, or the refusal that it is.
 
         Args:
             runtime: which one.
@@ -54,27 +54,25 @@ class Forwarder:
 
         Raises:
             RuntimeGoneError: it does not answer.
-            RefusedError: it refuses.
         """
         response = await self._request(runtime, method, path, request)
         if response.status >= 400 and response.content_type == "application/json":
-            await _json(response, runtime)
+            return await _reply(response, runtime)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _OF_THE_CONNECTION}
         pieces = _events if response.content_type == "text/event-stream" else _bytes
         return Relay(response.status, headers, pieces(response, runtime))
 
     async def answer(self, runtime: Record, method: str, path: str, request: Request) -> Reply:
-        """Return a runtime's short answer in JSON; the arguments are those of `relay`.
+        """Return a runtime's short answer or refusal in JSON; the arguments are those of `relay`.
 
         Raises:
             RuntimeGoneError: it does not answer.
-            RefusedError: it refuses.
         """
         try:
             response = await asyncio.wait_for(self._request(runtime, method, path, request), _ANSWER_SECONDS)
         except asyncio.TimeoutError:
             raise RuntimeGoneError(runtime.id) from None
-        return Reply(await _json(response, runtime))
+        return await _reply(response, runtime)
 
     async def _request(self, runtime: Record, method: str, path: str, request: Request) -> aiohttp.ClientResponse:
         filled = re.sub(r"{(\w+)}", lambda match: quote(request.path[match[1]], safe=""), path)
@@ -90,21 +88,12 @@ class Forwarder:
             raise RuntimeGoneError(runtime.id) from None
 
 
-async def _json(response: aiohttp.ClientResponse, runtime: Record) -> dict[str, Any]:
-    """Return the JSON object of a short answer.
-
-    Raises:
-        RuntimeGoneError: it ended on the way.
-        RefusedError: it is a refusal.
-    """
+async def _reply(response: aiohttp.ClientResponse, runtime: Record) -> Reply:
     try:
         async with response:
-            body: dict[str, Any] = json.loads(await response.read())
+            return Reply(json.loads(await response.read()), response.status)
     except _FAULTS:
         raise RuntimeGoneError(runtime.id) from None
-    if response.status >= 400:
-        raise RefusedError(response.status, body["code"], body["error"])
-    return body
 
 
 async def _bytes(response: aiohttp.ClientResponse, runtime: Record) -> AsyncIterator[bytes]:

@@ -82,6 +82,13 @@ def plain_refusal(method: str, path: str, status: int) -> Reply:
     return Reply({"error": f"{method} {path}: {reason}", "code": reason.lower().replace(" ", "_")}, status)
 
 
+async def let_go(content: bytes | AsyncIterator[bytes]) -> None:
+    """Give up content that is not to be sent. An iterator that has not begun would keep what it reads from open."""
+    if not isinstance(content, bytes):
+        async for _ in content:
+            break
+
+
 FAILURE = Reply({"error": "the server failed; its log says more", "code": "internal"}, 500)
 """The answer to a request that an error of ours has ended."""
 
