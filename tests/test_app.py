@@ -185,6 +185,17 @@ def _answers_to_bad_requests(client: Client) -> list[tuple[int, str | None, str 
     return answers
 
 
+def _broken_body(client: Client) -> int:
+    """Return the status for a body that is not in the encoding it claims."""
+    connection = client.connect()
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    connection.request("POST", "/mrp/v1/execute", b"not gzip", headers)
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
     expected = _answers_to_bad_requests(here.start("a"))
     assert {status for status, *_ in expected} == {200, 400, 403, 404, 405, 413, 415}
@@ -194,6 +205,7 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
             with _served(here, front, arguments) as client:
                 for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
                     assert got == wanted, (front, arguments, bad[:2], bad[3])
+                assert _broken_body(client) == 400
     assert here.mrmd("--list").stdout.startswith("No runtimes"), "no bad request has started one"
 
 

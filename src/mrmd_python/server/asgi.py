@@ -57,7 +57,7 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise exchange.RefusedError(400, "body_cut_short", "the connection ended within the body")
+            raise exchange.RefusedError(400, "broken_body", "the body cannot be read to its end: connection lost")
         yield message.get("body", b"")
         more = message.get("more_body", False)
 

@@ -48,15 +48,22 @@ def _handler(respond: Callable[[exchange.Request], Awaitable[Answer]]) -> Handle
     async def handle(request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): request.headers[name] for name in request.headers}
         query = {name: request.query[name] for name in request.query}
-        # Not request.read(): its limit is that of the outermost application, which may be another program's.
-        chunks = request.content.iter_any()
-        body = await wire.json_body(request.method, headers.get("content-type", ""), chunks)
+        body = await wire.json_body(request.method, headers.get("content-type", ""), _chunks(request))
         answer = await respond(exchange.Request(request.match_info, body, query, headers))
         if isinstance(answer, exchange.File):
             return web.FileResponse(answer.path, headers=wire.FILE_HEADERS)
         return await _send(request, await wire.response(answer))
 
     return handle
+
+
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    # Not request.read(): its limit is that of the outermost application, which may be another program's.
+    try:
+        async for chunk in request.content.iter_any():
+            yield chunk
+    except (web.RequestPayloadError, ConnectionResetError) as error:
+        raise exchange.RefusedError(400, "broken_body", f"the body cannot be read to its end: {error}") from None
 
 
 async def _send(request: web.Request, response: wire.Response) -> web.StreamResponse:
