@@ -378,3 +378,17 @@ def test_a_default_session_that_cannot_start_fails_the_startup(here: Machine) ->
 def test_the_command_does_not_import_the_server() -> None:
     code = "import sys, mrmd_python.cli.main; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_client_that_goes_away_is_let_go_of(here: Machine) -> None:
+    with _served(here, "uvicorn", _RUNTIMES) as client:
+        program = psutil.Process(client.pid)
+        with client.streaming("line = input()", execId="left") as events:
+            assert [next(events).name, next(events).name] == ["start", "stdin_request"]
+            assert [each.status for each in program.net_connections("tcp")].count("ESTABLISHED") == 2
+        wait_until(
+            lambda: all(each.status != "ESTABLISHED" for each in program.net_connections("tcp")),
+            "neither the client nor the runtime is connected to",
+        )
+        assert client.post("/input", {"exec_id": "left", "text": "y"}) == {"accepted": True}
+        assert client.value("line") == "'y'"
