@@ -77,21 +77,40 @@ class Client:
     @contextmanager
     def streaming(self, code: str, **fields: Any) -> Iterator[Iterator[Event]]:
         """Run code; the value is an iterator over its events as they come."""
+        body = json.dumps({"code": code, **fields})
+        with self._events("POST", "/execute/stream", body, {"Content-Type": "application/json"}) as events:
+            yield events
+
+    def stream(self, code: str, **fields: Any) -> list[Event]:
+        """Run code and return all its events."""
+        with self.streaming(code, **fields) as events:
+            return list(events)
+
+    @contextmanager
+    def following(
+        self, exec_id: str, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[Event]]:
+        """Come back to an execution, whose id is quoted; the value is an iterator over its events as they come."""
+        with self._events("GET", f"/executions/{exec_id}/stream{query}", None, headers or {}) as events:
+            yield events
+
+    def follow(self, exec_id: str, query: str = "", headers: Mapping[str, str] | None = None) -> list[Event]:
+        """Come back to an execution and return all its events."""
+        with self.following(exec_id, query, headers) as events:
+            return list(events)
+
+    @contextmanager
+    def _events(
+        self, method: str, path: str, body: str | None, headers: Mapping[str, str]
+    ) -> Iterator[Iterator[Event]]:
         connection = self.connect()
-        connection.request(
-            "POST", "/mrp/v1/execute/stream", json.dumps({"code": code, **fields}), {"Content-Type": "application/json"}
-        )
+        connection.request(method, f"/mrp/v1{path}", body, dict(headers))
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         try:
             yield _events(answer)
         finally:
             connection.close()
-
-    def stream(self, code: str, **fields: Any) -> list[Event]:
-        """Run code and return all its events."""
-        with self.streaming(code, **fields) as events:
-            return list(events)
 
 
 def _events(answer: http.client.HTTPResponse) -> Iterator[Event]:

@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from tests.client import text_of
+from tests.client import Client, text_of
 from tests.machine import Machine, wait_until
 
 
@@ -194,13 +194,43 @@ def test_accumulated_repeats_the_stream_and_can_be_left_out(here: Machine) -> No
 def test_the_cost_of_streaming_is_linear(here: Machine, accumulated: bool) -> None:
     client = here.start("a")
     for lines in (1_000, 50_000):
-        events = client.stream(f"for n in range({lines}): print('x' * 79)", accumulated=accumulated)
+        code = f"for n in range({lines}): print('x' * 79)"
+        cost = _wire_bytes(client, "POST", "/execute/stream", {"code": code, "accumulated": accumulated})
         printed = lines * 80
-        assert len(text_of(events, "stdout")) == printed
-        sent = sum(len(json.dumps(event.data)) for event in events)
-        assert sent / printed < (3 if accumulated else 1.6) + 2 * 256 * 1024 / printed, (
-            f"{sent / printed:.2f} bytes a byte"
+        assert cost / printed < (3 if accumulated else 1.6) + 2 * 256 * 1024 / printed, (
+            f"{cost / printed:.2f} bytes a byte"
         )
+
+
+def test_a_reader_that_lags_behind_many_short_events_costs_in_proportion_too(here: Machine) -> None:
+    client = here.start("a")
+    code = """
+import sys
+from IPython.display import display
+for n in range(5000):
+    print(f"{n:079}"); print(f"{n:079}", file=sys.stderr); display({"x/n": ""}, raw=True)
+"""
+    client.execute(code, execId="x")
+    assert _wire_bytes(client, "GET", "/executions/x/stream") < 8 * 10_000 * 80
+    events = client.follow("x")
+    expected = "".join(f"{n:079}\n" for n in range(5000))
+    for stream in ("stdout", "stderr"):
+        told = [event for event in events if event.name == stream]
+        assert len(told) >= 5000
+        assert text_of(told, stream) == expected
+        head, _, rest = told[-1].data["accumulated"].partition("\n[mrmd-python: ")
+        missing, _, tail = rest.partition(" bytes of output are left out here]\n")
+        assert (expected.startswith(head), expected.endswith(tail)) == (True, True)
+        assert len(head) + int(missing) + len(tail) == len(expected), "the last one is as whole as it gets"
+
+
+def _wire_bytes(client: Client, method: str, path: str, body: object = None) -> int:
+    """Return how many bytes the body of an answer is."""
+    connection = client.connect()
+    connection.request(method, f"/mrp/v1{path}", json.dumps(body), {"Content-Type": "application/json"})
+    length = len(connection.getresponse().read())
+    connection.close()
+    return length
 
 
 def test_sse_is_ascii_with_ids_that_grow(here: Machine) -> None:

@@ -15,8 +15,8 @@ class SessionEnvironment:
     executable: str
     virtualenv: str
     cwd: str
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """What is added to the runtime's own environment."""
+    variables: Mapping[str, str | None] = field(default_factory=dict)
+    """What is added to the runtime's own environment or, if it is None, removed from it."""
 
     def as_json(self) -> dict[str, str]:
         """Return it as MRP's Session tells it."""
@@ -39,4 +39,5 @@ class SessionEnvironment:
             environ["CONDA_PREFIX"] = self.virtualenv
         # No one could press a pager's keys.
         environ |= {"PAGER": "cat", "GIT_PAGER": "cat"}
-        return {**environ, **self.variables}
+        wanted = {**environ, **self.variables}
+        return {name: value for name, value in wanted.items() if value is not None}

@@ -3,14 +3,19 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.execution_log import Entry, ExecutionLog
-from mrmd_python.server.text_window import TextWindow, left_out_line
+from mrmd_python.server.repetition import Repetition
+from mrmd_python.server.text_window import left_out_line
 
 KEEP_ALIVE_SECONDS = 15.0
-_BATCH_BYTES = 256 * 1024
+_BATCH_BYTES = 128 * 1024
+"""How much of a log is read at a time: what that takes is what another client may have to wait for."""
+_PAUSE_SECONDS = 0.01
+"""How long one that has much repeated to it waits between two batches, so that the next has more in it. Together with
+the rest of an OutputPipe it stays within the 50 ms that MRP lets text wait."""
 _TEXT = ("stdout", "stderr")
 
 
@@ -20,10 +25,14 @@ def encode(number: int, name: str, data: object) -> bytes:
 
 
 async def event_stream(execution: Execution, after: int, *, accumulated: bool) -> AsyncIterator[bytes]:
-    """Yield the events that follow the number `after`, to the last, with comments to keep the connection alive."""
+    """Yield the events that follow the number `after`, to the last, with comments to keep the connection alive.
+
+    A number that no event has stands for the event before it.
+    """
     log = execution.log
-    windows = {name: TextWindow() for name in _TEXT}
-    position = _catch_up(log, windows, after)
+    seen = Repetition(_TEXT)
+    position = min(after, log.last)
+    await _catch_up(log, seen, position)
     while True:
         while log.last <= position and not log.closed:
             try:
@@ -34,39 +43,44 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
         if not entries and log.closed:
             return
         position = entries[-1].number
+        events = list(_merged(entries))
+        last = {event.name: event for event in events}
         if missed:
-            windows["stdout"].leave_out(missed)
-            yield _text_event(entries[0].number - 1, "stdout", left_out_line(missed), windows, accumulated)
-        for entry in _merged(entries):
-            if entry.name in windows:
-                text = entry.data.decode()
-                windows[entry.name].append(text)
-                yield _text_event(entry.number, entry.name, text, windows, accumulated)
-            elif entry.name == "result":
-                texts = {stream: str(window) for stream, window in windows.items()}
+            seen.leave_out("stdout", missed)
+            gap = Entry(entries[0].number - len(entries[0].data), "stdout", left_out_line(missed).encode())
+            yield _text_event(gap, seen if accumulated else None, is_last="stdout" not in last)
+        for event in events:
+            if event.name in _TEXT:
+                seen.append(event.name, event.data.decode())
+                yield _text_event(event, seen if accumulated else None, is_last=last[event.name] is event)
+            elif event.name == "result":
+                texts = {stream: seen.whole(stream) for stream in _TEXT}
                 # Assets have been told as they came.
-                yield encode(entry.number, "result", execution.outcome | texts | {"assets": []})
+                yield encode(event.number, "result", execution.outcome | texts | {"assets": []})
             else:
-                yield encode(entry.number, entry.name, json.loads(entry.data))
+                yield encode(event.number, event.name, json.loads(event.data))
+        # Other clients are not to wait for one that reads as fast as this can write.
+        await asyncio.sleep(_PAUSE_SECONDS if accumulated and seen.is_dear and not log.closed else 0)
 
 
-def _text_event(number: int, name: str, text: str, windows: Mapping[str, TextWindow], accumulated: bool) -> bytes:
-    so_far = {"accumulated": str(windows[name])} if accumulated else {}
-    return encode(number, name, {"content": text, **so_far})
+def _text_event(event: Entry, seen: Repetition | None, *, is_last: bool) -> bytes:
+    text = event.data.decode()
+    so_far = {} if seen is None else {"accumulated": seen.repeat(event.name, text, is_last=is_last)}
+    return encode(event.number, event.name, {"content": text, **so_far})
 
 
-def _catch_up(log: ExecutionLog, windows: Mapping[str, TextWindow], after: int) -> int:
-    """Accumulate what a client that comes back has seen already; return the number of the last of that."""
-    position = 0
-    while position < min(after, log.last):
-        entries, missed = log.read(position, _BATCH_BYTES)
+async def _catch_up(log: ExecutionLog, seen: Repetition, position: int) -> None:
+    """Accumulate what a client that comes back has seen already: the events up to the number `position`."""
+    reached = 0
+    while reached < position:
+        entries, missed = log.read(reached, _BATCH_BYTES)
         if missed:
-            windows["stdout"].leave_out(missed)
+            seen.leave_out("stdout", min(missed, position - reached))
         for entry in entries:
-            if entry.name in windows and entry.number <= after:
-                windows[entry.name].append(entry.data.decode())
-        position = min(after, entries[-1].number)
-    return position
+            if entry.name in _TEXT and entry.number <= position:
+                seen.append(entry.name, entry.data.decode())
+        reached = entries[-1].number
+        await asyncio.sleep(0)
 
 
 def _merged(entries: list[Entry]) -> Iterator[Entry]:

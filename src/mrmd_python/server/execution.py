@@ -13,6 +13,9 @@ from mrmd_python.server.execution_log import ExecutionLog
 _DISPLAYS_BYTES = 32 * 1024 * 1024
 """How much of its displays an execution's result repeats."""
 
+_ENTRY_CHARACTERS = 64 * 1024
+"""How much text an entry of the log has at most, so that no reader has to take more at a time."""
+
 State = Literal["queued", "running", "done", "error"]
 
 
@@ -69,6 +72,18 @@ class Execution:
     outcome: dict[str, Any] = field(default_factory=dict)
     """The fields of MRP's ExecuteResult other than the text, once it has ended."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as MRP lists it."""
+        return {
+            "execId": self.cell.exec_id,
+            "session": self.cell.session,
+            "cellId": self.cell.cell_id,
+            "state": self.state,
+            "created": self.created,
+            "started": self.started,
+            "ended": self.ended,
+        }
+
     def begin(self) -> None:
         """Leave the queue."""
         self.state = "running"
@@ -77,7 +92,9 @@ class Execution:
 
     def text(self, stream: str, text: str) -> None:
         """Add to stdout or stderr."""
-        self.log.append(stream, text.encode())
+        for start in range(0, len(text), _ENTRY_CHARACTERS):
+            part = text[start : start + _ENTRY_CHARACTERS]
+            self.log.append(stream, part.encode(errors="replace"))  # a client's JSON may hold half a surrogate pair
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Add a display."""

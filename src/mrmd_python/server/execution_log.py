@@ -2,12 +2,17 @@
 
 Up to 256 KiB are held in memory; beyond that events go to an unlinked temporary file. Past 64 MiB the middle is
 dropped: the first 32 MiB stay and so do the last 24 to 32, and a reader is told how much it has missed.
+
+An event's number is how many bytes of events the log has had up to its end. So a number alone says of any reader, one
+that comes back included, what it has had and what it has missed since.
 """
 
 import asyncio
 import os
 import tempfile
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,7 +27,7 @@ _ENTRY_COST = 256
 
 @dataclass(frozen=True)
 class Entry:
-    """One event: its number, from 1 on, its name, and its data: text for stdout and stderr, JSON for others."""
+    """One event: its number, its name, and its data, never empty: text for stdout and stderr, JSON for others."""
 
     number: int
     name: str
@@ -58,21 +63,21 @@ class _Spill:
 class _Chunk:
     """Neighbouring entries, the newest of them in memory, the others in the file."""
 
-    def __init__(self, first: int, spill: _Spill) -> None:
-        self.first = first
-        """The number of its first entry."""
-        self.places: list[tuple[str, int, int]] = []
-        """Of each entry: name, offset and length."""
-        self.size = 0
+    def __init__(self, start: int, spill: _Spill) -> None:
+        self.start = self.end = start
+        """The numbers of the entry before its first and of its last."""
         self.cost = 0
         self.slot = spill.take_slot()
+        self._names: list[str] = []
+        self._ends: list[int] = []
         self._spill = spill
         self._memory = bytearray()
-        self._filed = 0
+        self._filed = start
 
     def append(self, name: str, data: bytes) -> None:
-        self.places.append((name, self.size, len(data)))
-        self.size += len(data)
+        self.end += len(data)
+        self._names.append(name)
+        self._ends.append(self.end)
         self.cost += len(data) + _ENTRY_COST
         self._memory += data
         if len(self._memory) > _MEMORY_BYTES:
@@ -80,18 +85,20 @@ class _Chunk:
 
     def move_to_file(self) -> None:
         try:
-            self._spill.write(self.slot, self._filed, self._memory)
+            self._spill.write(self.slot, self._filed - self.start, self._memory)
         except OSError:
             return  # no room: it stays in memory, which the chunk's own size bounds
         self._filed += len(self._memory)
         self._memory = bytearray()
 
-    def entry(self, number: int) -> Entry:
-        name, offset, length = self.places[number - self.first]
-        if offset >= self._filed:
-            start = offset - self._filed
-            return Entry(number, name, bytes(self._memory[start : start + length]))
-        return Entry(number, name, self._spill.read(self.slot, offset, length))
+    def entries(self, after: int) -> Iterator[Entry]:
+        for index in range(bisect_right(self._ends, after), len(self._ends)):
+            start, end = (self._ends[index - 1] if index else self.start), self._ends[index]
+            if start >= self._filed:
+                data = bytes(self._memory[start - self._filed : end - self._filed])
+            else:
+                data = self._spill.read(self.slot, start - self.start, end - start)
+            yield Entry(end, self._names[index], data)
 
 
 class ExecutionLog:
@@ -99,14 +106,12 @@ class ExecutionLog:
 
     def __init__(self) -> None:
         self._spill = _Spill()
-        self._head = [_Chunk(1, self._spill)]
+        self._head = [_Chunk(0, self._spill)]
         self._tail: deque[_Chunk] = deque()
         self._waiting: set[asyncio.Future[None]] = set()
         self.last = 0
         """The number of the newest entry."""
         self.closed = False
-        self.dropped_bytes = 0
-        """How many bytes of events are gone from the middle."""
 
     def append(self, name: str, data: bytes) -> None:
         """Add an event."""
@@ -114,7 +119,7 @@ class ExecutionLog:
         if chunk.cost >= _CHUNK_BYTES:
             chunk = self._next_chunk(chunk)
         chunk.append(name, data)
-        self.last += 1
+        self.last = chunk.end
         self._wake()
 
     def close(self) -> None:
@@ -128,19 +133,17 @@ class ExecutionLog:
         Entries that were dropped are passed over, and their bytes counted.
         """
         missed = 0
-        number = after + 1
-        after_head = self._head[-1].first + len(self._head[-1].places)
-        if self._tail and after_head <= number < self._tail[0].first:
-            missed, number = self.dropped_bytes, self._tail[0].first
+        if self._tail and self._head[-1].end <= after < self._tail[0].start:
+            missed, after = self._tail[0].start - after, self._tail[0].start
         entries: list[Entry] = []
         size = 0
         for chunk in (*self._head, *self._tail):
-            while chunk.first <= number < chunk.first + len(chunk.places) and size < at_most:
-                entry = chunk.entry(number)
+            for entry in chunk.entries(after):
                 entries.append(entry)
                 size += len(entry.data)
-                number += 1
-            if self._tail and chunk is self._head[-1] and number < self._tail[0].first:
+                if size >= at_most:
+                    return entries, missed
+            if self._tail and chunk is self._head[-1] and after < chunk.end < self._tail[0].start:
                 break  # there is a gap here: the next call tells of it
         return entries, missed
 
@@ -156,15 +159,13 @@ class ExecutionLog:
 
     def _next_chunk(self, full: _Chunk) -> _Chunk:
         full.move_to_file()
-        chunk = _Chunk(self.last + 1, self._spill)
+        chunk = _Chunk(self.last, self._spill)
         if len(self._head) < _HEAD_CHUNKS:
             self._head.append(chunk)
             return chunk
         self._tail.append(chunk)
         if len(self._tail) > _TAIL_CHUNKS:
-            oldest = self._tail.popleft()
-            self.dropped_bytes += oldest.size
-            self._spill.give_back(oldest.slot)
+            self._spill.give_back(self._tail.popleft().slot)
         return chunk
 
     def _wake(self) -> None:

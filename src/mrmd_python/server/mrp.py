@@ -1,9 +1,11 @@
 """MRP's endpoints, apart from any HTTP library: a `Request` in, a `Reply` out."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mrmd_python import __version__
+from mrmd_python.server import mrp_executions, mrp_sessions
+from mrmd_python.server.endpoint import Route
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import (
     EventStream,
@@ -16,7 +18,8 @@ from mrmd_python.server.exchange import (
     text_field,
 )
 from mrmd_python.server.execution import Cell, Execution, new_execution_id
-from mrmd_python.server.session import QueueFullError, Session, SessionStartError
+from mrmd_python.server.mrp_sessions import LANGUAGES, session_id_field
+from mrmd_python.server.session import QueueFullError
 from mrmd_python.server.sessions import (
     DEFAULT,
     MAX_SESSIONS,
@@ -26,8 +29,6 @@ from mrmd_python.server.sessions import (
 )
 
 PREFIX = "/mrp/v1"
-
-_LONGEST_SESSION_ID = 256
 
 _FEATURES = {
     "execute": True,
@@ -43,11 +44,8 @@ _FEATURES = {
     "format": False,
     "assets": True,
     "history": False,
-    "reattach": False,
+    "reattach": True,
 }
-
-
-Endpoint = Callable[[Sessions, Request], Awaitable[Reply | JsonStream | File | EventStream]]
 
 
 async def capabilities(sessions: Sessions, request: Request) -> Reply:
@@ -57,7 +55,7 @@ async def capabilities(sessions: Sessions, request: Request) -> Reply:
         {
             "runtime": "mrmd-python",
             "version": __version__,
-            "languages": ["python", "py", "python3"],
+            "languages": LANGUAGES,
             "features": _FEATURES,
             "defaultSession": DEFAULT,
             "maxSessions": MAX_SESSIONS,
@@ -66,33 +64,6 @@ async def capabilities(sessions: Sessions, request: Request) -> Reply:
             "pythonVersion": default.python_version if default is not None else None,
         }
     )
-
-
-async def list_sessions(sessions: Sessions, request: Request) -> Reply:
-    """GET /sessions."""
-    return Reply({"sessions": [_session_json(session) for session in sessions]})
-
-
-async def get_session(sessions: Sessions, request: Request) -> Reply:
-    """GET /sessions/{id}."""
-    return Reply(_session_json(_existing(sessions, request.path["id"])))
-
-
-async def delete_session(sessions: Sessions, request: Request) -> Reply:
-    """DELETE /sessions/{id}."""
-    try:
-        existed = await sessions.delete(request.path["id"])
-    except SessionStartError as error:
-        raise RefusedError(409, "session_start_failed", str(error)) from None
-    if not existed:
-        raise _unknown_session(request.path["id"])
-    return Reply({"success": True})
-
-
-async def reset_session(sessions: Sessions, request: Request) -> Reply:
-    """POST /sessions/{id}/reset."""
-    await _existing(sessions, request.path["id"]).reset()
-    return Reply({"success": True})
 
 
 async def reset(sessions: Sessions, request: Request) -> Reply:
@@ -155,12 +126,8 @@ async def get_asset(sessions: Sessions, request: Request) -> File:
     return File(path)
 
 
-ROUTES: list[tuple[str, str, Endpoint]] = [
+ROUTES: list[Route] = [
     ("GET", "/capabilities", capabilities),
-    ("GET", "/sessions", list_sessions),
-    ("GET", "/sessions/{id}", get_session),
-    ("DELETE", "/sessions/{id}", delete_session),
-    ("POST", "/sessions/{id}/reset", reset_session),
     ("POST", "/reset", reset),
     ("GET", "/assets/{name}", get_asset),
     ("POST", "/execute", execute),
@@ -168,8 +135,9 @@ ROUTES: list[tuple[str, str, Endpoint]] = [
     ("POST", "/input", answer_input),
     ("POST", "/input/cancel", cancel_input),
     ("POST", "/interrupt", interrupt),
+    *mrp_executions.ROUTES,
+    *mrp_sessions.ROUTES,
 ]
-"""Method, path below `PREFIX` with its variable parts in braces, endpoint."""
 
 
 def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
@@ -182,7 +150,7 @@ def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
         raise RefusedError(400, "missing_code", "the field 'code' is missing")
     return Cell(
         code=text_field(body, "code", ""),
-        session=_session_id(body),
+        session=session_id_field(body, "session", DEFAULT),
         exec_id=text_field(body, "execId", "") or new_execution_id(),
         cell_id=text_field(body, "cellId", "") or None,
         store_history=flag_field(body, "storeHistory", True),
@@ -195,13 +163,14 @@ def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
 def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -> Execution:
     cell = parse_cell(body, allow_stdin=allow_stdin)
     try:
-        session = sessions.obtain(cell.session)
-        earlier = session.executions.get(cell.exec_id)
-        if earlier is not None:
-            if earlier.cell.code == cell.code:
-                return earlier  # a client sends it again after a network error
-            raise RefusedError(409, "exec_id_in_use", f"the execId {cell.exec_id!r} was used for other code")
-        return session.submit(cell)
+        earlier = sessions.execution(cell.exec_id)
+        if earlier is None:
+            return sessions.obtain(cell.session).submit(cell)
+        if earlier[1].cell.code == cell.code and earlier[1].cell.session == cell.session:
+            return earlier[1]  # a client sends it again after a network error
+        raise RefusedError(
+            409, "exec_id_in_use", f"the execId {cell.exec_id!r} was used for other code or in another session"
+        )
     except TooManySessionsError as error:
         raise RefusedError(429, "too_many_sessions", str(error)) from None
     except QueueFullError as error:
@@ -213,44 +182,8 @@ def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -
 def _answer(sessions: Sessions, body: Mapping[str, Any], text: str | None) -> str | None:
     """Answer the input that an execution waits for; return why that cannot be, or None."""
     exec_id = text_field(body, "exec_id", "") or text_field(body, "execId", "")
-    for session in sessions:
-        execution = session.executions.get(exec_id)
-        if execution is not None:
-            return None if session.answer(execution, text) else f"the execution {exec_id!r} waits for no input"
-    return f"there is no execution {exec_id!r}"
-
-
-def _existing(sessions: Sessions, session_id: str) -> Session:
-    session = sessions.get(session_id)
-    if session is None:
-        raise _unknown_session(session_id)
-    return session
-
-
-def _unknown_session(session_id: str) -> RefusedError:
-    return RefusedError(404, "unknown_session", f"there is no session {session_id!r}")
-
-
-def _session_id(body: Mapping[str, Any]) -> str:
-    session_id = text_field(body, "session", DEFAULT)
-    # It stands in logs and status lines.
-    if not (1 <= len(session_id) <= _LONGEST_SESSION_ID and session_id.isprintable()):
-        raise RefusedError(
-            400, "bad_session", f"the field 'session' must be 1 to {_LONGEST_SESSION_ID} printable characters"
-        )
-    return session_id
-
-
-def _session_json(session: Session) -> dict[str, Any]:
-    return {
-        "id": session.id,
-        "language": "python",
-        "created": session.created,
-        "lastActivity": session.last_activity,
-        "executionCount": session.execution_count,
-        "variableCount": session.variable_count,
-        "environment": session.environment.as_json(),
-        "state": session.state,
-        "pid": session.pid,
-        "queued": session.queued,
-    }
+    found = sessions.execution(exec_id)
+    if found is None:
+        return f"there is no execution {exec_id!r}"
+    session, execution = found
+    return None if session.answer(execution, text) else f"the execution {exec_id!r} waits for no input"

@@ -124,6 +124,18 @@ class Session:
         self._wants_interrupt = not self._can_interrupt
         return True
 
+    def cancel(self, execution: Execution) -> None:
+        """End an execution early: one that waits leaves the queue, one that runs is interrupted."""
+        if execution is self.running:
+            self.interrupt()
+        elif execution.state == "queued":
+            self._queue.remove(execution)
+            _drop(execution, "it was deleted")
+
+    def forget(self, execution: Execution) -> None:
+        """Keep an execution that has ended no longer."""
+        del self.executions[execution.cell.exec_id]
+
     def answer(self, execution: Execution, text: str | None) -> bool:
         """Answer what an execution asks for, None to cancel it; return whether it asked for anything."""
         request = execution.awaited_input
@@ -170,6 +182,8 @@ class Session:
         while True:
             await self._is_queued.wait()
             async with self._worker_use:
+                if self._queue and self._link is not None and self._link.is_ending:
+                    await self._link.end()  # or its end would be told as that of the next execution
                 if self._queue and not self._closing:  # a reset may have emptied it
                     await self._run_guarded(self._queue.popleft())
                 if not self._queue:
@@ -183,8 +197,6 @@ class Session:
             self._end_running(_failed("ServerError", "the server failed; its log says more"))
 
     async def _run(self, execution: Execution) -> None:
-        if self._link is not None and self._link.is_ending:
-            await self._link.end()  # or its end would be told as this execution's
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         execution.begin()
         loss, self._loss = self._loss, None
@@ -330,15 +342,18 @@ class Session:
 
     def _drop_queue(self, why: str) -> None:
         while self._queue:
-            execution = self._queue.popleft()
-            execution.begin()
-            execution.end(_failed("ExecutionDropped", f"not run: {why}"))
+            _drop(self._queue.popleft(), why)
 
     def _forget_oldest(self) -> None:
         """Keep the last executions that ended, for readers that come back."""
         ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
         for exec_id in ended[: max(0, len(ended) - _KEPT_EXECUTIONS + 1)]:
             del self.executions[exec_id]
+
+
+def _drop(execution: Execution, why: str) -> None:
+    execution.begin()
+    execution.end(_failed("ExecutionDropped", f"not run: {why}"))
 
 
 def _failed(kind: str, message: str) -> dict[str, Any]:

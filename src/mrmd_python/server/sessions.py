@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
 
@@ -64,6 +65,14 @@ class Sessions:
         elif environment is not None and environment != session.environment:
             raise EnvironmentConflictError(f"session {session_id!r} runs with another environment: delete it first")
         return session
+
+    def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
+        """Return the execution of that id, which is unique in a runtime, and its session."""
+        for session in self._sessions.values():
+            execution = session.executions.get(exec_id)
+            if execution is not None:
+                return session, execution
+        return None
 
     async def delete(self, session_id: str) -> bool:
         """End a session and every process of it; return whether there was one. `default` is replaced by a fresh one.

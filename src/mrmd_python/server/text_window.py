@@ -15,9 +15,11 @@ class TextWindow:
         self._head: str | None = None
         self._tail = ""
         self._left_out = 0
+        self._bytes = 0
 
     def append(self, text: str) -> None:
         """Add text at the end."""
+        self._bytes += len(text.encode())
         if self._head is None:
             self._pieces.append(text)
             self._kept += len(text)
@@ -37,6 +39,15 @@ class TextWindow:
             self._head = "".join(self._pieces)
         self._left_out += len(self._tail.encode()) + count
         self._tail = ""
+        self._bytes += count
+
+    def end(self, length: int) -> str:
+        """Return about the last `length` characters, `PART` at most, after a line that says how much stands before."""
+        text = str(self) if self._head is None else self._tail
+        if len(self) <= length:
+            return str(self)
+        end = text[max(0, len(text) - length) :]
+        return left_out_line(self._bytes - len(end.encode())) + end
 
     def __len__(self) -> int:
         return self._kept if self._head is None else len(self._head) + len(self._tail)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.interpreter import python_of
 from mrmd_python.service.spec import VenvSource
 
 
@@ -87,12 +88,12 @@ def _system(own: Path) -> Venv:
 
 
 def _of_prefix(prefix: Path, source: VenvSource) -> Venv:
-    for name in ("python", "python3"):
-        if (prefix / "bin" / name).exists():
-            return Venv(str(prefix), _executable(prefix / "bin" / name), source)
-    raise VenvError(
-        f"{prefix} has no bin/python: it is not a venv, or a broken one; make it again or name another with --venv"
-    )
+    python = python_of(prefix)
+    if python is None:
+        raise VenvError(
+            f"{prefix} has no bin/python: it is not a venv, or a broken one; make it again or name another with --venv"
+        )
+    return Venv(str(prefix), _executable(python), source)
 
 
 def _executable(python: Path) -> str:

@@ -1,0 +1,72 @@
+"""The server under test: one that is named by ``--base-url``, or our own, started for the run."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.wire import Server
+from tests.machine import fork_machine, processes_of, wait_until
+
+_UVICORN = Path(__file__).parent / "serve_by_uvicorn.py"
+_SERVERS = ["aiohttp"]
+"""Add "uvicorn" to see our own application under another server too."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--base-url", metavar="URL", help="the server to test, as http://localhost:8765/mrp/v1")
+
+
+@pytest.fixture(scope="session", params=_SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server under test."""
+    base_url = request.config.getoption("base_url", default=None)
+    if base_url is not None:
+        if request.param != _SERVERS[0]:
+            pytest.skip("the server under test is what --base-url names")
+        yield Server(base_url)
+        return
+    home = tmp_path_factory.mktemp("conformance")
+    with (_by_cli if request.param == "aiohttp" else _by_uvicorn)(home) as url:
+        yield Server(url)
+    wait_until(lambda: processes_of(home) == [], "no process of the server's is left")
+
+
+@contextmanager
+def _by_cli(home: Path) -> Iterator[str]:
+    machine = fork_machine(home)
+    yield f"http://127.0.0.1:{machine.start('conformance').port}/mrp/v1"
+    assert machine.mrmd("--kill-all").returncode == 0
+
+
+@contextmanager
+def _by_uvicorn(home: Path) -> Iterator[str]:
+    command = fork_machine(home).command(sys.executable, str(_UVICORN))
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port, "it did not start"
+        yield f"http://127.0.0.1:{port}/mrp/v1"
+        process.terminate()
+
+
+@pytest.fixture
+def session(server: Server) -> Iterator[str]:
+    """The name of a session that is not there yet, and is deleted afterwards."""
+    name = f"conformance-{secrets.token_hex(8)}"
+    yield name
+    server.call("DELETE", f"/sessions/{name}")
+
+
+@pytest.fixture
+def run(server: Server, session: str) -> "Callable[..., dict[str, object]]":
+    """POST /execute in the test's session."""
+
+    def execute(code: str, **fields: object) -> dict[str, object]:
+        return server.post("/execute", {"code": code, "session": session, **fields})
+
+    return execute

@@ -1,0 +1,224 @@
+"""MRP, "Execution": its requests, the result, and what is asked of an execution that exists."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conformance.wire import Json, Server, names_of, text_of, wait_until
+
+Run = Callable[..., Json]
+_RESULT = {
+    "success",
+    "stdout",
+    "stderr",
+    "result",
+    "error",
+    "displayData",
+    "assets",
+    "executionCount",
+    "duration",
+    "imports",
+    "execId",
+}
+
+
+@pytest.mark.row("ExecuteResult")
+def test_the_result_of_what_succeeds(run: Run) -> None:
+    found = run(
+        "import os.path, sys as s\nfrom json import dumps\nprint('out'); print('err', file=s.stderr)\n6 * 7", execId="r"
+    )
+    assert found.keys() >= _RESULT
+    assert found["success"] is True
+    assert (found["stdout"], found["stderr"], found["result"]) == ("out\nOut[1]: 42\n", "err\n", "42")
+    assert (found["error"], found["displayData"], found["assets"]) == (None, [], [])
+    assert (found["executionCount"], found["execId"]) == (1, "r")
+    assert sorted(found["imports"]) == ["json", "os", "sys"]
+    assert 0 <= found["duration"] < 60_000
+    assert run("x = 1")["result"] is None
+
+
+@pytest.mark.row("ExecuteResult.error {type, message, traceback[], line, column}; line and column point into the cell")
+def test_the_result_of_what_fails(run: Run) -> None:
+    found = run("def f():\n    return {}['é']\n\nf()", execId="bad")
+    error = found["error"]
+    assert (found["success"], found["result"]) == (False, None)
+    assert set(error) == {"type", "message", "traceback", "line", "column"}
+    assert (error["type"], error["message"]) == ("KeyError", "'é'")
+    assert error["line"] == 2
+    assert "\x1b" not in "".join(error["traceback"]), "always plain"
+    assert "mrmd" not in "".join(error["traceback"]), "the user's frames, not the runtime's"
+    assert "KeyError" in found["stdout"] + found["stderr"], "for clients that show only text"
+    assert run("x = (\n1 +* 2)")["error"]["type"] == "SyntaxError"
+    assert run("x = 1\ny = = 2")["error"]["line"] == 2
+
+
+@pytest.mark.row("storeHistory (true), silent (false)")
+def test_what_counts_as_history(run: Run) -> None:
+    assert run("1")["executionCount"] == 1
+    run("2", storeHistory=False)
+    assert run("3")["executionCount"] == 2
+    assert run("4", silent=True)["stdout"] == ""
+
+
+@pytest.mark.row(
+    "displayData [{data{mime: value}, metadata}]; display(obj) that makes no picture prints its text/plain"
+)
+def test_displays(run: Run) -> None:
+    shown = "{'text/plain': 'plain', 'x/y': 'rich'}, raw=True, metadata={'a': 1}"
+    found = run(f"from IPython.display import display\ndisplay({shown})")
+    assert found["displayData"] == [{"data": {"text/plain": "plain", "x/y": "rich"}, "metadata": {"a": 1}}]
+    assert "plain" in found["stdout"]
+
+
+@pytest.mark.row(
+    "/execute has no stdin: input() raises at once, saying so; allowStdin (true for stream, false otherwise)"
+)
+def test_input_where_nobody_answers(server: Server, session: str, run: Run) -> None:
+    assert run("input()")["error"]["message"]
+    events = server.stream("input()", session=session, allowStdin=False)
+    assert names_of(events)[-2:] == ["error", "done"]
+
+
+@pytest.mark.row("Idempotent: the same execId with the same code attaches; with other code it is 409")
+def test_what_is_sent_twice_runs_once(server: Server, session: str, run: Run) -> None:
+    code = "count = globals().get('count', 0) + 1; import time; time.sleep(0.3); print(count)"
+    exec_id = f"{session}-once"
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: run(code, execId=exec_id), range(2)))
+    assert both[0] == both[1] == run(code, execId=exec_id)
+    assert text_of(server.stream(code, session=session, execId=exec_id), "stdout") == "1\n"
+    server.refused(409, "POST", "/execute", {"code": "other", "session": session, "execId": exec_id})
+
+
+@pytest.mark.row(
+    "POST /input: exec_id or execId, text (a trailing newline is stripped; echoed to stdout, not for passwords)"
+)
+def test_answering(server: Server, session: str) -> None:
+    code = "import getpass\nprint(repr(input('Name? ')), len(getpass.getpass('Key: ')))"
+    exec_id = f"{session}-input"
+    asked = []
+    events = []
+    with server.streaming(code, session=session, execId=exec_id) as stream:
+        for event in stream:
+            events.append(event)
+            if event.name == "stdin_request":
+                asked.append(event.data)
+                name, text = ("exec_id", "Adé\n") if len(asked) == 1 else ("execId", "s3cret")
+                assert server.post("/input", {name: exec_id, "text": text}) == {"accepted": True}
+    assert asked == [
+        {"prompt": "Name? ", "password": False, "execId": exec_id},
+        {"prompt": "Key: ", "password": True, "execId": exec_id},
+    ]
+    assert text_of(events, "stdout") == "Name? Adé\nKey: 'Adé' 6\n"
+
+
+@pytest.mark.row("500 never on purpose: half a surrogate pair, which JSON can hold, as the answer")
+def test_an_answer_with_half_a_character(server: Server, session: str) -> None:
+    with server.streaming("print(len(input()))", session=session, execId=f"{session}-half") as stream:
+        for event in stream:
+            if event.name == "stdin_request":
+                assert server.post("/input", {"exec_id": f"{session}-half", "text": "\ud800"}) == {"accepted": True}
+    assert server.post("/execute", {"code": "1", "session": session})["success"]
+
+
+@pytest.mark.row('POST /input/cancel: {"cancelled": true}; the cell gets an exception of type InputCancelled')
+def test_cancelling_input(server: Server, session: str) -> None:
+    with server.streaming("input()", session=session, execId=f"{session}-cancel") as stream:
+        for event in stream:
+            if event.name == "stdin_request":
+                assert server.post("/input/cancel", {"exec_id": f"{session}-cancel"}) == {"cancelled": True}
+            if event.name == "error":
+                assert event.data["type"] == "InputCancelled"
+                break
+        else:
+            pytest.fail("no error was told")
+
+
+@pytest.mark.row('POST /interrupt: {"interrupted": true} if something ran or waited')
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import time; time.sleep(60)",
+        "input()",
+        "!sleep 60",
+        "import asyncio; await asyncio.sleep(60)",
+    ],
+)
+def test_interrupting(server: Server, session: str, code: str) -> None:
+    with server.streaming(f"print('up')\n{code}", session=session) as events:
+        while next(events).name != "stdout":
+            pass
+        assert server.post("/interrupt", {"session": session}, timeout=2) == {"interrupted": True}
+        rest = [event for event in events if event.name in ("error", "result", "done")]
+    assert rest[-1].name == "done"
+    assert rest[0].name == "error" or code.startswith("!")
+    assert server.post("/execute", {"code": "40 + 2", "session": session})["result"] == "42"
+
+
+@pytest.mark.row("GET /executions, GET /executions/{execId}")
+def test_executions(server: Server, session: str, run: Run) -> None:
+    result = run("1", execId=f"{session}-1", cellId="cell")
+    run("1 / 0", execId=f"{session}-2")
+    listed = server.get(f"/executions?session={session}")["executions"]
+    assert [(entry["execId"], entry["cellId"], entry["state"]) for entry in listed] == [
+        (f"{session}-1", "cell", "done"),
+        (f"{session}-2", None, "error"),
+    ]
+    assert all(entry["created"] <= entry["started"] <= entry["ended"] for entry in listed)
+    assert server.get(f"/executions/{session}-1") == {**listed[0], "result": result}
+    assert {entry["execId"] for entry in listed} <= {
+        entry["execId"] for entry in server.get("/executions")["executions"]
+    }
+
+
+@pytest.mark.row("GET /executions/{execId}/stream: Last-Event-ID: or ?after=N: the SSE stream from there on")
+def test_coming_back(server: Server, session: str) -> None:
+    code = "import sys, time\nfor n in range(10): print(n); print(-n, file=sys.stderr); time.sleep(0.01)"
+    exec_id = f"{session}-back"
+    whole = server.stream(code, session=session, execId=exec_id)
+    for position, event in enumerate(whole):
+        rest = server.follow(exec_id, Last_Event_ID=event.id)
+        assert rest == server.follow(exec_id, f"?after={event.id}")
+        for stream in ("stdout", "stderr"):
+            text = text_of(whole, stream)
+            assert text_of([*whole[: position + 1], *rest], stream) == text
+            assert [found.data["accumulated"] for found in rest if found.name == stream][-1:] in ([], [text])
+        if position < len(whole) - 1:
+            assert names_of(rest)[-2:] == names_of(whole)[-2:] or names_of(rest) == ["done"]
+    server.refused(400, "GET", f"/executions/{exec_id}/stream?after=soon")
+
+
+@pytest.mark.row("DELETE /executions/{execId}: a queued one leaves the queue; a running one is interrupted")
+def test_ending_executions(server: Server, session: str) -> None:
+    with (
+        server.streaming("import time; time.sleep(60)", session=session, execId=f"{session}-runs") as running,
+        server.streaming("1", session=session, execId=f"{session}-waits") as waiting,
+    ):
+        wait_until(lambda: bool(server.get(f"/executions/{session}-waits")["state"] == "queued"), "it waits")
+        assert server.call("DELETE", f"/executions/{session}-waits").status == 200
+        assert [event.name for event in waiting][-2:] == ["error", "done"]
+        assert server.get(f"/executions/{session}-runs")["state"] == "running"
+        assert server.call("DELETE", f"/executions/{session}-runs").status == 200
+        assert [event.name for event in running][-2:] == ["error", "done"]
+
+
+@pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")
+def test_history(server: Server, session: str, run: Run) -> None:
+    for number in range(25):
+        run(f"x{number} = {number}")
+    run("not_stored = 1", storeHistory=False)
+    found = server.post("/history", {"session": session})
+    assert len(found["entries"]) == 20
+    assert found["hasMore"] is True
+    indices = [entry["historyIndex"] for entry in found["entries"]]
+    assert len(set(indices)) == 20
+    codes = {entry["code"] for entry in found["entries"]}
+    assert codes == {f"x{number} = {number}" for number in range(5, 25)}
+    older = server.post("/history", {"session": session, "before": min(indices)})
+    assert {entry["code"] for entry in older["entries"]} == {f"x{number} = {number}" for number in range(5)}
+    assert older["hasMore"] is False
+    some = server.post("/history", {"session": session, "pattern": "x2", "n": 3})
+    assert len(some["entries"]) == 3
+    assert all("x2" in entry["code"] for entry in some["entries"])

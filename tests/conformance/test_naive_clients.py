@@ -1,0 +1,183 @@
+"""Clients as they are: without an SSE library, cut off at any byte, slow, and many at a time."""
+
+import http.client
+import json
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from tests.conformance.wire import Event, Json, Server, text_of
+
+_CODE = """
+import sys, time
+from IPython.display import display
+for n in range({count}):
+    print("out é€😀\\u2028\\r\\x1b[31m", n, end="\\n" * (n % 3))
+    print("err", n, file=sys.stderr)
+    if n % 5 == 0: display({{"x/n": f"é {{n}}"}}, raw=True)
+    time.sleep({pause})
+"""
+
+
+@contextmanager
+def _relay(server: Server, seed: int) -> Iterator[int]:
+    """A TCP relay to the server that cuts what comes back anew, at random places; the value is its port."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def pump(source: socket.socket, target: socket.socket, choice: random.Random | None) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                while data:
+                    length = len(data) if choice is None else choice.choice((1, 2, 3, 7, 50, 1000))
+                    target.sendall(data[:length])
+                    data = data[length:]
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def relay(client: socket.socket, number: int) -> None:
+        with client, socket.create_connection(server.address) as upstream:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            back = threading.Thread(target=pump, args=(upstream, client, random.Random(f"{seed} {number}")))
+            back.start()
+            pump(client, upstream, None)
+            back.join()
+
+    def accept() -> None:
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                client, _ = listener.accept()
+                client.settimeout(30)
+                threads.append(threading.Thread(target=relay, args=(client, len(threads))))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stop.set()
+            for thread in (accepting, *threads):
+                thread.join()
+
+
+def _naive_events(answer: http.client.HTTPResponse, choice: random.Random) -> Iterator[tuple[str, Json]]:
+    """Read as one client does: each piece decoded by itself, lines split at "\\n", two prefixes known."""
+    buffer, name = "", ""
+    while piece := answer.read1(choice.choice((1, 2, 5, 100, 5000))):
+        buffer += piece.decode("ascii")
+        *lines, buffer = buffer.split("\n")
+        for line in lines:
+            if line.startswith("event: "):
+                name = line[7:].strip()
+            elif line.startswith("data: ") and name:
+                yield name, json.loads(line[6:])
+                name = ""
+
+
+@pytest.mark.row("JSON in SSE data: is ASCII: one client decodes each network chunk by itself")
+def test_chunks_cut_anywhere(server: Server, session: str) -> None:
+    exec_id = f"{session}-cut"
+    whole = server.stream(_CODE.format(count=40, pause=0.001), session=session, execId=exec_id)
+    texts = {name: text_of(whole, name) for name in ("stdout", "stderr")}
+    choice = random.Random(7)
+    with _relay(server, seed=7) as port:
+        for _ in range(60):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request("GET", server.path(f"/executions/{exec_id}/stream"), headers={"Host": "localhost"})
+            events = list(_naive_events(connection.getresponse(), choice))
+            connection.close()
+            for name, text in texts.items():
+                assert "".join(data["content"] for found, data in events if found == name) == text
+                assert [data["accumulated"] for found, data in events if found == name][-1] == text
+            others = [(event.name, event.data) for event in whole if event.name not in texts]
+            assert [event for event in events if event[0] not in texts] == others
+
+
+class _Mortal:
+    """A client that is cut off at random bytes and knows only the events it has had in full."""
+
+    def __init__(self, server: Server, exec_id: str, seed: int) -> None:
+        self._server = server
+        self._exec_id = exec_id
+        self._choice = random.Random(seed)
+        self._longest = 6000
+        self.events: list[Event] = []
+        self.deaths = 0
+
+    @property
+    def is_done(self) -> bool:
+        return bool(self.events) and self.events[-1].name == "done"
+
+    def live(self) -> None:
+        """Connect, read some bytes, and die."""
+        connection = self._server.connect()
+        connection.connect()
+        headers = {"Last-Event-ID": self.events[-1].id} if self.events else {}
+        path = self._server.path(f"/executions/{self._exec_id}/stream?accumulated=false")
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        left = self._choice.randrange(self._longest)
+        had = b""
+        while left and (piece := answer.read1(left)):
+            had += piece
+            left -= len(piece)
+        connection.close()
+        before = len(self.events)
+        for block in had.decode("ascii").split("\n\n")[:-1]:
+            lines = [line for line in block.split("\n") if not line.startswith(":")]
+            if lines:
+                fields = dict(line.split(": ", 1) for line in lines)
+                self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"]), tuple(fields)))
+        if not self.is_done:
+            self.deaths += 1
+            if len(self.events) == before and left == 0:
+                self._longest = min(2 * self._longest, 2**20)  # an event may be longer than this
+            else:
+                self._longest = 6000
+
+
+@pytest.mark.row(
+    "GET /executions/{execId}/stream: a client that is cut off 200 times has the very bytes of one that is not"
+)
+def test_a_client_cut_off_at_any_byte(server: Server, session: str) -> None:
+    exec_id = f"{session}-mortal"
+    code = _CODE.format(count=2500, pause=0.0005)
+    with ThreadPoolExecutor() as pool, server.streaming(code, session=session, execId=exec_id) as undisturbed:
+        first = next(undisturbed)
+        rest = pool.submit(list, undisturbed)
+        mortals = [_Mortal(server, exec_id, seed) for seed in range(4)]
+        while not all(mortal.is_done for mortal in mortals):
+            for mortal in mortals:
+                if not mortal.is_done:
+                    mortal.live()
+        whole = [first, *rest.result()]
+    assert sum(mortal.deaths for mortal in mortals) >= 200
+    for mortal in mortals:
+        for name in ("stdout", "stderr"):
+            assert text_of(mortal.events, name) == text_of(whole, name)
+        assert [
+            (event.id, event.name, event.data) for event in mortal.events if event.name not in ("stdout", "stderr")
+        ] == [(event.id, event.name, event.data) for event in whole if event.name not in ("stdout", "stderr")]
+        assert len({event.id for event in mortal.events}) == len(mortal.events)
+
+
+@pytest.mark.row("A stream is a reader of the log: many clients see the same, and one that stalls holds up nobody")
+def test_many_clients(server: Server, session: str) -> None:
+    exec_id = f"{session}-many"
+    code = "for n in range(100): print('é' * 30_000, n)"
+    with server.streaming(code, session=session, execId=exec_id) as stalled:
+        next(stalled)
+        with ThreadPoolExecutor(10) as pool:
+            streams = list(pool.map(lambda _: server.follow(exec_id), range(10)))
+        assert server.get(f"/executions/{exec_id}")["state"] == "done"
+    assert {text_of(events, "stdout") for events in streams} == {"".join(f"{'é' * 30_000} {n}\n" for n in range(100))}
+    assert len({json.dumps([event.data for event in events[-2:]]) for events in streams}) == 1

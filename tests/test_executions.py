@@ -1,0 +1,225 @@
+"""Executions that exist: listed, looked at, streamed again from anywhere, ended early, forgotten."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.client import Client, Event, text_of
+from tests.machine import Machine, wait_until
+
+
+@pytest.fixture
+def client(here: Machine) -> Client:
+    return here.start("a")
+
+
+@pytest.fixture
+def gate(here: Machine) -> Iterator[Path]:
+    """A file that cells wait for."""
+    yield here.home / "gate"
+    (here.home / "gate").touch()
+
+
+def _waiting(gate: Path, code: str = "") -> str:
+    """Return code that waits for the gate and then does something."""
+    return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n{code}"
+
+
+def _execution(client: Client, exec_id: str) -> dict[str, object]:
+    return client.get(f"/executions/{exec_id}")
+
+
+def test_executions_are_listed_with_their_states(client: Client, gate: Path) -> None:
+    client.execute("1", execId="fine", cellId="cell-1")
+    client.execute("1 / 0", execId="bad")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(client.execute, _waiting(gate), execId="runs")
+        wait_until(lambda: _execution_state(client, "runs") == "running", "it runs")
+        queued = pool.submit(client.execute, "2", execId="waits")
+        wait_until(lambda: _execution_state(client, "waits") == "queued", "it waits")
+        client.execute("3", execId="elsewhere", session="other")
+        listed = client.get("/executions")["executions"]
+        assert [(found["execId"], found["session"], found["cellId"], found["state"]) for found in listed] == [
+            ("fine", "default", "cell-1", "done"),
+            ("bad", "default", None, "error"),
+            ("runs", "default", None, "running"),
+            ("waits", "default", None, "queued"),
+            ("elsewhere", "other", None, "done"),
+        ]
+        assert [sorted(key for key in ("created", "started", "ended") if found[key]) for found in listed[2:4]] == [
+            ["created", "started"],
+            ["created"],
+        ]
+        assert [found["execId"] for found in client.get("/executions?session=other")["executions"]] == ["elsewhere"]
+        assert client.get("/executions?session=none")["executions"] == []
+        assert client.request("GET", "/sessions/none")[0] == 404, "asking does not make it"
+        assert "result" not in _execution(client, "runs")
+        gate.touch()
+        result = running.result()
+        assert _execution(client, "runs")["result"] == result
+        assert queued.result()["result"] == "2"
+    assert _execution(client, "bad")["result"] == client.execute("1 / 0", execId="bad")
+    assert client.request("GET", "/executions/never")[0] == 404
+
+
+def _execution_state(client: Client, exec_id: str) -> str | None:
+    status, found = client.request("GET", f"/executions/{exec_id}")
+    return str(found["state"]) if status == 200 else None
+
+
+def test_an_execution_of_any_id_is_found(client: Client) -> None:
+    for exec_id, spelled in (("a/b c?d#é%2F", "a%2Fb%20c%3Fd%23%C3%A9%252F"), ("..", "%2E%2E"), ("stream", "stream")):
+        client.execute("7", execId=exec_id)
+        assert _execution(client, spelled)["execId"] == exec_id
+        assert client.follow(spelled)[0].data["execId"] == exec_id
+        assert client.request("DELETE", f"/executions/{spelled}") == (200, {"success": True})
+
+
+def test_a_stream_goes_on_after_any_event(client: Client) -> None:
+    code = """
+import sys, time
+from IPython.display import display
+for n in range(12):
+    print("out é", n); print("err", n, file=sys.stderr)
+    display({"x/n": str(n)}, raw=True)
+    time.sleep(0.005)
+"""
+    whole = client.stream(code, execId="whole")
+    expected = {stream: text_of(whole, stream) for stream in ("stdout", "stderr")}
+    for position, event in enumerate(whole):
+        rest = client.follow("whole", headers={"Last-Event-ID": str(event.id)})
+        assert rest == client.follow("whole", f"?after={event.id}")
+        assert all(found.id > event.id for found in rest)
+        for stream, text in expected.items():
+            assert text_of(whole[: position + 1], stream) + text_of(rest, stream) == text
+            repeated = [found.data["accumulated"] for found in rest if found.name == stream]
+            assert repeated[-1:] in ([], [text]), "what was seen before is in it"
+        assert [found for found in rest if found.name not in expected] == [
+            found for found in whole[position + 1 :] if found.name not in expected
+        ]
+    assert client.follow("whole", f"?after={whole[0].id}", headers={"Last-Event-ID": str(whole[-1].id)}) == []
+
+
+def test_a_number_before_the_first_event_means_from_the_start(client: Client) -> None:
+    client.execute("print('x')", execId="x")
+    for number in (0, -1, -(10**30)):
+        events = client.follow("x", f"?after={number}")
+        assert [event.name for event in events[:2]] == ["start", "stdout"]
+        assert text_of(events, "stdout") == "x\n"
+
+
+def test_a_number_behind_the_last_event_means_what_is_still_to_come(client: Client, gate: Path) -> None:
+    with client.streaming(_waiting(gate, "print('late')"), execId="x") as events:
+        next(events)
+        with client.following("x", f"?after={10**30}") as rest:
+            gate.touch()
+            told = list(rest)
+    assert text_of(told, "stdout") == "late\n"
+    assert {"start", "error"}.isdisjoint(event.name for event in told)
+    assert client.follow("x", f"?after={10**30}") == []
+
+
+def test_what_is_no_number_is_refused(client: Client) -> None:
+    client.execute("1", execId="x")
+    numbers = ["x", "1.5", "1e3", "0x1", "--1", "9" * 5000]
+    for number in (*numbers, "", "%201", "%D9%A3"):
+        status, answer = client.request("GET", f"/executions/x/stream?after={number}")
+        assert (status, answer["code"]) == (400, "bad_event_id")
+    for number in numbers:
+        status, answer = client.request("GET", "/executions/x/stream?after=0", headers={"Last-Event-ID": number})
+        assert (status, answer["code"]) == (400, "bad_event_id")
+
+
+def test_accumulated_can_be_left_out_of_any_stream(client: Client) -> None:
+    client.execute("print('x')", execId="x")
+    assert client.follow("x", "?accumulated=false")[1].data == {"content": "x\n"}
+    assert client.follow("x", "?accumulated=true")[1].data == {"content": "x\n", "accumulated": "x\n"}
+    assert client.request("GET", "/executions/x/stream?accumulated=maybe")[0] == 400
+
+
+def test_coming_back_after_the_middle_was_dropped_tells_exactly_what_is_missed(client: Client, gate: Path) -> None:
+    """The log keeps the first 32 MiB and the last; a client leaves in the part between, or just before it."""
+    line = "x" * 1023 + "\n"
+    flood = f"import sys\nfor n in range(40): _ = sys.stdout.write({line!r} * 1024)\n"
+    with client.streaming(flood + _waiting(gate, flood.replace("40", "120")), execId="x", accumulated=False) as events:
+        seen: list[Event] = []
+        while sum(len(event.data.get("content", "")) for event in seen) < 40 * 2**20:
+            seen.append(next(events))
+    gate.touch()
+    wait_until(lambda: _execution_state(client, "x") == "done", "it ends", seconds=60)
+    for last in (seen[len(seen) // 2], seen[-1]):
+        had = sum(len(event.data.get("content", "")) for event in seen if event.id <= last.id)
+        rest = client.follow("x", f"?after={last.id}&accumulated=false")
+        (gap,) = [position for position, event in enumerate(rest) if "left out" in event.data.get("content", "")]
+        missed = int(rest[gap].data["content"].split()[1])
+        assert had + missed + len(text_of(rest[:gap] + rest[gap + 1 :], "stdout")) == 160 * 2**20
+        assert client.follow("x", f"?after={rest[gap].id}&accumulated=false") == rest[gap + 1 :]
+        final = client.follow("x", f"?after={last.id}")[-2].data["stdout"]
+        head, _, tail = final.partition("\n[mrmd-python: ")
+        count, _, tail = tail.partition(" bytes of output are left out here]\n")
+        assert len(head) + int(count) + len(tail) == 160 * 2**20
+
+
+def test_many_clients_on_one_execution_see_the_same_and_a_stalled_one_holds_up_nobody(client: Client) -> None:
+    code = "import time\nfor n in range(400): print('é', n, '.' * 20000); time.sleep(0.001)"
+    before = psutil.Process(client.pid).memory_info().rss
+    with client.streaming(code, execId="x") as stalled:
+        next(stalled)
+        with ThreadPoolExecutor(10) as pool:
+            streams = list(pool.map(lambda _: client.follow("x"), range(10)))
+        expected = "".join(f"é {n} {'.' * 20000}\n" for n in range(400))
+        assert {text_of(events, "stdout") for events in streams} == {expected}
+        assert len({str(events[-2]) for events in streams}) == 1
+        assert psutil.Process(client.pid).memory_info().rss - before < 64 * 2**20
+
+
+def test_a_queued_execution_that_is_deleted_leaves_the_queue_and_says_so(client: Client, gate: Path) -> None:
+    with client.streaming(_waiting(gate), execId="runs") as events:
+        next(events)
+        with client.streaming("ran = True", execId="waits") as waiting:
+            assert client.get("/sessions/default")["queued"] == 1
+            assert client.request("DELETE", "/executions/waits") == (200, {"success": True})
+            assert client.get("/sessions/default")["queued"] == 0
+            told = list(waiting)
+        assert [event.name for event in told] == ["start", "error", "done"]
+        assert (told[1].data["type"], told[1].data["message"]) == ("ExecutionDropped", "not run: it was deleted")
+        gate.touch()
+        assert [event.name for event in events] == ["result", "done"], "the one before it is left alone"
+    assert client.value("'ran' in globals()") == "False"
+
+
+def test_a_running_execution_that_is_deleted_is_interrupted_and_then_forgotten(client: Client) -> None:
+    with client.streaming("import time\nprint('up')\nwhile True: time.sleep(0.01)", execId="x") as events:
+        next(events)
+        assert client.request("DELETE", "/executions/x") == (200, {"success": True})
+        assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+    assert _execution(client, "x")["state"] == "error", "who follows it can still read how it ended"
+    assert client.request("DELETE", "/executions/x") == (200, {"success": True})
+    assert client.request("DELETE", "/executions/x")[0] == 404
+    assert client.request("GET", "/executions/x/stream")[0] == 404
+    assert client.execute("'again'", execId="x")["result"] == "'again'"
+
+
+def test_an_id_belongs_to_one_session(client: Client) -> None:
+    client.execute("count = 1", execId="x")
+    status, answer = client.request("POST", "/execute", {"code": "count = 1", "execId": "x", "session": "other"})
+    assert (status, answer["code"]) == (409, "exec_id_in_use")
+    assert client.request("GET", "/sessions/other")[0] == 404, "the refusal made nothing"
+
+
+def test_deleting_executions_while_they_start_and_end_confuses_nothing(client: Client) -> None:
+    def delete_all() -> None:
+        for number in range(100):
+            wait_until(lambda n=number: client.request("DELETE", f"/executions/{n}")[0] == 200, "it is there")  # type: ignore[misc]
+
+    deleting = threading.Thread(target=delete_all)
+    deleting.start()
+    for number in range(100):
+        result = client.execute("total = globals().get('total', 0) + 1", execId=str(number))
+        assert result["success"] or result["error"]["type"] in ("ExecutionDropped", "KeyboardInterrupt")
+    deleting.join()
+    assert client.value("40 + 2") == "42"

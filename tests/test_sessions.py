@@ -1,0 +1,238 @@
+"""POST /sessions: a session of a Python, a folder and an environment of its own."""
+
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client, Json
+from tests.machine import BIN, Machine
+
+_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@pytest.fixture
+def client(here: Machine) -> Client:
+    return here.start("a")
+
+
+@pytest.fixture(scope="session")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with distributions that nobody could import, and without IPython."""
+    venv = tmp_path_factory.mktemp("venvs") / "e nv"
+    subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, venv], check=True)
+    packages = next((venv / "lib").glob("python*/site-packages"))
+    for name, version, more in (
+        ("One_Thing", "1.5", "Provides-Extra: good\nRequires-Dist: two>=2; extra == 'good'\n"),
+        ("two", "2.0rc1", "Provides-Extra: more\nRequires-Dist: absent; extra == 'more'\nRequires-Dist: other\n"),
+        ("odd", "not a version", "Requires-Dist: ???; extra == 'x'\n"),
+    ):
+        info = packages / f"{name}-{version.replace(' ', '_')}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}")
+    (packages / "broken-1.0.dist-info").mkdir()
+    (packages / "chatty.pth").write_text("import sys; print('I am printed whenever Python starts')\n")
+    (packages / "one_thing.py").write_text("raise SystemExit('imported')\n")
+    return venv
+
+
+def _create(client: Client, **fields: object) -> tuple[int, Json]:
+    return client.request("POST", "/sessions", fields)
+
+
+def test_a_session_is_made_with_its_process(client: Client) -> None:
+    session = client.post("/sessions", {"id": "é x/1", "language": "Python"})
+    assert session["id"] == "é x/1"
+    assert session["state"] == "idle"
+    assert client.value("import os; os.getpid()", session="é x/1") == str(session["pid"])
+    assert client.post("/sessions", {"id": "é x/1"})["pid"] == session["pid"], "the same one"
+    generated = {client.post("/sessions")["id"] for _ in range(3)}
+    assert len(generated) == 3
+    assert generated < {session["id"] for session in client.get("/sessions")["sessions"]}
+    assert client.post("/sessions", {"id": "default"})["environment"] == client.get("/capabilities")["environment"]
+
+
+def test_its_environment_is_its_own(client: Client, here: Machine, venv: Path) -> None:
+    (here.home / "work").mkdir()
+    environment = {"cwd": "~/work", "virtualenv": str(venv), "env": {"GIVEN": "é\n", "MPLCONFIGDIR": None}}
+    session = client.post("/sessions", {"id": "own", "environment": environment})
+    told = {"cwd": str(here.home / "work"), "virtualenv": str(venv), "executable": str(venv / "bin/python")}
+    assert session["environment"] == told
+    assert client.get("/sessions/own")["environment"] == told
+    code = "import os, sys, json; print(json.dumps([os.getcwd(), sys.prefix, sys.executable, dict(os.environ)]))"
+    cwd, prefix, executable, variables = json.loads(client.execute(code, session="own")["stdout"])
+    assert (cwd, prefix, executable) == (told["cwd"], told["virtualenv"], told["executable"])
+    assert variables["GIVEN"] == "é\n"
+    assert "MPLCONFIGDIR" not in variables
+    assert variables["VIRTUAL_ENV"] == str(venv)
+    assert variables["PATH"].startswith(f"{venv}/bin:")
+    default = json.loads(client.execute(code)["stdout"])
+    assert default[1] != str(venv)
+    assert "MPLCONFIGDIR" in default[3]
+    assert "GIVEN" not in default[3]
+
+    same = client.post("/sessions", {"id": "own", "environment": environment | {"cwd": told["cwd"]}})
+    assert same["pid"] == session["pid"]
+    assert client.post("/sessions", {"id": "own"})["pid"] == session["pid"], "who asks for nothing gets what there is"
+    for other in ({"cwd": "~"}, environment | {"env": {}}, {"executable": str(venv / "bin/python")}):
+        status, answer = _create(client, id="own", environment=other)
+        assert (status, answer["code"]) == (409, "session_exists")
+    assert client.get("/sessions/own")["pid"] == session["pid"]
+
+    assert client.request("DELETE", "/sessions/own") == (200, {"success": True})
+    assert json.loads(client.execute(code, session="own")["stdout"])[1] == default[1], "a plain one"
+
+
+def test_paths_are_taken_from_the_session_folder(client: Client, here: Machine, venv: Path) -> None:
+    (here.home / "project").mkdir()
+    (here.home / "project" / ".venv").symlink_to(venv)
+    session = client.post("/sessions", {"environment": {"cwd": "project", "virtualenv": ".venv"}})
+    assert session["environment"]["executable"] == str(here.home / "project/.venv/bin/python")
+    session = client.post("/sessions", {"environment": {"cwd": "project", "executable": ".venv/bin/python"}})
+    assert session["environment"]["virtualenv"] == str(here.home / "project/.venv")
+    default = client.get("/capabilities")["environment"]
+    assert client.post("/sessions", {"id": "default", "environment": default})["environment"] == default
+
+
+def test_what_is_not_there_is_refused_before_anything_is_started(client: Client, here: Machine, venv: Path) -> None:
+    (here.home / "file").touch()
+    (here.home / "bare").mkdir()
+    (here.home / "loop").symlink_to("loop")
+    (here.home / "bare" / "bin").mkdir()
+    before = client.get("/sessions")
+    for environment, code, said in (
+        ({"cwd": "/nowhere"}, "no_such_folder", "'/nowhere' does not exist"),
+        ({"cwd": "~/file"}, "no_such_folder", "file' does not exist"),
+        ({"cwd": "~nobody-at-all/x"}, "no_such_folder", "nobody-at-all/x' does not exist"),
+        ({"cwd": "x" * 5000}, "no_such_folder", "does not exist"),
+        ({"virtualenv": "x" * 5000}, "no_such_virtualenv", "does not exist"),
+        ({"executable": "~/loop/python", "virtualenv": "~/loop"}, "no_such_executable", "does not exist"),
+        ({"virtualenv": "/nowhere"}, "no_such_virtualenv", "'/nowhere' does not exist"),
+        ({"virtualenv": "~/bare"}, "no_such_virtualenv", "has no bin/python"),
+        ({"executable": "/nowhere/python"}, "no_such_executable", "'/nowhere/python' does not exist"),
+        ({"executable": "~/file"}, "no_such_executable", "cannot be run"),
+        ({"executable": sys.executable, "virtualenv": str(venv)}, "other_virtualenv", "name one of them"),
+    ):
+        status, answer = _create(client, id="x", environment=environment)
+        assert (status, answer["code"]) == (422, code)
+        assert said in answer["error"]
+    assert client.get("/sessions") == before
+
+
+def test_a_python_that_does_not_work_is_told_and_leaves_no_session(client: Client, here: Machine) -> None:
+    python = here.home / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho 'I am broken' >&2\nexit 3\n")
+    python.chmod(0o755)
+    status, answer = _create(client, id="x", environment={"executable": str(python)})
+    assert (status, answer["code"]) == (422, "session_start_failed")
+    status, answer = _create(client, id="x", environment={"executable": str(python)}, dependencies=["numpy"])
+    assert (status, answer["code"]) == (422, "python_failed")
+    assert "I am broken" in answer["error"]
+    assert client.request("GET", "/sessions/x")[0] == 404
+
+
+def test_a_malformed_request_is_told_what_is_wrong(client: Client) -> None:
+    before = client.get("/sessions")
+    malformed: list[Json] = [
+        {"id": 1},
+        {"id": ""},
+        {"id": "a\nb"},
+        {"id": "x" * 257},
+        {"language": ["python"]},
+        {"environment": "/tmp"},
+        {"environment": {"cwd": 1}},
+        {"environment": {"cwd": "a\0b"}},
+        {"environment": {"virtualenv": "\ud800"}},
+        {"environment": {"env": ["A=1"]}},
+        {"environment": {"env": {"A": 1}}},
+        {"environment": {"env": {"A=B": "1"}}},
+        {"environment": {"env": {"": "1"}}},
+        {"environment": {"env": {"A": "a\0b"}}},
+        {"environment": {"env": {"A": "\ud800"}}},
+        {"environment": {"env": {"MRMD_RUNTIME": None}}},
+        {"dependencies": "numpy"},
+        {"dependencies": {"numpy": "1"}},
+        {"dependencies": [1]},
+        {"dependencies": ["numpy =="]},
+        {"dependencies": [""]},
+        {"dependencies": ["numpy; nonsense == 1"]},
+        {"pythonVersion": 3.11},
+        {"pythonVersion": "three"},
+    ]
+    for fields in malformed:
+        status, answer = _create(client, **fields)
+        assert (status, answer["error"] != "") == (400, True), fields
+    assert client.get("/sessions") == before
+
+
+def test_another_language_is_refused(client: Client) -> None:
+    status, answer = _create(client, id="x", language="julia")
+    assert (status, answer["code"]) == (422, "unknown_language")
+
+
+def test_requirements_are_checked_in_the_sessions_own_python(client: Client, venv: Path) -> None:
+    def unmet(*dependencies: str, python: str | None = None) -> list[tuple[str, str | None]]:
+        status, answer = _create(
+            client, id="x", environment={"virtualenv": str(venv)}, dependencies=dependencies, pythonVersion=python
+        )
+        if status == 200:
+            assert answer["environment"]["virtualenv"] == str(venv)
+            assert client.request("DELETE", "/sessions/x")[0] == 200
+            return []
+        assert (status, answer["code"]) == (422, "unmet_requirements")
+        assert client.request("GET", "/sessions/x")[0] == 404
+        for item in answer["unmet"]:
+            assert item["requirement"] in answer["error"]
+        return [(item["requirement"], item["installed"]) for item in answer["unmet"]]
+
+    assert unmet("one-thing", "ONE.THING>=1.2,<2", "two>=2.0rc1", "one_thing==1.*", "odd", python=_PYTHON) == []
+    assert unmet("absent; python_version < '3'", "one-thing @ https://example.org/x.whl", python=">=3.9") == []
+    assert unmet("one-thing>=2", "absent", "odd>1") == [
+        ("one-thing>=2", "1.5"),
+        ("absent", None),
+        ("odd>1", "not a version"),
+    ]
+    assert unmet("ipython") == [("ipython", None)], "what is lent is not there"
+    assert unmet("one-thing[good]", "one-thing[unheard-of]") == [('two>=2; extra == "good"', "2.0rc1")]
+    assert unmet("two[more]") == [('absent; extra == "more"', None)]
+    assert unmet(python="2.7") == [("Python ==2.7.*", ".".join(map(str, sys.version_info[:3])))]
+    assert unmet(python="<3") == [("Python <3", ".".join(map(str, sys.version_info[:3])))]
+
+
+def test_requirements_of_a_session_that_runs_are_checked_in_it(client: Client, venv: Path) -> None:
+    client.post("/sessions", {"id": "x", "environment": {"virtualenv": str(venv)}})
+    assert _create(client, id="x", dependencies=["one-thing"])[0] == 200
+    assert _create(client, id="x", dependencies=["absent"])[0] == 422
+    assert client.get("/sessions/x")["state"] == "idle"
+
+
+def test_the_server_answers_while_an_interpreter_is_slow(client: Client, here: Machine) -> None:
+    python = here.home / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nwhile [ ! -e {here.home}/gate ]; do sleep 0.02; done\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(_create, client, environment={"executable": str(python)}, dependencies=["ipython"])
+        assert client.value("6 * 7") == "42"
+        assert not slow.done()
+        (here.home / "gate").touch()
+        assert slow.result()[0] == 200
+
+
+def test_two_that_make_one_session_at_a_time_share_it(client: Client, here: Machine) -> None:
+    barrier = threading.Barrier(8)
+
+    def create(cwd: str) -> tuple[int, Json]:
+        barrier.wait()
+        return _create(client, id="x", environment={"cwd": cwd})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(create, [str(here.home), "/"] * 4))
+    assert len({answer["environment"]["cwd"] for status, answer in answers if status == 200}) == 1
+    assert len({answer["pid"] for status, answer in answers if status == 200} - {None}) == 1, "None: it is starting"
+    assert sorted(status for status, _ in answers) == [200] * 4 + [409] * 4
