@@ -284,6 +284,54 @@ def test_runtimes_outlive_the_program(here: Machine) -> None:
         assert client.execute("kept", session="vllm")["error"]["type"] == "NameError", "it is started again"
 
 
+@pytest.mark.parametrize("arguments", [_OWN, _RUNTIMES])
+@pytest.mark.parametrize("front", _FRONTS)
+def test_executions_are_found_again(here: Machine, front: str, arguments: str) -> None:
+    with _served(here, front, arguments) as client:
+        assert client.get("/executions") == {"executions": []}
+        client.execute("1", session="other", execId="one")
+        events = client.stream("print('x' * 300_000)", session="s", execId="two")
+        found = {(each["execId"], each["session"]) for each in client.get("/executions")["executions"]}
+        assert found == {("one", "other"), ("two", "s")}
+        assert [each["execId"] for each in client.get("/executions?session=s")["executions"]] == ["two"]
+        two = client.get("/executions/two")
+        assert (two["session"], two["result"]["stdout"]) == ("s", "x" * 300_000 + "\n")
+        for url, headers in (
+            (f"?after={events[-2].id - 1}", {}),
+            ("", {"Last_Event_ID": str(events[-3].id)}),
+        ):
+            status, _, body = _fetch(client, "GET", f"/mrp/v1/executions/two/stream{url}", **headers)
+            assert status == 200
+            assert [line for line in body.decode().splitlines() if line.startswith("event:")][-2:] == [
+                "event: result",
+                "event: done",
+            ]
+        status, answer = client.request("GET", "/executions/two/stream?after=x")
+        assert (status, answer["code"]) == (400, "bad_event_id")
+        assert client.request("DELETE", "/executions/two") == (200, {"success": True})
+        assert client.request("GET", "/executions/two")[0] == 404
+        assert client.request("GET", "/executions/two/stream")[1]["code"] == "unknown_execution"
+
+
+def test_a_runtime_is_made_with_an_environment_of_its_own(here: Machine) -> None:
+    (here.home / "sub").mkdir()
+    with _served(here, "uvicorn", _RUNTIMES) as client:
+        environment = {"cwd": "sub", "env": {"OWN": "a b"}}
+        made = client.post("/sessions", {"id": "s", "environment": environment})
+        assert (made["id"], made["environment"]["cwd"]) == ("s", str(here.home / "sub"))
+        assert client.value("import os; os.environ['OWN'], os.getcwd()", session="s") == f"('a b', '{here.home}/sub')"
+        assert client.post("/sessions", {"id": "s"})["pid"] == made["pid"]
+        status, answer = client.request("POST", "/sessions", {"id": "s", "environment": {"cwd": str(here.home)}})
+        assert (status, answer["code"]) == (409, "session_exists")
+        status, answer = client.request("POST", "/sessions", {"id": "t", "dependencies": ["no-such-package"]})
+        assert status == 422
+        assert answer["unmet"]
+        status, answer = client.request("POST", "/sessions", {"id": "a b"})
+        assert (status, answer["code"]) == (400, "bad_session")
+        assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["s"]
+        assert client.post("/sessions", {})["id"].startswith("session-")
+
+
 @pytest.mark.parametrize("front", _FRONTS)
 def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str) -> None:
     with _served(here, front, _RUNTIMES) as client:

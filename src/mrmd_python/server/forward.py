@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,8 +13,10 @@ from typing import TypeVar
 
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.environment_request import requested_environment
 from mrmd_python.server.exchange import RefusedError, Reply, Request
 from mrmd_python.server.mrp import PREFIX, parse_cell
+from mrmd_python.server.mrp_sessions import session_id_field
 from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.relaying import Forwarder, RuntimeGoneError
 from mrmd_python.server.sessions import DEFAULT, Sessions
@@ -61,6 +64,7 @@ class RuntimeSessions:
         own: dict[tuple[str, str], _Respond] = {
             ("GET", "/capabilities"): absent,
             ("GET", "/sessions"): self._list_sessions,
+            ("POST", "/sessions"): self._create_session,
             ("GET", "/sessions/{id}"): partial(self._get_session, absent),
             ("DELETE", "/sessions/{id}"): partial(self._delete_session, absent),
             ("POST", "/sessions/{id}/reset"): partial(self._reset_session, absent),
@@ -79,6 +83,23 @@ class RuntimeSessions:
     async def _list_sessions(self, request: Request) -> Reply:
         answers = await asyncio.gather(*map(self._session, await self._all()), return_exceptions=True)
         return Reply({"sessions": [answer.body for answer in answers if isinstance(answer, Reply)]})
+
+    async def _create_session(self, request: Request) -> Answer:
+        session = _runtime_id(session_id_field(request.body, "id", f"session-{secrets.token_hex(8)}"), "id")
+        environment = requested_environment(request.body, self._nobody.environment)
+        runtime = await self._find(session)
+        is_new = runtime is None
+        if runtime is None:
+            runtime = await self._started(session, environment)
+        elif environment is not None and not _is_environment_of(runtime, environment):
+            raise RefusedError(409, "session_exists", f"session {session!r} runs with another environment")
+        asked = {name: value for name, value in request.body.items() if name != "environment"}
+        answer = await self._forwarder.relay(runtime, "POST", "/sessions", Request({}, {**asked, "id": DEFAULT}))
+        if answer.status == 200:
+            return await self._session(runtime)
+        if is_new:
+            await self._in_thread(partial(runtimes.kill, self._home, session))
+        return answer
 
     async def _get_session(self, absent: _Respond, request: Request) -> Answer:
         return await self._ask_one(request.path["id"], self._session, absent, request)
@@ -101,10 +122,7 @@ class RuntimeSessions:
 
     async def _execute(self, path: str, request: Request, *, allow_stdin: bool) -> Answer:
         session = parse_cell(request.body, allow_stdin=allow_stdin).session
-        try:
-            parse_id(session)
-        except ValueError as error:
-            raise RefusedError(400, "bad_session", f"the field 'session': {error}") from None
+        _runtime_id(session, "session")
         runtime = await self._find(session) or await self._started(session)
         return await self._forwarder.relay(runtime, "POST", path, _for_default(request))
 
@@ -195,13 +213,24 @@ class RuntimeSessions:
 
         return await asyncio.to_thread(read)
 
-    async def _started(self, session: str) -> Record:
+    async def _started(self, session: str, environment: SessionEnvironment | None = None) -> Record:
         """Return the runtime of a session, started unless another request has just done that.
 
         Raises:
             RefusedError: it does not start.
         """
-        start = partial(runtimes.start, self._home, replace(self._spec, id=session), None, os.environ)
+        spec, environ = replace(self._spec, id=session), dict(os.environ)
+        if environment is not None:
+            spec = replace(
+                spec,
+                cwd=environment.cwd,
+                venv=environment.virtualenv,
+                python=environment.executable,
+                venv_source="option",
+            )
+            wanted = {**environ, **environment.variables}
+            environ = {name: value for name, value in wanted.items() if value is not None}
+        start = partial(runtimes.start, self._home, spec, None, environ)
         try:
             return (await self._in_thread(start)).record
         except (ServiceError, OSError) as error:
@@ -209,6 +238,23 @@ class RuntimeSessions:
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _runtime_id(session: str, field: str) -> str:
+    """Return the id of a session as that of a runtime.
+
+    Raises:
+        RefusedError: it can be none.
+    """
+    try:
+        return parse_id(session)
+    except ValueError as error:
+        raise RefusedError(400, "bad_session", f"the field {field!r}: {error}") from None
+
+
+def _is_environment_of(runtime: Record, environment: SessionEnvironment) -> bool:
+    """Return whether a runtime runs in an environment; of one with variables of its own, that cannot be told."""
+    return not environment.variables and (runtime.python, runtime.cwd) == (environment.executable, environment.cwd)
 
 
 def _for_default(request: Request) -> Request:
