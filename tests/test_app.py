@@ -319,7 +319,9 @@ def test_a_runtime_is_made_with_an_environment_of_its_own(here: Machine) -> None
         environment = {"cwd": "sub", "env": {"OWN": "a b"}}
         made = client.post("/sessions", {"id": "s", "environment": environment})
         assert (made["id"], made["environment"]["cwd"]) == ("s", str(here.home / "sub"))
-        assert client.value("import os; os.environ['OWN'], os.getcwd()", session="s") == f"('a b', '{here.home}/sub')"
+        assert (
+            client.value("import os; f\"{os.environ['OWN']} {os.getcwd()}\"", session="s") == f"'a b {here.home}/sub'"
+        )
         assert client.post("/sessions", {"id": "s"})["pid"] == made["pid"]
         status, answer = client.request("POST", "/sessions", {"id": "s", "environment": {"cwd": str(here.home)}})
         assert (status, answer["code"]) == (409, "session_exists")
