@@ -3,14 +3,11 @@
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from mrmd_python.cli.venv import VenvError, detect, named
-from mrmd_python.service import runtimes
-from mrmd_python.service.errors import ServiceError
+from mrmd_python.service import place, runtimes
 from mrmd_python.service.home import Home
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -30,13 +27,8 @@ def spec(
     Raises:
         ServiceError: its folder or its interpreter is not there.
     """
-    folder = _path(cwd if cwd is not None else _current_folder())
-    if not folder.is_dir():
-        raise ServiceError(f"the cwd {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
-    try:
-        chosen = named(_path(venv)) if venv is not None else detect(os.environ, str(folder))
-    except VenvError as error:
-        raise ServiceError(str(error)) from None
+    folder = place.folder(cwd)
+    chosen = place.interpreter(venv, folder)
     if chosen.hint is not None:
         click.echo(f"mrmd-python: note: {chosen.hint}", err=True)
     return RuntimeSpec(
@@ -47,25 +39,9 @@ def spec(
         cwd=str(folder),
         host=host,
         port=port,
-        assets_dir=str(_path(assets_dir)) if assets_dir is not None else None,
+        assets_dir=str(place.absolute(assets_dir)) if assets_dir is not None else None,
         managed=managed,
     )
-
-
-def _path(typed: str) -> Path:
-    try:
-        return Path(typed).expanduser().absolute()
-    except RuntimeError as error:  # ~name of nobody
-        raise ServiceError(f"{typed}: {error}") from None
-
-
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        raise ServiceError(
-            "the current folder does not exist any more; cd to another one, or name one with --cwd"
-        ) from None
 
 
 def as_service(runtime: RuntimeSpec, backend: str | None, *, as_json: bool) -> None:

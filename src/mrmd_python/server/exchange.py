@@ -51,6 +51,15 @@ class EventStream:
     events: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True)
+class Relay:
+    """An answer that is handed on from another server as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
 class RefusedError(Exception):
     """A request that is not carried out: an HTTP status, MRP's code, and a sentence for a person."""
 

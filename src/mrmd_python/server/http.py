@@ -1,45 +1,40 @@
 """MRP over aiohttp: routes, bodies in, JSON and streams out, refusals as MRP words them."""
 
-import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aiohttp import web
 
-from mrmd_python.server import exchange, mrp
+from mrmd_python.server import exchange, mrp, wire
 from mrmd_python.server.access import check
-from mrmd_python.server.endpoint import Endpoint
+from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 1.0
 """How long clients have, once all sessions have ended, to read the last of their streams."""
-_SHORT_BYTES = 256 * 1024
-_EVENT_STREAM = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
-}
-_LARGEST_BODY = 64 * 1024 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(sessions: Sessions) -> web.Application:
-    """Return the aiohttp application that serves `sessions`."""
-    app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[_refuse_in_json])
-    for method, path, endpoint in mrp.ROUTES:
-        app.router.add_route(method, mrp.PREFIX + path, _handler(sessions, endpoint))
+def application(routes: Iterable[Route], prefix: str = "") -> web.Application:
+    """Return the aiohttp application that serves `routes` below `prefix`."""
+    app = web.Application(middlewares=[_refuse_in_json])
+    for method, path, respond in routes:
+        handler = _handler(respond)
+        app.router.add_route(method, prefix + path, handler)
+        if method == "GET":
+            app.router.add_route("HEAD", prefix + path, handler)
     return app
 
 
 @asynccontextmanager
 async def serving(sessions: Sessions, listeners: Iterable[socket.socket]) -> AsyncIterator[None]:
     """Answer on the `listeners` for as long as the block runs."""
-    runner = web.AppRunner(application(sessions), access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+    app = application(session_routes(sessions), mrp.PREFIX)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
     for listener in listeners:
         await web.SockSite(runner, listener).start()
@@ -49,65 +44,40 @@ async def serving(sessions: Sessions, listeners: Iterable[socket.socket]) -> Asy
         await runner.cleanup()
 
 
-def _handler(sessions: Sessions, endpoint: Endpoint) -> Handler:
+def _handler(respond: Callable[[exchange.Request], Awaitable[Answer]]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.lower(): request.headers[name] for name in request.headers}
         query = {name: request.query[name] for name in request.query}
-        reply = await endpoint(sessions, exchange.Request(request.match_info, await _body(request), query, headers))
-        if isinstance(reply, exchange.Reply):
-            return _json(reply.body, reply.status)
-        if isinstance(reply, exchange.File):
-            # A page or a drawing that a cell has made must not run code by the origin it is served from.
-            return web.FileResponse(
-                reply.path,
-                headers={"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"},
-            )
-        if isinstance(reply, exchange.JsonStream):
-            return await _json_stream(request, reply.pieces)
-        return await _stream(request, _EVENT_STREAM, reply.events)
+        body = await wire.json_body(request.method, headers.get("content-type", ""), _chunks(request))
+        answer = await respond(exchange.Request(request.match_info, body, query, headers))
+        if isinstance(answer, exchange.File):
+            return web.FileResponse(answer.path, headers=wire.FILE_HEADERS)
+        return await _send(request, await wire.response(answer))
 
     return handle
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
-    if request.method != "POST" or not request.can_read_body:
-        return {}
-    if request.content_type != "application/json":
-        raise exchange.RefusedError(415, "not_json", "a POST body must have the content type application/json")
+async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
+    # Not request.read(): its limit is that of the outermost application, which may be another program's.
     try:
-        body = json.loads(await request.read())
-    except (ValueError, RecursionError) as error:
-        raise exchange.RefusedError(400, "malformed_json", f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise exchange.RefusedError(400, "malformed_json", "the body must be a JSON object")
-    return body
+        async for chunk in request.content.iter_any():
+            yield chunk
+    except (web.RequestPayloadError, ConnectionResetError) as error:
+        raise exchange.RefusedError(400, "broken_body", f"the body cannot be read to its end: {error}") from None
 
 
-async def _json_stream(request: web.Request, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Answer in one piece, as most clients like best, if that is short, and in chunks if it is not."""
-    start = bytearray()
-    async for piece in pieces:
-        start += piece
-        if len(start) > _SHORT_BYTES:
-            break
-    else:
-        return web.Response(body=bytes(start), content_type="application/json")
-
-    async def all_pieces() -> AsyncIterator[bytes]:
-        yield bytes(start)
-        async for piece in pieces:
-            yield piece
-
-    return await _stream(request, {"Content-Type": "application/json"}, all_pieces())
-
-
-async def _stream(request: web.Request, headers: Mapping[str, str], pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
+async def _send(request: web.Request, response: wire.Response) -> web.StreamResponse:
+    if isinstance(response.content, bytes):
+        return web.Response(body=response.content, status=response.status, headers=response.headers)
+    streamed = web.StreamResponse(status=response.status, headers=response.headers)
+    await streamed.prepare(request)
+    if request.method == "HEAD":
+        await wire.let_go(response.content)
+        return streamed
     try:
-        async for piece in pieces:
-            await response.write(piece)
-        await response.write_eof()
+        async for piece in response.content:
+            await streamed.write(piece)
+        await streamed.write_eof()
     except ConnectionResetError:
         pass  # the client has gone away, which is its right; the execution goes on
     except Exception:
@@ -115,7 +85,7 @@ async def _stream(request: web.Request, headers: Mapping[str, str], pieces: Asyn
         _log.exception("%s %s failed while it was being answered", request.method, request.path)
         if request.transport is not None:
             request.transport.abort()
-    return response
+    return streamed
 
 
 @web.middleware
@@ -124,17 +94,13 @@ async def _refuse_in_json(request: web.Request, handler: Handler) -> web.StreamR
         check(request.headers)
         return await handler(request)
     except exchange.RefusedError as error:
-        return _json({"error": str(error), "code": error.code}, error.status)
+        return await _send(request, await wire.response(wire.refusal(error)))
     except web.HTTPException as error:
-        code = error.reason.lower().replace(" ", "_")
-        body = {"error": f"{request.method} {request.path}: {error.reason}", "code": code}
-        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        return _json(body, error.status, headers)
+        refusal = wire.plain_refusal(request.method, request.path, error.status)
+        answer = await _send(request, await wire.response(refusal))
+        if "Allow" in error.headers:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
     except Exception:
         _log.exception("%s %s failed", request.method, request.path)
-        return _json({"error": "the server failed; its log says more", "code": "internal"}, 500)
-
-
-def _json(body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    # The newline is for a person with curl.
-    return web.Response(text=f"{json.dumps(body)}\n", content_type="application/json", status=status, headers=headers)
+        return await _send(request, await wire.response(wire.FAILURE))

@@ -142,10 +142,15 @@ ROUTES: list[Route] = [
 ]
 
 
-def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -> Execution:
+def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
+    """Return what a body asks to run; `allow_stdin` if it does not say.
+
+    Raises:
+        RefusedError: a field is missing or wrong.
+    """
     if "code" not in body:
         raise RefusedError(400, "missing_code", "the field 'code' is missing")
-    cell = Cell(
+    return Cell(
         code=text_field(body, "code", ""),
         session=session_id_field(body, "session", DEFAULT),
         exec_id=text_field(body, "execId", "") or new_execution_id(),
@@ -155,6 +160,10 @@ def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -
         allow_stdin=flag_field(body, "allowStdin", allow_stdin),
         asset_dir=text_field(body, "assetDir", "") or None,
     )
+
+
+def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -> Execution:
+    cell = parse_cell(body, allow_stdin=allow_stdin)
     try:
         earlier = sessions.execution(cell.exec_id)
         if earlier is None:

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakSet
 
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.orphans import is_subreaper
+from mrmd_python.service.marker import VARIABLE as MARKER
+from mrmd_python.service.marker import new_marker
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
@@ -31,6 +35,21 @@ class SpawnedWorker:
     stderr: int
     secret: bytes
     """What the worker's marks in its output begin with."""
+    marker: str | None = None
+    """What all its processes carry in MRMD_RUNTIME, if that is its own: where orphans do not come to this process."""
+
+
+_leashes: "WeakSet[socket.socket]" = WeakSet()
+
+
+def _let_go() -> None:
+    """Close a forked child's copies of the leashes: with them open, the end of its parent would end no session."""
+    for leash in list(_leashes):
+        if leash.fileno() >= 0:
+            os.close(leash.detach())  # close() would wait for the transport that has it
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def spawn(environment: SessionEnvironment) -> SpawnedWorker:
@@ -48,6 +67,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
+    marker = None if is_subreaper() else new_marker("app")
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + secrets.token_hex(15).encode()
     leash, reaper_leash = socket.socketpair()
@@ -63,7 +83,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     try:
         reaper = subprocess.Popen(
             command,
-            env=environ,
+            env={**environ, **({} if marker is None else {MARKER: marker})},
             cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=given,
@@ -81,8 +101,9 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
             end.close()
         os.close(worker_stdout)
         os.close(worker_stderr)
+    _leashes.add(leash)
     control.sendall(secret)
-    return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret)
+    return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret, marker)
 
 
 def _pipe() -> tuple[int, int]:

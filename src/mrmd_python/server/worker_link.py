@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 from mrmd_python.server.looks import Looks
 from mrmd_python.server.oom import oom_kills
-from mrmd_python.server.orphans import end_orphans
+from mrmd_python.server.orphans import end_marked, end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.spawn import SpawnedWorker
 
@@ -192,7 +192,9 @@ class WorkerLink:
     async def _bury(self) -> None:
         await asyncio.to_thread(self._spawned.reaper.wait)
         self._live_reapers.discard(self._spawned.reaper.pid)
-        if self._status is None:
+        if self._spawned.marker is not None:
+            await end_marked(self._spawned.marker)
+        elif self._status is None:
             await end_orphans(spare=self._live_reapers)
         self._socket_closed()
 

@@ -2,19 +2,18 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.home import Home
 from mrmd_python.service.registry import Record
 from mrmd_python.service.spec import RuntimeSpec
 
+_DETACH = Path(__file__).with_name("detach.py")
 _SHOWN_LOG_LINES = 10
 
 
@@ -48,38 +47,14 @@ class ForkBackend:
 
 def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, ready: int) -> None:
     """Run `command` as a daemon: no parent, session, terminal or descriptor of ours but the pipe `ready`."""
-    child = os.fork()
-    if child == 0:
-        _leave_session_and_exec(command, environment, log, ready)
-    os.waitpid(child, 0)
-
-
-def _leave_session_and_exec(command: list[str], environment: Mapping[str, str], log: Path, ready: int) -> NoReturn:
-    try:
-        os.setsid()
-        # A second child is no session leader, so that no terminal it opens becomes its controlling one.
-        subprocess.Popen(
-            command,
-            env=dict(environment),
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-            stderr=subprocess.STDOUT,
-            pass_fds=[ready],
-            preexec_fn=_default_signals,
-        )
-    except BaseException as error:
-        os.write(ready, json.dumps({"error": f"cannot start {command[0]}: {error}"}).encode())
-        os._exit(1)
-    os._exit(0)
-
-
-def _default_signals() -> None:
-    """Undo what a caller may have blocked or ignored, nohup's SIGHUP excepted (daemon(7))."""
-    for number in signal.valid_signals() - {signal.SIGHUP, signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    subprocess.run(
+        [sys.executable, "-I", "-S", str(_DETACH), str(ready), str(log), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        pass_fds=[ready],
+        start_new_session=True,
+        check=False,
+    )
 
 
 def _tail(log: Path, start: int) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.interpreter import python_of
 from mrmd_python.service.spec import VenvSource
 
 
-class VenvError(Exception):
+class VenvError(ServiceError):
     """There is no interpreter where one was named; the message says what to do."""
 
 
