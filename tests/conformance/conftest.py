@@ -13,22 +13,27 @@ from tests.conformance.wire import Server
 from tests.machine import fork_machine, processes_of, wait_until
 
 _UVICORN = Path(__file__).parent / "serve_by_uvicorn.py"
-_SERVERS = ["aiohttp"]
-"""Add "uvicorn" to see our own application under another server too."""
+_OURS = ("aiohttp", "uvicorn")
+"""What our own server and our application are served by."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--base-url", metavar="URL", help="the server to test, as http://localhost:8765/mrp/v1")
 
 
-@pytest.fixture(scope="session", params=_SERVERS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test once against what ``--base-url`` names, or else against each of ours."""
+    if "server" in metafunc.fixturenames:
+        named = metafunc.config.getoption("base_url") is not None
+        servers = [pytest.param(each, marks=pytest.mark.xdist_group(each)) for each in (("url",) if named else _OURS)]
+        metafunc.parametrize("server", servers, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server under test."""
-    base_url = request.config.getoption("base_url", default=None)
-    if base_url is not None:
-        if request.param != _SERVERS[0]:
-            pytest.skip("the server under test is what --base-url names")
-        yield Server(base_url)
+    if request.param == "url":
+        yield Server(request.config.getoption("base_url"))
         return
     home = tmp_path_factory.mktemp("conformance")
     with (_by_cli if request.param == "aiohttp" else _by_uvicorn)(home) as url:

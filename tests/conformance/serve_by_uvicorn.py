@@ -2,9 +2,9 @@
 
 import socket
 
-import uvicorn  # type: ignore[import-not-found, unused-ignore]
+import uvicorn
 
-from mrmd_python import create_app  # type: ignore[attr-defined, unused-ignore]
+from mrmd_python import create_app
 
 with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
     print(listener.getsockname()[1], flush=True)
