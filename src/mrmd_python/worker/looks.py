@@ -17,7 +17,7 @@ import time
 import traceback
 from typing import Any, Callable, Mapping, Optional
 
-from . import inspection, variables
+from . import inspection, sigint, variables
 from .completion.complete import complete
 from .shell import Shell
 
@@ -81,14 +81,15 @@ class Looks:
         me = _thread.get_native_id()
         if not (_FORK_WARNS and self._is_to_serve) or me == self._thread or _count_threads() > 2:
             return
-        self._is_to_serve = False
-        self._rope.send(b"x")
-        deadline = time.monotonic() + _END_SECONDS
-        if self._serving.acquire(True, _END_SECONDS):
-            self._serving.release()
-            # It is through with Python, and about to end as far as the system is concerned.
-            while os.path.exists(f"{_THREADS}/{self._thread}") and time.monotonic() < deadline:
-                os.sched_yield()
+        with sigint.put_off():  # the lock must not be left held
+            self._is_to_serve = False
+            self._rope.send(b"x")
+            deadline = time.monotonic() + _END_SECONDS
+            if self._serving.acquire(True, _END_SECONDS):
+                self._serving.release()
+                # It is through with Python, and about to end as far as the system is concerned.
+                while os.path.exists(f"{_THREADS}/{self._thread}") and time.monotonic() < deadline:
+                    os.sched_yield()
 
     def _abandon(self) -> None:
         """Let go, in a forked child, of what answers for the parent."""

@@ -10,7 +10,7 @@ import sys
 import warnings
 from traceback import format_exception
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, ContextManager, Optional
 
 import IPython
 from IPython.core.displayhook import DisplayHook
@@ -77,8 +77,8 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     """The traceback that the running cell printed, plain."""
     cell_file: str
     """The file name under which the running cell was compiled."""
-    before_code: Callable[[], None]
-    """Called when a cell's own code is about to run."""
+    statement: Callable[[], ContextManager[None]]
+    """What a statement of a cell runs in."""
     replace_error: Callable[[BaseException], BaseException]
     """Says what a traceback is shown for in place of an exception."""
     pid: int
@@ -167,9 +167,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             raise KeyboardInterrupt
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
-        """Run a statement of the cell, which can be interrupted from here on."""
-        self.before_code()
-        return bool(await super().run_code(code_obj, result, async_=async_))
+        """Run a statement of the cell, which can be interrupted meanwhile."""
+        with self.statement():
+            return bool(await super().run_code(code_obj, result, async_=async_))
 
     def ask_exit(self) -> None:
         """End the cell that called ``exit()``; the session goes on."""
@@ -177,16 +177,19 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
 
 def _without_own_frames(entry: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Return a traceback without the frames of this package, such as that of print() on its way to the descriptor."""
-    entries: "list[TracebackType]" = []
-    while entry is not None:
-        entries.append(entry)
+    """Take the frames of this package, such as that of print() on its way to the descriptor, out of a traceback."""
+    while entry is not None and _is_own(entry):
         entry = entry.tb_next
-    rest: Optional[TracebackType] = None
-    for each in reversed(entries):
-        if each.tb_frame.f_globals.get("__package__") != __package__:
-            rest = TracebackType(rest, each.tb_frame, each.tb_lasti, each.tb_lineno)
-    return rest
+    kept = entry
+    while kept is not None:
+        while kept.tb_next is not None and _is_own(kept.tb_next):
+            kept.tb_next = kept.tb_next.tb_next
+        kept = kept.tb_next
+    return entry
+
+
+def _is_own(entry: TracebackType) -> bool:
+    return bool(entry.tb_frame.f_globals.get("__package__") == __package__)
 
 
 def _has_group(error: BaseException) -> bool:
