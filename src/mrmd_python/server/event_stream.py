@@ -54,7 +54,7 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
                 seen.append(event.name, event.data.decode())
                 yield _text_event(event, seen if accumulated else None, is_last=last[event.name] is event)
             elif event.name == "result":
-                texts = {stream: seen.whole(stream) for stream in _TEXT}
+                texts = {stream: seen.summary(stream) for stream in _TEXT}
                 # Assets have been told as they came.
                 yield encode(event.number, "result", execution.outcome | texts | {"assets": []})
             else:

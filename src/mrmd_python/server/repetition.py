@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 from mrmd_python.server.text_window import TextWindow
 
-_FREE_CHARACTERS = 128 * 1024
+_FREE_CHARACTERS = 8 * 1024
 """What may be repeated beyond what is sent for the first time."""
+_WHOLE_IN_RESULT = 64 * 1024
+_PART_IN_RESULT = 8 * 1024
 
 
 class Repetition:
@@ -23,9 +25,9 @@ class Repetition:
         """Note that the next `count` bytes of a stream were not to be had."""
         self._windows[stream].leave_out(count)
 
-    def whole(self, stream: str) -> str:
-        """Return a stream so far."""
-        return str(self._windows[stream])
+    def summary(self, stream: str) -> str:
+        """Return a stream for the `result` that ends it, short if it is long: all of it has been sent already."""
+        return self._windows[stream].ends(_WHOLE_IN_RESULT, _PART_IN_RESULT)
 
     @property
     def is_dear(self) -> bool:

@@ -80,6 +80,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     given = [*(end.fileno() for end in worker_sockets), worker_stdout, worker_stderr]
     command = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py"), *map(str, given)]
     command += [cwd, *program]
+    control.sendall(secret)  # before there is anyone to read it, who might be gone again already
     try:
         reaper = subprocess.Popen(
             command,
@@ -102,7 +103,6 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
         os.close(worker_stdout)
         os.close(worker_stderr)
     _leashes.add(leash)
-    control.sendall(secret)
     return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret, marker)
 
 

@@ -49,6 +49,14 @@ class TextWindow:
         end = text[max(0, len(text) - length) :]
         return left_out_line(self._bytes - len(end.encode())) + end
 
+    def ends(self, limit: int, part: int) -> str:
+        """Return the text if it has up to `limit` characters, or else its first and last `part` of them."""
+        if len(self) <= limit:
+            return str(self)
+        whole = str(self) if self._head is None else ""
+        head, tail = (whole or self._head or "")[:part], (whole or self._tail)[-part:]
+        return head + left_out_line(self._bytes - len(head.encode()) - len(tail.encode())) + tail
+
     def __len__(self) -> int:
         return self._kept if self._head is None else len(self._head) + len(self._tail)
 
