@@ -31,8 +31,8 @@ class Repetition:
 
     @property
     def is_dear(self) -> bool:
-        """Whether more has been repeated than is in proportion."""
-        return self._credit < 0
+        """Whether another event would repeat more than is in proportion."""
+        return self._credit < max(map(len, self._windows.values()))
 
     def repeat(self, stream: str, text: str, *, is_last: bool) -> str:
         """Return the stream so far, of which `text` is the newest part.
