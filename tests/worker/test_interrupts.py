@@ -91,6 +91,26 @@ print("swallowed all")
     assert [event.name for event in rest][-2:] == ["result", "done"]
 
 
+@pytest.mark.parametrize(
+    "swallow",
+    [
+        "class Finalized:\n    def __del__(self): wait()\nFinalized()",
+        "import weakref\nclass Referred: pass\nreferred = Referred()\n"
+        "reference = weakref.ref(referred, lambda _: wait()); del referred",
+    ],
+)
+def test_where_python_cannot_raise_it(client: Client, swallow: str) -> None:
+    """One interrupt ends the cell all the same."""
+    code = "import time\nwaited = []\ndef wait(): waited.append(1); print('waits'); time.sleep(1000)\n"
+    with client.streaming(f"{code}{swallow}\ntime.sleep(1000)") as events:
+        _until_it_says(events, "waits")
+        assert client.post("/interrupt") == {"interrupted": True}
+        rest = list(events)
+    assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
+    assert "ignored" not in text_of(rest, "stderr")
+    assert client.value("1 + 1") == "2"
+
+
 def test_code_that_has_its_own_handler(client: Client) -> None:
     code = """
 import signal, time

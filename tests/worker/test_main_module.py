@@ -5,6 +5,14 @@ import pytest
 from tests.client import Client
 from tests.interpreters import numbers
 
+
+@pytest.fixture
+def client(runtime: Client) -> Client:
+    """The runtime with a fresh process: libraries that others have used may have left threads, which bear no fork."""
+    assert runtime.request("DELETE", "/sessions/default")[0] == 200
+    return runtime
+
+
 _DEFINITIONS = """
 import dataclasses, inspect, pickle, typing, unittest
 
@@ -89,12 +97,11 @@ def test_joblib_ships_what_cells_define(client: Client) -> None:
     assert client.value("joblib.Parallel(n_jobs=2)(joblib.delayed(square)(n) for n in range(4))") == "[0, 1, 4, 9]"
 
 
-def test_fork_warns_of_no_threads(runtime: Client) -> None:
+def test_fork_warns_of_no_threads(client: Client) -> None:
     """Python 3.12 on warns where a process with threads forks: the session has none of its own."""
-    assert runtime.request("DELETE", "/sessions/default")[0] == 200, "libraries have started threads there"
     code = "import os\nif os.fork() == 0: os._exit(0)\nelse: _ = os.wait()"
-    assert runtime.execute(code)["stderr"] == ""
-    version = runtime.get("/capabilities")["pythonVersion"]
+    assert client.execute(code)["stderr"] == ""
+    version = client.get("/capabilities")["pythonVersion"]
     threaded = f"import threading; go = threading.Event(); threading.Thread(target=go.wait).start()\n{code}\ngo.set()"
-    warned = "DeprecationWarning" in runtime.execute(threaded)["stderr"]
+    warned = "DeprecationWarning" in client.execute(threaded)["stderr"]
     assert warned == (numbers(version)[:2] >= (3, 12)), "and where it has, it is told"

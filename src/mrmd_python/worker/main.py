@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, Optional
 
-from . import figures, lending, streams
+from . import figures, lending, sigint, streams
 from .channel import Channel, Message
 
 
@@ -68,6 +68,8 @@ class Worker:
         if "" not in sys.path:
             sys.path.insert(0, "")
         self._path = list(sys.path)
+        sigint.send_unraised_again()
+        signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
         signal.signal(signal.SIGTERM, self._exit)
         os.register_at_fork(after_in_child=_be_an_ordinary_python)
 
@@ -162,6 +164,7 @@ class Worker:
 
 
 def _be_an_ordinary_python() -> None:
-    """Undo, in a forked child, what makes SIGINT and SIGTERM mean something else here."""
+    """Undo, in a forked child, what makes signals mean something else here."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGURG, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -25,6 +25,9 @@ import sys
 import time
 
 _GRACE_SECONDS = 1.0
+_NUDGE_SECONDS = 0.05
+"""How long after an interrupt the worker gets a SIGURG, which means nothing to it. CPython notes a signal and heeds it
+between two instructions: what it has noted just before a system call would wait for the end of that."""
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"
 
@@ -98,8 +101,13 @@ def _exec_worker(given: "list[int]", cwd: str, command: "list[str]") -> None:
 
 def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
     """Pass interrupts on until the worker ends, or the server says so or is gone; return the worker's wait status."""
+    nudge: float | None = None
     while True:
-        readable, _, _ = select.select([server.fileno(), wakeup], [], [])
+        pause = None if nudge is None else max(0.0, nudge - time.monotonic())
+        readable, _, _ = select.select([server.fileno(), wakeup], [], [], pause)
+        if nudge is not None and time.monotonic() >= nudge:
+            nudge = None
+            os.kill(worker, signal.SIGURG)
         if wakeup in readable:
             _drain(wakeup)
             ended = _reap()
@@ -115,6 +123,7 @@ def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
             if b"interrupt\n" in orders:
                 # Not reaped yet, so the pid is the worker's; its group holds what it runs in the foreground.
                 _signal_group(worker, signal.SIGINT)
+                nudge = time.monotonic() + _NUDGE_SECONDS
                 _say(server, "interrupted\n" * (orders.count(b"interrupt\n") - 1) + "interrupted")
 
 

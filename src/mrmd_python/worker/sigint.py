@@ -1,9 +1,11 @@
-"""SIGINT at a moment at which an exception would do harm."""
+"""SIGINT at a moment at which an exception would do harm, or would do nothing."""
 
+import _thread
 import signal
+import sys
 import threading
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Iterator
 
 
 @contextmanager
@@ -35,3 +37,21 @@ def put_off() -> Iterator[None]:
     finally:
         if came:
             signal.raise_signal(signal.SIGINT)
+
+
+def send_unraised_again() -> None:
+    """From now on, have a SIGINT that Python could not raise come again.
+
+    What it raises in a finalizer or a weak reference's callback goes to sys.unraisablehook, and the code that was to be
+    interrupted goes on.
+    """
+    show = sys.unraisablehook
+
+    def send_again(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            show(unraisable)
+            return
+        # From a thread: sent here, it would be raised here. Should it still come too early, this is called again.
+        _thread.start_new_thread(signal.pthread_kill, (_thread.get_ident(), signal.SIGINT))
+
+    sys.unraisablehook = send_again
