@@ -5,9 +5,8 @@ import asyncio
 import os
 import signal
 import time
-from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Callable, Coroutine, Iterator, NoReturn, Optional
+from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from .shell import Shell, as_text, message, position
 
@@ -15,9 +14,8 @@ from .shell import Shell, as_text, message, position
 class Interrupts:
     """SIGINT: KeyboardInterrupt in a cell that computes, cancellation of one that awaits, nothing when none runs.
 
-    While a statement of the cell runs, the handler is Python's own, which asyncio.run() and trio.run() look for and
-    replace by theirs. While IPython prepares the next one, an interrupt waits: somewhere in there it might be swallowed
-    or break something.
+    While a cell's code runs, the handler is Python's own, which asyncio.run() and trio.run() look for and replace by
+    theirs. While IPython prepares that code, an interrupt waits: somewhere in there it might be swallowed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -25,40 +23,25 @@ class Interrupts:
         self.between_cells = False
         """Whether the event loop runs for what earlier cells have left in it."""
         self._task: "Optional[asyncio.Task[Any]]" = None
-        self._early = self._cancelled = False
-        self._statements = 0
-        """How many run, one within another by way of run_cell()."""
+        self._armed = self._early = self._cancelled = False
         self.disarm()
 
     def expect(self) -> None:
         """Begin a cell: from now on an interrupt is meant for it."""
-        self._early = self._cancelled = False
-        self._statements = 0
+        self._armed = self._early = self._cancelled = False
 
     def arm(self) -> None:
-        """Let SIGINT interrupt what runs from here on, unless the cell has installed a handler of its own.
+        """Let SIGINT interrupt the cell, whose code is now to run.
 
         Raises:
             KeyboardInterrupt: it came already.
         """
-        if signal.getsignal(signal.SIGINT) != self._note:
-            return
+        if self._armed:
+            return  # the cell goes on, perhaps with a handler of its own
+        self._armed = True
         signal.signal(signal.SIGINT, signal.default_int_handler if self._task is None else self._cancel)
         if self._early:
-            self._early = False
             raise KeyboardInterrupt
-
-    @contextmanager
-    def statement(self) -> "Iterator[None]":
-        """Let SIGINT interrupt the block, which runs a statement of the cell."""
-        self.arm()
-        self._statements += 1
-        try:
-            yield
-        finally:
-            self._statements -= 1
-            if self._statements == 0 and signal.getsignal(signal.SIGINT) in (signal.default_int_handler, self._cancel):
-                signal.signal(signal.SIGINT, self._note)
 
     def disarm(self) -> None:
         """Let SIGINT wait again, whatever handler the cell has left and whatever signal is pending."""

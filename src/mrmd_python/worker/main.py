@@ -55,8 +55,7 @@ class Worker:
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
         self._looks = Looks(looks, self._shell)
-        self._shell.statement = self._interrupts.statement
-        self._shell.events.register("post_execute", self._interrupts.arm)  # drawing figures can take long
+        self._shell.before_code = self._interrupts.arm
         self._shell.replace_error = self._interrupts.as_raised
         self._shell.loop_runner = self._interrupts.run
         self._shell.display_pub.send = self._display

@@ -10,7 +10,7 @@ import sys
 import warnings
 from traceback import format_exception
 from types import TracebackType
-from typing import Any, Callable, ContextManager, Optional
+from typing import Any, Callable, Optional
 
 import IPython
 from IPython.core.displayhook import DisplayHook
@@ -77,8 +77,8 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     """The traceback that the running cell printed, plain."""
     cell_file: str
     """The file name under which the running cell was compiled."""
-    statement: Callable[[], ContextManager[None]]
-    """What a statement of a cell runs in."""
+    before_code: Callable[[], None]
+    """Called when a cell's own code is about to run."""
     replace_error: Callable[[BaseException], BaseException]
     """Says what a traceback is shown for in place of an exception."""
     pid: int
@@ -167,9 +167,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             raise KeyboardInterrupt
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
-        """Run a statement of the cell, which can be interrupted meanwhile."""
-        with self.statement():
-            return bool(await super().run_code(code_obj, result, async_=async_))
+        """Run a statement of the cell, which can be interrupted from here on."""
+        self.before_code()
+        return bool(await super().run_code(code_obj, result, async_=async_))
 
     def ask_exit(self) -> None:
         """End the cell that called ``exit()``; the session goes on."""
