@@ -23,7 +23,6 @@ from mrmd_python.server.session import QueueFullError
 from mrmd_python.server.sessions import (
     DEFAULT,
     MAX_SESSIONS,
-    EnvironmentConflictError,
     Sessions,
     TooManySessionsError,
 )
@@ -177,8 +176,6 @@ def _submit(sessions: Sessions, body: Mapping[str, Any], *, allow_stdin: bool) -
         raise RefusedError(429, "too_many_sessions", str(error)) from None
     except QueueFullError as error:
         raise RefusedError(429, "queue_full", str(error)) from None
-    except EnvironmentConflictError as error:
-        raise RefusedError(409, "session_exists", str(error)) from None
 
 
 def _answer(sessions: Sessions, body: Mapping[str, Any], text: str | None) -> str | None:

@@ -1,9 +1,9 @@
 """MRP's endpoints for whoever writes code: completion, is-it-complete, formatting, history."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+from mrmd_python.server.endpoint import Route
 from mrmd_python.server.exchange import RefusedError, Reply, Request, number_field, text_field
 from mrmd_python.server.history import History
 from mrmd_python.server.positions import Place
@@ -67,13 +67,12 @@ async def history(sessions: Sessions, request: Request) -> Reply:
     return Reply({"entries": entries, "hasMore": page.has_more})
 
 
-ROUTES: list[tuple[str, str, Callable[[Sessions, Request], Awaitable[Reply]]]] = [
+ROUTES: list[Route] = [
     ("POST", "/complete", complete),
     ("POST", "/is_complete", is_complete),
     ("POST", "/format", format_code),
     ("POST", "/history", history),
 ]
-"""Method, path, endpoint: a part of `mrp.ROUTES`."""
 
 
 async def _look(session: Session | None, place: Place) -> dict[str, Any] | None:

@@ -18,7 +18,6 @@ _log = logging.getLogger(__name__)
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PAUSE_SECONDS = 0.01
 
-
 _is_subreaper = False
 
 
