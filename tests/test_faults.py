@@ -160,7 +160,7 @@ def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine:
     )
     assert left == ""
     if machine.backend == "systemd":
-        assert machine.run("ls", f"{machine.home}/.config/systemd/user/").stdout == ""
+        assert machine.read("ls", f"{machine.home}/.config/systemd/user/") == "mrmd-python@.service", "the template"
         state = machine.read("systemctl", "--user", "show", "--property=LoadState", "--value", "mrmd-python@a")
         assert state == "not-found"
 

@@ -5,6 +5,8 @@ import os
 
 import click
 
+from mrmd_python.cli import wording
+from mrmd_python.cli.faults import no_such_runtime
 from mrmd_python.service import runtimes
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
@@ -19,7 +21,7 @@ def kill(runtime_id: str, *, as_json: bool) -> None:
     """
     killed = runtimes.kill(Home.of(os.environ), runtime_id)
     if killed is None:
-        raise ServiceError(f"there is no runtime {runtime_id!r}; `mrmd-python --list` shows those there are")
+        raise no_such_runtime(runtime_id)
     if as_json:
         click.echo(json.dumps([_as_json(runtime_id, killed)], indent=2))
     else:
@@ -54,11 +56,23 @@ def kill_all(*, as_json: bool) -> None:
 
 
 def _sentence(runtime_id: str, killed: Killed) -> str:
-    left = f"; {killed.swept} processes it had left behind were ended" if killed.swept else ""
+    freed = killed.freed
+    what = f"{freed.processes} processes, {wording.memory(freed.memory)} of memory"
+    if freed.gpu_memory is not None:
+        what += f", {wording.memory(freed.gpu_memory)} of GPU memory"
     if killed.was_alive:
-        return f"Ended {runtime_id!r} and every process it started{left}."
-    return f"{runtime_id!r} was dead already{left or '; its registry entry is removed'}."
+        return f"Ended {runtime_id!r} and every process it started: {what} freed."
+    return f"{runtime_id!r} was dead already; " + (
+        f"{what} freed that it had left behind." if freed.processes else "what was known of it is removed."
+    )
 
 
 def _as_json(runtime_id: str, killed: Killed) -> dict[str, object]:
-    return {"id": runtime_id, "wasAlive": killed.was_alive, "processesSwept": killed.swept}
+    return {
+        "id": runtime_id,
+        "wasAlive": killed.was_alive,
+        "processes": killed.freed.processes,
+        "memory": killed.freed.memory,
+        "gpuMemory": killed.freed.gpu_memory,
+        "processesSwept": killed.swept,
+    }

@@ -2,112 +2,262 @@
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from mrmd_python import __version__
+from mrmd_python.cli import parameters
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.runtime_id import parse_id
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def _runtime_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    try:
-        return None if value is None else parse_id(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_ACTIONS = (
+    "list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion", "instance",
+)  # fmt: skip
 
 
-def _loopback(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value not in _LOOPBACK:
-        raise click.BadParameter(
-            f"{value!r} is not loopback, and whoever reaches the port runs code: use one of {', '.join(_LOOPBACK)}",
-            ctx,
-            param,
-        )
-    return value
+def _group(heading: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a decorator that gives a command these options, under one heading of its help."""
+
+    def give(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+            function.__click_params__[-1].heading = heading
+        return function
+
+    return give
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--id",
-    "runtime_id",
-    callback=_runtime_id,
-    metavar="ID",
-    default="default",
-    show_default=True,
-    help="The runtime to start.",
+def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
+    """Return the option that names the runtime which an action is about."""
+    return click.option(
+        name, metavar="ID", callback=parameters.runtime_id, shell_complete=parameters.known_ids, help=help
+    )
+
+
+class _Command(click.Command):
+    """A command that prints its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                rows.setdefault(getattr(parameter, "heading", "Others"), []).append(row)
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
+
+
+@click.command(
+    cls=_Command,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "color": False if "NO_COLOR" in os.environ else None,
+    },
 )
-@click.option("--venv", metavar="PATH", help="The venv whose Python runs the code; found by itself if not named.")
-@click.option("--cwd", metavar="DIR", help="The folder that code starts in.  [default: this one]")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port to listen on.  [default: a free one]")
-@click.option("--host", default="localhost", show_default=True, callback=_loopback, help="The address to listen on.")
-@click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]")
-@click.option(
-    "--backend",
-    type=click.Choice(["systemd", "launchd", "fork"]),
-    help="What keeps the runtime.  [default: the best there is]",
+@_group(
+    "Start a runtime",
+    click.option(
+        "--id",
+        "runtime_id",
+        metavar="ID",
+        callback=parameters.runtime_id,
+        default="default",
+        show_default=True,
+        shell_complete=parameters.known_ids,
+        help="The runtime to start.",
+    ),
+    click.option("--venv", metavar="PATH", help="The venv whose Python runs the code; found by itself if not named."),
+    click.option("--cwd", metavar="DIR", help="The folder that code starts in.  [default: this one]"),
+    click.option(
+        "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port to listen on.  [default: any]"
+    ),
+    click.option(
+        "--host",
+        default="localhost",
+        show_default=True,
+        metavar="ADDRESS",
+        callback=parameters.address,
+        help="The address to listen on.",
+    ),
+    click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]"),
+    click.option(
+        "--backend",
+        type=click.Choice(["systemd", "launchd", "fork"]),
+        help="What keeps the runtime.  [default: the best there is]",
+    ),
+    click.option(
+        "--env",
+        metavar="NAME[=VALUE]",
+        callback=parameters.variable,
+        multiple=True,
+        help="A variable of its environment. May be repeated.",
+    ),
+    click.option(
+        "--env-file",
+        "env_files",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="Variables, one a line.",
+    ),
+    click.option(
+        "--gpus", metavar="LIST", callback=parameters.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
+    ),
+    click.option(
+        "--idle-timeout",
+        metavar="SPAN",
+        callback=parameters.span,
+        default="0",
+        help="End it after so long without execution and client: 2h.",
+    ),
+    click.option(
+        "--wait/--no-wait", default=True, help="Return when it answers, or at once.  [default: when it answers]"
+    ),
+    click.option(
+        "--timeout",
+        metavar="SPAN",
+        callback=parameters.span,
+        default="90s",
+        help="How long it may take until it answers.  [default: 90s]",
+    ),
+    click.option("--foreground", is_flag=True, help="Serve in this terminal, until Ctrl-C."),
+    click.option(
+        "--managed",
+        is_flag=True,
+        help="With --foreground: keep out of the registry, for a program that owns the process.",
+    ),
+    click.option(
+        "--render",
+        is_flag=False,
+        flag_value="auto",
+        type=click.Choice(["auto", "systemd", "launchd"]),
+        metavar="[systemd|launchd]",
+        help="Print its unit or its agent, and do nothing else.",
+    ),
 )
-@click.option("--foreground", is_flag=True, help="Serve in this terminal, until Ctrl-C.")
-@click.option(
-    "--managed", is_flag=True, help="With --foreground: keep out of the registry, for a program that owns the process."
+@_group(
+    "Limit it (systemd)",
+    click.option(
+        "--memory-max",
+        metavar="SIZE",
+        callback=parameters.memory,
+        help="Memory, beyond which the kernel ends processes.",
+    ),
+    click.option(
+        "--memory-high", metavar="SIZE", callback=parameters.memory, help="Memory, beyond which it is slowed down."
+    ),
+    click.option(
+        "--cpu-quota",
+        metavar="PERCENT",
+        callback=parameters.processor_time,
+        help="Processor time: 200% is two processors.",
+    ),
+    click.option("--tasks-max", metavar="N", callback=parameters.tasks, help="Processes and threads."),
+    click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Scheduling priority, with any backend."),
+    click.option(
+        "--property",
+        "properties",
+        metavar="KEY=VALUE",
+        callback=parameters.unit_property,
+        multiple=True,
+        help="Any other property of its unit. May be repeated.",
+    ),
 )
-@click.option("--list", "action_list", is_flag=True, help="List runtimes.")
-@click.option("--info", callback=_runtime_id, metavar="ID", help="Tell all about a runtime.")
-@click.option("--kill", callback=_runtime_id, metavar="ID", help="End a runtime and every process it started.")
-@click.option("--kill-all", is_flag=True, help="End all runtimes.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.version_option(__version__, prog_name="mrmd-python")
-def command(
-    runtime_id: str,
-    venv: str | None,
-    cwd: str | None,
-    port: int,
-    host: str,
-    assets_dir: str | None,
-    backend: str | None,
-    foreground: bool,
-    managed: bool,
-    action_list: bool,
-    info: str | None,
-    kill: str | None,
-    kill_all: bool,
-    as_json: bool,
-) -> None:
+@_group(
+    "Look after runtimes",
+    click.option("--list", is_flag=True, help="List them."),
+    _about_one("--info", help="Tell all about one."),
+    _about_one("--logs", help="Show the log of one."),
+    click.option("-f", "--follow", is_flag=True, help="With --logs: go on with what is logged from now on."),
+    click.option(
+        "-n",
+        "--lines",
+        type=click.IntRange(0),
+        default=100,
+        metavar="N",
+        help="With --logs: how many lines.  [default: 100]",
+    ),
+    _about_one("--restart", help="Restart one as it was started."),
+    _about_one("--enable", help="Start one at login, and at boot for a user who lingers."),
+    _about_one("--disable", help="Undo --enable."),
+    _about_one("--kill", help="End one and every process it started."),
+    click.option("--kill-all", is_flag=True, help="End all runtimes."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+@_group(
+    "Others",
+    click.option(
+        "--completion",
+        type=click.Choice(["bash", "zsh", "fish"]),
+        help="Print what a shell needs to complete these options.",
+    ),
+    click.option("--instance", hidden=True),
+    click.version_option(__version__, prog_name="mrmd-python"),
+)
+def command(**typed: Any) -> None:
     """Start a live Python runtime for notebook editors, or look after those that run.
 
     A runtime is a user service that outlives this command. Code runs in it over HTTP; --kill ends it and every process
     that code started.
     """
-    if sum((action_list, info is not None, kill is not None, kill_all)) > 1:
-        raise click.UsageError("--list, --info, --kill and --kill-all exclude each other")
-    if managed and not foreground:
-        raise click.UsageError("--managed needs --foreground")
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
+    asked = {name: typed.pop(name) for name in _ACTIONS}
+    actions = [name for name, value in asked.items() if value not in (None, False)]
+    if len(actions) > 1:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
+        raise click.UsageError(f"{options} exclude each other")
+    as_json, follow, lines = (typed.pop(name) for name in ("as_json", "follow", "lines"))
     # Each action imports what it needs: --help, --version and --list should not wait for the rest.
-    if action_list or info is not None:
-        from mrmd_python.cli import show
+    match actions:
+        case ["list"] | ["info"]:
+            from mrmd_python.cli import listing
 
-        if info is not None:
-            show.info(info, as_json=as_json)
-        else:
-            show.list_all(as_json=as_json)
-    elif kill is not None or kill_all:
-        from mrmd_python.cli import kill as killing
+            listing.list_all(as_json=as_json) if asked["list"] else listing.info(asked["info"], as_json=as_json)
+        case ["logs"]:
+            from mrmd_python.cli import upkeep
 
-        killing.kill_all(as_json=as_json) if kill is None else killing.kill(kill, as_json=as_json)
+            upkeep.show_log(asked["logs"], follow=follow, lines=lines)
+        case ["restart"]:
+            from mrmd_python.cli import upkeep
+
+            upkeep.restart(asked["restart"], as_json=as_json)
+        case ["enable"] | ["disable"]:
+            from mrmd_python.cli import upkeep
+
+            upkeep.enable(asked["enable"]) if asked["enable"] else upkeep.disable(asked["disable"])
+        case ["kill"] | ["kill_all"]:
+            from mrmd_python.cli import kill
+
+            kill.kill_all(as_json=as_json) if asked["kill_all"] else kill.kill(asked["kill"], as_json=as_json)
+        case ["completion"]:
+            from mrmd_python.cli import completion
+
+            completion.print_script(command, asked["completion"])
+        case _:
+            _start(asked, typed, as_json=as_json)
+
+
+def _start(asked: dict[str, Any], typed: dict[str, Any], *, as_json: bool) -> None:
+    from mrmd_python.cli import start
+
+    backend, foreground, wait = (typed.pop(name) for name in ("backend", "foreground", "wait"))
+    wanted = start.Wanted(**typed)
+    if wanted.managed and not foreground:
+        raise click.UsageError("--managed needs --foreground")
+    if asked["instance"] is not None:
+        start.as_instance(asked["instance"])
+    elif asked["render"] is not None:
+        start.render(wanted, asked["render"])
+    elif foreground:
+        start.in_foreground(wanted)
     else:
-        from mrmd_python.cli import start as starting
-
-        spec = starting.spec(
-            runtime_id, venv=venv, cwd=cwd, host=host, port=port, assets_dir=assets_dir, managed=managed
-        )
-        if foreground:
-            starting.in_foreground(spec)
-        starting.as_service(spec, backend, as_json=as_json)
+        start.as_service(wanted, backend, wait=wait, as_json=as_json)
 
 
 def _open_standard_streams() -> None:

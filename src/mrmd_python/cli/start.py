@@ -2,54 +2,102 @@
 
 import json
 import os
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from mrmd_python.cli import variables
+from mrmd_python.cli.spinner import spinning
 from mrmd_python.service import place, runtimes
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
+from mrmd_python.service.limits import Limits
 from mrmd_python.service.spec import RuntimeSpec
 
-
-def spec(
-    runtime_id: str,
-    *,
-    venv: str | None,
-    cwd: str | None,
-    host: str,
-    port: int,
-    assets_dir: str | None,
-    managed: bool,
-) -> RuntimeSpec:
-    """Return the runtime that was asked for.
-
-    Raises:
-        ServiceError: its folder or its interpreter is not there.
-    """
-    folder = place.folder(cwd)
-    chosen = place.interpreter(venv, folder)
-    if chosen.hint is not None:
-        click.echo(f"mrmd-python: note: {chosen.hint}", err=True)
-    return RuntimeSpec(
-        id=runtime_id,
-        venv=chosen.prefix,
-        python=chosen.python,
-        venv_source=chosen.source,
-        cwd=str(folder),
-        host=host,
-        port=port,
-        assets_dir=str(place.absolute(assets_dir)) if assets_dir is not None else None,
-        managed=managed,
-    )
+_EX_CONFIG = 78  # sysexits.h; the unit does not start again what ends with it
 
 
-def as_service(runtime: RuntimeSpec, backend: str | None, *, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What a runtime is to be, as it was typed."""
+
+    runtime_id: str
+    venv: str | None
+    cwd: str | None
+    host: str
+    port: int
+    assets_dir: str | None
+    memory_max: str | None
+    memory_high: str | None
+    cpu_quota: str | None
+    tasks_max: str | None
+    nice: int | None
+    properties: tuple[str, ...]
+    gpus: str | None
+    env: tuple[str, ...]
+    env_files: tuple[Path, ...]
+    idle_timeout: int
+    timeout: int
+    managed: bool
+
+    def spec(self) -> RuntimeSpec:
+        """Return it checked and completed.
+
+        Raises:
+            ServiceError: its folder or its interpreter is not there.
+        """
+        folder = place.folder(self.cwd)
+        chosen = place.interpreter(self.venv, folder)
+        if chosen.hint is not None:
+            note(chosen.hint)
+        return RuntimeSpec(
+            id=self.runtime_id,
+            venv=chosen.prefix,
+            python=chosen.python,
+            venv_source=chosen.source,
+            cwd=str(folder),
+            host=self.host,
+            port=self.port,
+            assets_dir=str(place.absolute(self.assets_dir)) if self.assets_dir is not None else None,
+            idle_seconds=self.idle_timeout,
+            start_seconds=self.timeout,
+            limits=Limits(
+                self.memory_max, self.memory_high, self.cpu_quota, self.tasks_max, self.nice, self.properties
+            ),
+            managed=self.managed,
+        )
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables that were chosen by name.
+
+        Raises:
+            ServiceError: one cannot be had.
+        """
+        return variables.chosen(os.environ, files=self.env_files, settings=self.env, gpus=self.gpus)
+
+
+def note(text: str) -> None:
+    """Tell something by the way."""
+    click.echo(f"mrmd-python: note: {text}", err=True)
+
+
+def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool) -> None:
     """Start a runtime that outlives this command, and print where it is."""
-    started = runtimes.start(Home.of(os.environ), runtime, backend, os.environ)
+    spec, chosen = wanted.spec(), wanted.variables()
+    with spinning(f"Starting {spec.id!r}"):
+        started = runtimes.start(Home.of(os.environ), spec, backend, os.environ, chosen, wait=wait)
+    if started.note is not None:
+        note(started.note)
     record = started.record
     if as_json:
-        click.echo(json.dumps(asdict(record) | {"alreadyRunning": started.already}, indent=2))
+        known = {"id": spec.id} if record is None else asdict(record)
+        click.echo(json.dumps(known | {"alreadyRunning": started.already}, indent=2))
+        return
+    if record is None:
+        click.echo(f"Runtime {spec.id!r} is starting; `mrmd-python --id {spec.id}` waits for it and says where it is.")
         return
     click.echo(f"Runtime {record.id!r} {'is already running' if started.already else 'started'}:")
     for name, value in (
@@ -63,8 +111,34 @@ def as_service(runtime: RuntimeSpec, backend: str | None, *, as_json: bool) -> N
     click.echo(f"End it with: mrmd-python --kill {record.id}")
 
 
-def in_foreground(runtime: RuntimeSpec) -> NoReturn:
+def in_foreground(wanted: Wanted) -> NoReturn:
     """Serve in this process until it is told to stop."""
-    if not runtime.managed:
-        click.echo(f"Runtime {runtime.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
-    runtimes.become(Home.of(os.environ), runtime, os.environ)
+    spec = wanted.spec()
+    if spec.limits != Limits():
+        raise ServiceError("a runtime in the foreground has no service manager that could limit it")
+    if not spec.managed:
+        click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
+    runtimes.become(Home.of(os.environ), spec, os.environ, wanted.variables())
+
+
+def as_instance(instance: str) -> NoReturn:
+    """Serve as an instance of the template unit."""
+    from mrmd_python.service.instance import become
+
+    try:
+        become(Home.of(os.environ), instance, os.environ)
+    except (ServiceError, ValueError) as error:
+        click.echo(error, err=True)
+        sys.exit(_EX_CONFIG)
+
+
+def render(wanted: Wanted, keeper: str) -> None:
+    """Print the unit or the agent that such a runtime would have."""
+    from mrmd_python.service import environment, launchd, unit
+
+    home, spec = Home.of(os.environ), wanted.spec()
+    if keeper == "systemd":
+        click.echo(unit.render(home, spec, ()), nl=False)
+    else:
+        variables = {**environment.capture(os.environ), **wanted.variables()}
+        click.echo(launchd.render(home, spec, variables), nl=False)

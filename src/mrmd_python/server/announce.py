@@ -12,7 +12,7 @@ import sdnotify
 from mrmd_python import __version__
 from mrmd_python.server.sessions import Sessions
 from mrmd_python.service import registry
-from mrmd_python.service.home import Home
+from mrmd_python.service.home import Home, write_atomically
 from mrmd_python.service.process_identity import ProcessIdentity
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import launchd_label, unit_name
@@ -54,6 +54,7 @@ def record(home: Home, spec: RuntimeSpec, port: int) -> Record:
         log=logs.get(spec.backend, str(home.log(spec.id))),
         python=spec.python,
         venv_source=spec.venv_source,
+        arguments=spec.arguments(),
     )
 
 
@@ -62,6 +63,7 @@ async def announced(home: Home, spec: RuntimeSpec, sessions: Sessions, port: int
     """Be announced while the block runs: to systemd and, unless an editor owns the process, in the registry."""
     written = record(home, spec, port)
     if not spec.managed:
+        write_atomically(home.port(spec.id), b"%d\n" % port)
         registry.write(home, written)
     informing = asyncio.create_task(_keep_systemd_informed(sessions, port))
     _log.info("runtime %s answers at %s", spec.id, written.url)

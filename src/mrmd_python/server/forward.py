@@ -232,9 +232,11 @@ class RuntimeSessions:
             environ = {name: value for name, value in wanted.items() if value is not None}
         start = partial(runtimes.start, self._home, spec, None, environ)
         try:
-            return (await self._in_thread(start)).record
+            record = (await self._in_thread(start)).record
         except (ServiceError, OSError) as error:
             raise RefusedError(503, "session_start_failed", str(error)) from None
+        assert record is not None, "it was waited for"
+        return record
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

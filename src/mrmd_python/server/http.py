@@ -9,6 +9,7 @@ from aiohttp import web
 
 from mrmd_python.server import exchange, mrp, wire
 from mrmd_python.server.access import check
+from mrmd_python.server.idleness import Idleness
 from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.sessions import Sessions
 
@@ -31,9 +32,16 @@ def application(routes: Iterable[Route], prefix: str = "") -> web.Application:
 
 
 @asynccontextmanager
-async def serving(sessions: Sessions, listeners: Iterable[socket.socket]) -> AsyncIterator[None]:
+async def serving(sessions: Sessions, listeners: Iterable[socket.socket], idleness: Idleness) -> AsyncIterator[None]:
     """Answer on the `listeners` for as long as the block runs."""
     app = application(session_routes(sessions), mrp.PREFIX)
+
+    @web.middleware
+    async def end_idleness(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with idleness.interrupted():
+            return await handler(request)
+
+    app.middlewares.insert(0, end_idleness)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
     for listener in listeners:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mrmd_python.server import sockets
 from mrmd_python.server.environment import SessionEnvironment
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             crashed = _record_of_a_crash(home, spec)
             if crashed is not None:
                 sweep(os.environ[MARKER])  # what has left the cgroup or lost its reaper
-            listeners = sockets.listen(spec.port, crashed.port if crashed is not None else None)
+            listeners = sockets.listen(spec.port, None if spec.managed else home.last_port(spec.id))
             become_subreaper()
             # The worker loads while this process imports what follows.
             spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
@@ -79,8 +79,9 @@ def _claimed_id(home: Home, spec: RuntimeSpec, held: int | None) -> Iterator[Non
     try:
         yield
     finally:
-        if spec.backend == "foreground":  # there is no keeper who may start it again
+        if spec.backend in ("foreground", "fork"):  # there is no keeper who may start it again
             home.environment(spec.id).unlink(missing_ok=True)
+            home.port(spec.id).unlink(missing_ok=True)
         home.claim(spec.id).unlink(missing_ok=True)
         os.close(descriptor)
 
@@ -108,6 +109,7 @@ def _serve(
     from mrmd_python.server.announce import announced
     from mrmd_python.server.assets import AssetFolders
     from mrmd_python.server.http import serving
+    from mrmd_python.server.idleness import Idleness
     from mrmd_python.server.mrp import PREFIX
     from mrmd_python.server.session import SessionStartError
     from mrmd_python.server.sessions import Sessions
@@ -121,18 +123,25 @@ def _serve(
         sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
         start = asyncio.create_task(sessions.start_default(spawned, None if crashed is None else _LOSS))
         stopped = asyncio.create_task(stop.wait())
-        async with serving(sessions, listeners):
+        idleness = Idleness(sessions)
+        async with serving(sessions, listeners, idleness):
             try:
-                await asyncio.wait({start, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({start, stopped}, timeout=spec.start_seconds, return_when=asyncio.FIRST_COMPLETED)
                 if not stop.is_set():
+                    if not start.done():
+                        raise ServiceError(f"{spec.python} was not ready to run code within {spec.start_seconds} s")
                     await start
                     async with announced(home, spec, sessions, listeners[0].getsockname()[1]):
                         report(ready_fd, None)
-                        await stopped
+                        ends: set[asyncio.Task[Any]] = {stopped}
+                        if spec.idle_seconds:
+                            ends.add(asyncio.create_task(idleness.reaches(spec.idle_seconds)))
+                        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             except SessionStartError as error:
                 raise ServiceError(str(error)) from None
             finally:
                 await sessions.close()
+                await asyncio.gather(start, return_exceptions=True)  # what becomes of a start that is broken off is nobody's news
         sweep(os.environ[MARKER])
 
     asyncio.run(serve())

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,12 +37,12 @@ class Session:
     """Implements `worker_link.Listener`."""
 
     def __init__(
-        self, session_id: str, environment: SessionEnvironment, assets: AssetFolders, changed: asyncio.Event
+        self, session_id: str, environment: SessionEnvironment, assets: AssetFolders, on_change: Callable[[], None]
     ) -> None:
         self.id = session_id
         self.environment = environment
         self._assets = assets
-        self._changed = changed
+        self._on_change = on_change
         self.created = timestamp()
         self.last_activity = self.created
         self.execution_count = 0
@@ -72,7 +72,7 @@ class Session:
 
     def _enter(self, state: State) -> None:
         self.state = state
-        self._changed.set()
+        self._on_change()
 
     @property
     def pid(self) -> int | None:

@@ -1,6 +1,7 @@
 """All sessions of a runtime, and the rule for when one comes into being."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ class Sessions:
         self.syntax = Analysis(environment, "syntax")
         self.changed = asyncio.Event()
         """Set whenever the state of a session changes."""
+        self.changed_at = time.monotonic()
+        """When one did last, by the monotonic clock."""
         self._sessions: dict[str, Session] = {}
 
     async def start_default(self, spawned: SpawnedWorker, loss: str | None) -> None:
@@ -101,8 +104,12 @@ class Sessions:
         return True
 
     def _new(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
+        self._note_change()
+        return Session(session_id, environment or self.environment, self.assets, self._note_change)
+
+    def _note_change(self) -> None:
+        self.changed_at = time.monotonic()
         self.changed.set()
-        return Session(session_id, environment or self.environment, self.assets, self.changed)
 
     async def close(self) -> None:
         """End all sessions and what else was started, at the same time."""

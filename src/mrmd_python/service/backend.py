@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
+from mrmd_python.service.limits import Limits
 from mrmd_python.service.registry import Record
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -22,11 +24,19 @@ class Backend(Protocol):
 
     name: str
 
-    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> None:
-        """Start the server and return when it has announced itself.
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
+        """Start the server and return when it has announced itself or, if not to `wait`, when the keeper has it.
 
         Raises:
             StartFailedError: it did not come up, and the keeper has forgotten it.
+            ServiceError: the keeper itself failed.
+        """
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """End the server, if it lives, and start it again as it was started; return when it has announced itself.
+
+        Raises:
+            StartFailedError: it did not come up.
             ServiceError: the keeper itself failed.
         """
 
@@ -40,16 +50,50 @@ class Backend(Protocol):
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the keeper itself runs the server of an id, or is about to."""
 
+    def enable(self, runtime_id: str) -> None:
+        """Have the runtime start by itself at login.
 
-def choose(name: str | None) -> Backend:
+        Raises:
+            ServiceError: this keeper cannot do that.
+        """
+
+    def disable(self, runtime_id: str) -> None:
+        """Undo `enable`.
+
+        Raises:
+            ServiceError: this keeper cannot do that.
+        """
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, and a note for the person where it may not be the one that they expect."""
+
+    backend: Backend
+    note: str | None = None
+
+
+def choose(name: str | None, limits: Limits) -> Choice:
     """Return the backend of that name or, for None, the one this machine has.
 
     Raises:
-        ServiceError: that backend cannot work here; the message says why.
+        ServiceError: that backend cannot work here, or knows no such limits; the message says which.
     """
+    chosen = _choose(name)
+    beyond = limits.for_systemd_alone()
+    if beyond and chosen.backend.name != "systemd":
+        raise ServiceError(
+            f"{', '.join(beyond)}: only systemd can do that, and this runtime would be kept by {chosen.backend.name}"
+            + (f" ({chosen.note})" if chosen.note else "")
+        )
+    return chosen
+
+
+def _choose(name: str | None) -> Choice:
     from mrmd_python.service.fork import ForkBackend
     from mrmd_python.service.launchd import LaunchdBackend
-    from mrmd_python.service.systemd import SystemdBackend, manager
+    from mrmd_python.service.systemctl import NoManagerError, manager
+    from mrmd_python.service.systemd import SystemdBackend
 
     name = name or os.environ.get("MRMD_BACKEND") or None
     if name not in (None, *NAMES):
@@ -57,13 +101,14 @@ def choose(name: str | None) -> Backend:
     if name == "launchd" or (name is None and sys.platform == "darwin"):
         if sys.platform != "darwin":
             raise ServiceError("the launchd backend needs macOS; use --backend fork")
-        return LaunchdBackend()
+        return Choice(LaunchdBackend())
     if name == "fork":
-        return ForkBackend()
+        return Choice(ForkBackend())
     try:
         manager()
     except ServiceError as fault:
         if name == "systemd":
             raise ServiceError(f"the systemd backend needs a user manager: {fault}. Use --backend fork") from None
-        return ForkBackend()
-    return SystemdBackend()
+        absent = isinstance(fault, NoManagerError)
+        return Choice(ForkBackend(), None if absent else f"not a systemd unit, but a daemon: {fault}")
+    return Choice(SystemdBackend())

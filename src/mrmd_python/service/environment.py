@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import write_atomically
 from mrmd_python.service.marker import VARIABLE as MARKER
 
@@ -44,6 +45,21 @@ def capture(environ: Mapping[str, str]) -> dict[str, str]:
         and _NAME.fullmatch(name)
         and _is_unicode(value)
     }
+
+
+def refuse_unfit(variables: Mapping[str, str]) -> None:
+    """Complain of variables that were asked for by name and that no service could have.
+
+    Raises:
+        ServiceError: it names the first.
+    """
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise ServiceError(f"{name!r} cannot be the name of a variable: letters, digits and _ are, no digit first")
+        if name == MARKER or name in SERVICE:
+            raise ServiceError(f"the variable {name} is not to be chosen: the service manager or mrmd-python sets it")
+        if not _is_unicode(value) or "\0" in value:
+            raise ServiceError(f"the value of {name} is not Unicode text, as systemd needs it")
 
 
 def _is_unicode(value: str) -> bool:

@@ -33,6 +33,18 @@ class Home:
         """Return the log file of a runtime that no journal keeps the log of."""
         return self.root / "logs" / f"{runtime_id}.log"
 
+    def port(self, runtime_id: str) -> Path:
+        """Return the file that holds the port a runtime was last on, which it takes again if it can."""
+        return self.root / "ports" / runtime_id
+
+    def last_port(self, runtime_id: str) -> int | None:
+        """Return the port that a runtime was last on, if it is known."""
+        try:
+            port = int(self.port(runtime_id).read_text())
+        except (OSError, ValueError):
+            return None
+        return port if 0 < port < 2**16 else None
+
     def lock(self, runtime_id: str) -> Path:
         """Return the file that starting and killing a runtime lock."""
         return self.root / "locks" / f"{runtime_id}.lock"
@@ -48,7 +60,7 @@ class Home:
             ServiceError: they cannot be made or written to.
         """
         try:
-            for folder in (self.root, *(self.root / name for name in ("runtimes", "env", "logs", "locks"))):
+            for folder in (self.root, *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports"))):
                 folder.mkdir(mode=0o700, exist_ok=True, parents=True)
                 if folder.stat().st_mode & 0o777 != 0o700:
                     folder.chmod(0o700)

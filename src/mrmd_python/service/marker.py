@@ -37,7 +37,7 @@ def sweep(marker: str) -> int:
     ended: set[Process] = set()
     deadline = time.monotonic() + _SWEEP_SECONDS
     while True:
-        found = {process for process in _marked(marker) if process.pid != os.getpid() and _lives(process)}
+        found = {process for process in marked(marker) if process.pid != os.getpid() and _lives(process)}
         foreign = set()
         for process in found:
             try:
@@ -83,7 +83,8 @@ def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
         raise ServiceError(f"these processes of {runtime_id!r} have become another user's and cannot be ended: {left}")
 
 
-def _marked(marker: str) -> "Iterator[Process]":
+def marked(marker: str) -> "Iterator[Process]":
+    """Yield every process that carries `marker`, and those below each."""
     import psutil
 
     for process in psutil.process_iter():

@@ -31,6 +31,13 @@ class ProcessIdentity:
         """Return whether this very process lives."""
         return _started(self.pid) == self.started
 
+    def age(self) -> float:
+        """Return how many seconds ago this process started, whatever became of the clock since."""
+        if sys.platform == "linux":
+            ticks = int(self.started.rpartition(":")[2])
+            return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - float(self.started)
+
     def signal(self, number: int) -> bool:
         """Send a signal to this very process; return whether it was there to get it.
 

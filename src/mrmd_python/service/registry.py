@@ -11,6 +11,7 @@ from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home, write_atomically
 from mrmd_python.service.process_identity import ProcessIdentity
 from mrmd_python.service.runtime_id import parse_id
+from mrmd_python.service.spec import RuntimeSpec
 
 
 class UnreadableRecordError(ServiceError):
@@ -49,11 +50,24 @@ class Record:
     """Where its log is: a file, or the command that shows it."""
     python: str
     venv_source: str
+    arguments: list[str]
+    """The server's command line, from which the runtime can be started again."""
 
     @property
     def process(self) -> ProcessIdentity:
         """Return the server's process."""
         return ProcessIdentity(self.pid, self.pid_started)
+
+    def spec(self) -> RuntimeSpec:
+        """Return what the runtime was asked to be.
+
+        Raises:
+            ServiceError: the file has been changed so that it does not tell.
+        """
+        try:
+            return RuntimeSpec.from_arguments(self.arguments)[0]
+        except ValueError as error:
+            raise ServiceError(f"the registry does not tell how {self.id!r} was started: {error}") from None
 
     def is_alive(self) -> bool:
         """Return whether the server that wrote this lives."""
@@ -66,6 +80,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "port": (int,),
     "assets_dir": (str, type(None)),
     "unit": (str, type(None)),
+    "arguments": (list,),
 }
 
 
@@ -101,6 +116,8 @@ def read(home: Home, runtime_id: str) -> Record | None:
             raise UnreadableRecordError(path, f"its {name!r} is missing or of the wrong type")
     if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
         raise UnreadableRecordError(path, "its 'pid' or 'port' is none")
+    if not all(isinstance(argument, str) for argument in found["arguments"]):
+        raise UnreadableRecordError(path, "its 'arguments' are not all text")
     if found["id"] != runtime_id:
         raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
     return Record(**{name: found[name] for name in _TYPES})

@@ -6,6 +6,7 @@ from mrmd_python.service.errors import ServiceError
 
 UNIT_PREFIX = "mrmd-python@"
 UNIT_SUFFIX = ".service"
+TEMPLATE = f"{UNIT_PREFIX}{UNIT_SUFFIX}"
 LAUNCHD_PREFIX = "dev.mrmd.python."
 
 _ID = re.compile(r"[A-Za-z0-9_:@+][A-Za-z0-9._:@+-]{0,127}")

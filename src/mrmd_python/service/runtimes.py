@@ -2,13 +2,16 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NoReturn
 
 from mrmd_python.service import environment as environment_file
-from mrmd_python.service import registry
+from mrmd_python.service import registry, systemctl
 from mrmd_python.service.backend import Backend, StartFailedError, choose
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.fork import ForkBackend
@@ -20,17 +23,22 @@ from mrmd_python.service.marker import foreign_descendants, new_marker, refuse_t
 from mrmd_python.service.registry import Record, UnreadableRecordError
 from mrmd_python.service.runtime_id import unit_name
 from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.systemd import SystemdBackend, unit_folder
+from mrmd_python.service.systemctl import unit_path
+from mrmd_python.service.systemd import SystemdBackend
+from mrmd_python.service.usage import Usage, processes_of, usage_of
 
 _ANNOUNCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Started:
-    """A running runtime, and whether it ran already."""
+    """A runtime that was started, or was running already."""
 
-    record: Record
+    record: Record | None
+    """None if it was not waited for."""
     already: bool
+    note: str | None = None
+    """A line for the person about how it is kept."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,30 @@ class Killed:
     """What ending a runtime came upon."""
 
     was_alive: bool
+    freed: Usage
+    """What its processes held before."""
     swept: int
     """Processes that only the sweep ended."""
 
 
-def start(home: Home, spec: RuntimeSpec, backend_name: str | None, environ: Mapping[str, str]) -> Started:
-    """Start a runtime, or find that its id runs already. Returns once it answers.
+def start(
+    home: Home,
+    spec: RuntimeSpec,
+    backend_name: str | None,
+    environ: Mapping[str, str],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    *,
+    wait: bool = True,
+) -> Started:
+    """Start a runtime, or find that its id runs already. Returns once it answers, unless it is not to `wait`.
+
+    Args:
+        home: where its files go.
+        spec: what it is to be.
+        backend_name: what is to keep it; None for the best that there is.
+        environ: the caller's environment, of which it gets what does not belong to the caller's login session.
+        variables: further ones, chosen by name.
+        wait: whether to return only when it answers.
 
     Raises:
         StartFailedError: its server did not come up; nothing of it is left.
@@ -55,29 +81,70 @@ def start(home: Home, spec: RuntimeSpec, backend_name: str | None, environ: Mapp
         running = _running(home, spec.id)
         if running is not None:
             return Started(running, already=True)
-        backend = choose(backend_name)
-        environment = _write_environment(home, spec.id, environ)
+        chosen = choose(backend_name, spec.limits)
+        environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
         try:
-            backend.start(home, spec, environment)
+            chosen.backend.start(home, spec, environment, wait=wait)
             record = registry.read(home, spec.id)
-            if record is None:
-                backend.stop(spec.id, None)
+            if record is None and wait:
+                chosen.backend.stop(spec.id, None)
                 raise StartFailedError(f"{spec.id!r} came up and ended at once; see its log")
         except BaseException:
-            _remove_leftovers(home, spec.id)
+            with _undisturbed():
+                _remove_leftovers(home, spec.id)
             raise
-        return Started(record, already=False)
+        return Started(record, already=False, note=chosen.note or _note_of_logout(chosen.backend, spec.id, environ))
 
 
-def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str]) -> NoReturn:
-    """Replace this process by the server of a runtime, in the foreground.
+def _note_of_logout(backend: Backend, runtime_id: str, environ: Mapping[str, str]) -> str | None:
+    """Return what one who has come over SSH may not know: a manager without lingering ends with the last login."""
+    if backend.name != "systemd" or "SSH_CONNECTION" not in environ or systemctl.lingers():
+        return None
+    return (
+        f"{runtime_id!r} ends when you log out: lingering is off for your user. `loginctl enable-linger` changes that"
+    )
+
+
+def restart(home: Home, runtime_id: str) -> Record | None:
+    """End the server of a runtime and start it again as it was started; return None if there is no such runtime.
+
+    Raises:
+        UnreadableRecordError: its record cannot be read.
+        StartFailedError: it did not come up again.
+        ServiceError: its keeper failed.
+    """
+    home.prepare()
+    with locked(home.lock(runtime_id)):
+        record = registry.read(home, runtime_id)
+        if record is None and not unit_path(runtime_id).exists():
+            return None
+        _keeper(runtime_id, record).restart(home, runtime_id, record)
+        return registry.read(home, runtime_id)
+
+
+def enable(home: Home, runtime_id: str, *, wanted: bool) -> bool:
+    """Have a runtime start at login, or no longer; return whether there is such a runtime.
+
+    Raises:
+        ServiceError: its keeper cannot do that.
+    """
+    record = registry.read(home, runtime_id)
+    if record is None and not unit_path(runtime_id).exists():
+        return False
+    keeper = _keeper(runtime_id, record)
+    keeper.enable(runtime_id) if wanted else keeper.disable(runtime_id)
+    return True
+
+
+def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables: Mapping[str, str]) -> NoReturn:
+    """Replace this process by the server of a runtime, in the foreground, with all of its environment.
 
     Raises:
         ServiceError: the id runs already.
     """
     command = spec.server_command()
     if spec.managed:
-        environment = {**environ, MARKER: new_marker(spec.id)}
+        environment = {**environ, **variables, MARKER: new_marker(spec.id)}
     else:
         home.prepare()
         with locked(home.lock(spec.id)):
@@ -86,7 +153,8 @@ def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str]) -> NoRetur
                 raise ServiceError(
                     f"{spec.id!r} is already running at {running.url}; `mrmd-python --kill {spec.id}` ends it"
                 )
-            environment = {**environ, MARKER: _write_environment(home, spec.id, environ)[MARKER]}
+            kept = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
+            environment = {**environ, **variables, MARKER: kept[MARKER]}
             # Handed on to the server: between this and its own there must be no moment without a claim.
             descriptor = claim(home.claim(spec.id))
             assert descriptor is not None, "nobody else claims an id that is locked"
@@ -110,13 +178,15 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
             known = record is not None
         except UnreadableRecordError:
             record, known = None, True
-        if not (known or home.environment(runtime_id).exists() or (unit_folder() / unit_name(runtime_id)).exists()):
+        if not (known or home.environment(runtime_id).exists() or unit_path(runtime_id).exists()):
             return None
         was_alive = record.is_alive() if record is not None else is_claimed(home.claim(runtime_id))
+        marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
+        freed = usage_of(processes_of(record, marker))
         foreign = foreign_descendants(record.pid) if record is not None and was_alive else set()
         _keeper(runtime_id, record).stop(runtime_id, record)
         refuse_to_leave(foreign, runtime_id)
-        return Killed(was_alive, _remove_leftovers(home, runtime_id))
+        return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
 
 
 def ids(home: Home) -> list[str]:
@@ -157,17 +227,30 @@ def _running(home: Home, runtime_id: str) -> Record | None:
     return None
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep an impatient second Ctrl-C from leaving half of what the first one broke off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _keeper(runtime_id: str, record: Record | None) -> Backend:
     """Return the backend that keeps an id, judged by its record or else by the files that the backends write."""
-    if record.backend == "systemd" if record is not None else (unit_folder() / unit_name(runtime_id)).exists():
+    if record.backend == "systemd" if record is not None else unit_path(runtime_id).exists():
         return SystemdBackend()
     if record.backend == "launchd" if record is not None else plist_path(runtime_id).exists():
         return LaunchdBackend()
     return ForkBackend()  # a server in the foreground is ended in the same way
 
 
-def _write_environment(home: Home, runtime_id: str, environ: Mapping[str, str]) -> dict[str, str]:
-    environment = {**environment_file.capture(environ), MARKER: new_marker(runtime_id)}
+def _write_environment(home: Home, runtime_id: str, variables: Mapping[str, str]) -> dict[str, str]:
+    environment = {**variables, MARKER: new_marker(runtime_id)}
     if "MRMD_HOME" in environment:
         environment["MRMD_HOME"] = str(home.root)  # the server's working directory is another
     try:
@@ -183,5 +266,6 @@ def _remove_leftovers(home: Home, runtime_id: str) -> int:
     swept = sweep(marker) if marker is not None else 0
     home.environment(runtime_id).unlink(missing_ok=True)
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
+    home.port(runtime_id).unlink(missing_ok=True)
     home.record(runtime_id).unlink(missing_ok=True)
     return swept

@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
+
+from mrmd_python.service.limits import Limits
 
 VenvSource = Literal["option", "own", "VIRTUAL_ENV", "system"]
 """Who named an interpreter: --venv; mrmd-python, which is installed in it; the caller's environment; or nobody."""
@@ -36,6 +38,12 @@ class RuntimeSpec:
     port: int = 0
     """The port to listen on; 0 takes a free one."""
     assets_dir: str | None = None
+    idle_seconds: int = 0
+    """After how long without execution and client it ends by itself; 0: never."""
+    start_seconds: int = 90
+    """How long it may take until it answers."""
+    limits: Limits = field(default_factory=Limits)
+    """What it may use, which its keeper sees to."""
     backend: str = "foreground"
     """What keeps the process: systemd, launchd, fork or foreground."""
     managed: bool = False
@@ -43,20 +51,26 @@ class RuntimeSpec:
 
     def arguments(self) -> list[str]:
         """Return this spec as arguments of the server, which `from_arguments` reads."""
-        options = {
+        options: dict[str, object] = {
             "--id": self.id,
             "--venv": self.venv,
             "--python": self.python,
             "--venv-source": self.venv_source,
             "--cwd": self.cwd,
             "--host": self.host,
-            "--port": str(self.port),
+            "--port": self.port,
             "--backend": self.backend,
+            "--idle-seconds": self.idle_seconds,
+            "--start-seconds": self.start_seconds,
+            "--assets-dir": self.assets_dir,
+            **self.limits.options(),
         }
-        if self.assets_dir is not None:
-            options["--assets-dir"] = self.assets_dir
         # --option=value, since a value may start with a dash.
-        return [f"{option}={value}" for option, value in options.items()] + ["--managed"] * self.managed
+        return [
+            *(f"{option}={value}" for option, value in options.items() if value is not None),
+            *(f"--property={setting}" for setting in self.limits.properties),
+            *["--managed"] * self.managed,
+        ]
 
     def server_command(self) -> list[str]:
         """Return the command line of this runtime's server.
@@ -69,17 +83,33 @@ class RuntimeSpec:
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> tuple["RuntimeSpec", "Inherited"]:
-        """Parse the server's command line; return the spec, and what its starter has left open for it."""
+        """Parse the server's command line; return the spec, and what its starter has left open for it.
+
+        Raises:
+            ValueError: these are no arguments of a server.
+        """
         import argparse
 
-        parser = argparse.ArgumentParser(prog="mrmd-python-server", allow_abbrev=False)
+        class Parser(argparse.ArgumentParser):
+            def error(self, message: str) -> NoReturn:
+                raise ValueError(message)
+
+        parser = Parser(prog="mrmd-python-server", allow_abbrev=False)
         for required in ("--id", "--venv", "--python", "--venv-source", "--cwd", "--host", "--backend"):
             parser.add_argument(required, required=True)
-        parser.add_argument("--port", type=int, required=True)
-        parser.add_argument("--assets-dir")
+        for required in ("--port", "--idle-seconds", "--start-seconds"):
+            parser.add_argument(required, type=int, required=True)
+        for optional in ("--assets-dir", "--memory-max", "--memory-high", "--cpu-quota", "--tasks-max"):
+            parser.add_argument(optional)
+        parser.add_argument("--nice", type=int)
+        parser.add_argument("--property", action="append", default=[], dest="properties")
         parser.add_argument("--managed", action="store_true")
         parser.add_argument("--ready-fd", type=int)
         parser.add_argument("--claim-fd", type=int)
         options = vars(parser.parse_args(arguments))
         inherited = Inherited(ready=options.pop("ready_fd"), claim=options.pop("claim_fd"))
-        return cls(**options), inherited
+        limits = Limits(
+            **{name: options.pop(name) for name in ("memory_max", "memory_high", "cpu_quota", "tasks_max", "nice")},
+            properties=tuple(options.pop("properties")),
+        )
+        return cls(limits=limits, **options), inherited

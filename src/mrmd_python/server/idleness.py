@@ -1,0 +1,40 @@
+"""How long nobody has needed a runtime: no execution and no client."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mrmd_python.server.sessions import Sessions
+
+_log = logging.getLogger(__name__)
+
+
+class Idleness:
+    """Counts the requests that are being answered, streams among them, and watches the sessions."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._requests = 0
+        self._last_request = time.monotonic()
+
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Have a client, for as long as the block runs."""
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self._last_request = time.monotonic()
+
+    async def reaches(self, seconds: float) -> None:
+        """Return once nobody has needed the runtime for so long."""
+        rest = seconds
+        while rest > 0:
+            await asyncio.sleep(rest)
+            busy = self._requests > 0 or any(session.state in ("starting", "busy") for session in self._sessions)
+            since = time.monotonic() if busy else max(self._last_request, self._sessions.changed_at)
+            rest = since + seconds - time.monotonic()
+        _log.info("no execution and no client for %g s: the runtime ends", seconds)
