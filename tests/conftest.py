@@ -5,26 +5,28 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from tests.machine import Machine, box_machine, fork_machine, processes_of, wait_until
+from tests.machine import Box, Machine, box_machine, fork_machine, processes_of, wait_until
 
 _BOX = Path(__file__).parent / "systemd" / "box"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that need the box to one worker of xdist, so that one box is booted."""
+    """Give all tests that share the box to one worker of xdist, so that one box is booted."""
     for item in items:
-        if item.get_closest_marker("systemd"):
+        if item.get_closest_marker("systemd") and "own_box" not in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("box"))
 
 
-@pytest.fixture(scope="session")
-def box_leader() -> Iterator[int]:
-    """The PID 1 of a booted box."""
+@contextmanager
+def _booted() -> Iterator[IO[bytes]]:
+    """Boot a box; the value has the PID of its PID 1 as a line, and one more after each reboot."""
     missing = None
     if os.geteuid() != 0:
         missing = "the systemd tests need root, to boot a container with systemd in it"
@@ -37,14 +39,26 @@ def box_leader() -> Iterator[int]:
     box = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert box.stdin is not None
     assert box.stdout is not None
-    leader = box.stdout.readline()
     try:
-        assert leader, "the box did not boot"
-        yield int(leader)
+        yield box.stdout
     finally:
         box.stdin.close()
         assert box.wait(timeout=30) == 0
         box.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def box_leader() -> Iterator[int]:
+    """The PID 1 of a booted box, which all tests of a worker of xdist share."""
+    with _booted() as leaders:
+        yield int(leaders.readline())
+
+
+@pytest.fixture
+def own_box() -> Iterator[Box]:
+    """A box of the test's own, which it may reboot, break and leave as it likes."""
+    with _booted() as leaders:
+        yield Box(leaders)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.client import Client
 
@@ -98,7 +99,7 @@ def fork_machine(home: Path, **variables: str) -> Machine:
 
 def box_machine(leader: int) -> Machine:
     """Return the box whose PID 1 is `leader`, entered as its ordinary user."""
-    enter = ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup", "--"]
+    enter = _enter(leader)
     become = ["setpriv", "--reuid=4242", "--regid=4242", "--init-groups", "--"]
     environ = {
         "HOME": "/home/dev",
@@ -110,6 +111,32 @@ def box_machine(leader: int) -> Machine:
         "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/4242/bus",
     }
     return Machine("systemd", [*enter, *become], environ, Path("/home/dev"))
+
+
+def box_root(leader: int) -> Machine:
+    """Return the box whose PID 1 is `leader`, entered as root."""
+    return Machine(
+        "systemd", _enter(leader), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}, Path("/root")
+    )
+
+
+class Box:
+    """A box that may be rebooted; `leaders` has a line with the PID of its PID 1 for each time it is booted."""
+
+    def __init__(self, leaders: IO[bytes]) -> None:
+        self._leaders = leaders
+        self.boot()
+
+    def boot(self) -> None:
+        """Wait until it has booted, for the first time or after it was told to reboot."""
+        leader = self._leaders.readline()
+        assert leader, "the box did not boot"
+        self.user = box_machine(int(leader))
+        self.root = box_root(int(leader))
+
+
+def _enter(leader: int) -> list[str]:
+    return ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--pid", "--net", "--cgroup", "--"]
 
 
 def processes_of(home: Path) -> list[int]:

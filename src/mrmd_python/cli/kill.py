@@ -7,7 +7,7 @@ import click
 
 from mrmd_python.cli import wording
 from mrmd_python.cli.faults import no_such_runtime
-from mrmd_python.service import runtimes
+from mrmd_python.service import runtimes, status
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.runtimes import Killed
@@ -37,7 +37,7 @@ def kill_all(*, as_json: bool) -> None:
     home = Home.of(os.environ)
     ended: dict[str, Killed] = {}
     faults: list[str] = []
-    for runtime_id in runtimes.ids(home):
+    for runtime_id in [found.id for found in status.all_statuses(home)]:
         try:
             killed = runtimes.kill(home, runtime_id)
         except (ServiceError, OSError) as error:

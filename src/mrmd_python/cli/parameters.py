@@ -64,7 +64,7 @@ runtime_id = _checked(parse_id)
 span = _checked(_span)
 """Seconds, written as in systemd.time(7): ``90``, ``30s``, ``1h 30m``."""
 address = _checked(_address)
-memory = _of_form(r"\d+(\.\d+)?[KMGTPE]?|\d+(\.\d+)?%|infinity", "a size: write it in bytes, as 512M or 8G, or as 50%")
+memory = _checked(_memory)
 processor_time = _of_form(r"\d+(\.\d+)?%", "a percentage of one processor: write it as 50% or 200%")
 tasks = _of_form(r"\d+|\d+(\.\d+)?%|infinity", "a number of processes and threads")
 gpus = _of_form(r"none|[A-Za-z0-9-]+(,[A-Za-z0-9-]+)*", "a list of GPUs: write it as 0,1, or none")

@@ -133,11 +133,11 @@ def as_instance(instance: str) -> NoReturn:
 
 
 def render(wanted: Wanted, keeper: str) -> None:
-    """Print the unit or the agent that such a runtime would have."""
+    """Print the unit or the agent that such a runtime would have; for `keeper` auto, whichever this platform has."""
     from mrmd_python.service import environment, launchd, unit
 
     home, spec = Home.of(os.environ), wanted.spec()
-    if keeper == "systemd":
+    if keeper == "systemd" or (keeper == "auto" and sys.platform != "darwin"):
         click.echo(unit.render(home, spec, ()), nl=False)
     else:
         variables = {**environment.capture(os.environ), **wanted.variables()}

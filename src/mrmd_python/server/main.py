@@ -141,7 +141,9 @@ def _serve(
                 raise ServiceError(str(error)) from None
             finally:
                 await sessions.close()
-                await asyncio.gather(start, return_exceptions=True)  # what becomes of a start that is broken off is nobody's news
+                await asyncio.gather(
+                    start, return_exceptions=True
+                )  # what becomes of a start that is broken off is nobody's news
         sweep(os.environ[MARKER])
 
     asyncio.run(serve())

@@ -10,7 +10,7 @@ from typing import Any
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home, write_atomically
 from mrmd_python.service.process_identity import ProcessIdentity
-from mrmd_python.service.runtime_id import parse_id
+from mrmd_python.service.runtime_id import is_id
 from mrmd_python.service.spec import RuntimeSpec
 
 
@@ -126,9 +126,8 @@ def read(home: Home, runtime_id: str) -> Record | None:
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
     """Yield each registered id with its record, or with what is wrong with its file; sorted by id."""
     for path in sorted((home.root / "runtimes").glob("*.json")):
-        try:
-            runtime_id = parse_id(path.stem)
-        except ValueError:
+        runtime_id = path.stem
+        if not is_id(runtime_id):
             continue
         try:
             record = read(home, runtime_id)

@@ -16,13 +16,18 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final NUL
 
 
+def is_id(text: str) -> bool:
+    """Return whether `text` is a runtime id."""
+    return _ID.fullmatch(text) is not None
+
+
 def parse_id(text: str) -> str:
     """Return `text` if it is a runtime id.
 
     Raises:
         ValueError: it is not one; the message says what an id is.
     """
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise ValueError(
             f"{text!r} is not a runtime id: 1 to 128 letters, digits and . _ : @ + - are, not starting with . or -"
         )

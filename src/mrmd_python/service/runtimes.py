@@ -116,7 +116,7 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     home.prepare()
     with locked(home.lock(runtime_id)):
         record = registry.read(home, runtime_id)
-        if record is None and not unit_path(runtime_id).exists():
+        if record is None and not _is_unit(runtime_id):
             return None
         _keeper(runtime_id, record).restart(home, runtime_id, record)
         return registry.read(home, runtime_id)
@@ -129,7 +129,7 @@ def enable(home: Home, runtime_id: str, *, wanted: bool) -> bool:
         ServiceError: its keeper cannot do that.
     """
     record = registry.read(home, runtime_id)
-    if record is None and not unit_path(runtime_id).exists():
+    if record is None and not _is_unit(runtime_id):
         return False
     keeper = _keeper(runtime_id, record)
     keeper.enable(runtime_id) if wanted else keeper.disable(runtime_id)
@@ -178,7 +178,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
             known = record is not None
         except UnreadableRecordError:
             record, known = None, True
-        if not (known or home.environment(runtime_id).exists() or unit_path(runtime_id).exists()):
+        if not (known or home.environment(runtime_id).exists() or _is_unit(runtime_id)):
             return None
         was_alive = record.is_alive() if record is not None else is_claimed(home.claim(runtime_id))
         marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
@@ -187,11 +187,6 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         _keeper(runtime_id, record).stop(runtime_id, record)
         refuse_to_leave(foreign, runtime_id)
         return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
-
-
-def ids(home: Home) -> list[str]:
-    """Return the ids of all registered runtimes, sorted."""
-    return [runtime_id for runtime_id, _ in registry.read_all(home)]
 
 
 def _running(home: Home, runtime_id: str) -> Record | None:
@@ -242,11 +237,19 @@ def _undisturbed() -> Iterator[None]:
 
 def _keeper(runtime_id: str, record: Record | None) -> Backend:
     """Return the backend that keeps an id, judged by its record or else by the files that the backends write."""
-    if record.backend == "systemd" if record is not None else unit_path(runtime_id).exists():
+    if record.backend == "systemd" if record is not None else _is_unit(runtime_id):
         return SystemdBackend()
     if record.backend == "launchd" if record is not None else plist_path(runtime_id).exists():
         return LaunchdBackend()
     return ForkBackend()  # a server in the foreground is ended in the same way
+
+
+def _is_unit(runtime_id: str) -> bool:
+    """Return whether systemd has an id, by a unit of its own or as an instance of the template."""
+    try:
+        return unit_path(runtime_id).exists() or runtime_id in systemctl.states()
+    except ServiceError:
+        return False  # a manager that does not answer is told of when it is needed
 
 
 def _write_environment(home: Home, runtime_id: str, variables: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.runtime_id import TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
+from mrmd_python.service.runtime_id import TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, is_id, unit_name
 
 _ANSWER_SECONDS = 10.0
 _ALL = f"{UNIT_PREFIX}?*{UNIT_SUFFIX}"
@@ -125,9 +125,7 @@ def states() -> dict[str, UnitState]:
     """
     if shutil.which("systemctl") is None or not _socket().exists():
         return {}
-    lying = {
-        id_of_unit(path.name): UnitState("inactive", None, is_enabled(path.name)) for path in unit_folder().glob(_ALL)
-    }
+    lying = {path.name: UnitState("inactive", None, is_enabled(path.name)) for path in unit_folder().glob(_ALL)}
     if not lying and not (unit_folder() / TEMPLATE).exists():
         return {}
     answer = systemctl("show", "--property=Id,ActiveState,MemoryCurrent", _ALL)
@@ -136,10 +134,11 @@ def states() -> dict[str, UnitState]:
         found = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if found:
             memory = found.get("MemoryCurrent", "")  # "[not set]" where there is no memory controller
-            loaded[id_of_unit(found["Id"])] = UnitState(
+            loaded[found["Id"]] = UnitState(
                 found["ActiveState"], int(memory) if memory.isdecimal() else None, is_enabled(found["Id"])
             )
-    return lying | loaded
+    units = lying | loaded
+    return {id_of_unit(name): units[name] for name in units if is_id(id_of_unit(name))}
 
 
 def is_enabled(name: str) -> bool:

@@ -74,9 +74,9 @@ class SystemdBackend:
             raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
         if is_enabled(name):
             systemctl("disable", name)
+        systemctl("reset-failed", name)
         if path.exists():
             path.unlink()
-            systemctl("reset-failed", name)
             succeed("daemon-reload")
 
     def is_active(self, runtime_id: str) -> bool:

@@ -1,0 +1,90 @@
+"""What starts by itself, when, and what a logout ends: in boxes that are rebooted, and whose user logs in and out."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.client import Client
+from tests.machine import Box, Machine, wait_until
+
+pytestmark = pytest.mark.systemd
+
+
+def _status(machine: Machine, runtime_id: str) -> str:
+    found: dict[str, str] = {each["id"]: each["status"] for each in json.loads(machine.mrmd("--list", "--json").stdout)}
+    return found.get(runtime_id, "absent")
+
+
+def test_an_enabled_runtime_is_there_after_a_reboot_and_another_is_not(own_box: Box) -> None:
+    dev = own_box.user
+    before = dev.start("kept", "--cwd", "/usr", env={"GIVEN": "a 'b' $c %d\n"})
+    dev.start("other")
+    enabled = dev.mrmd("--enable", "kept")
+    assert enabled.stdout == "Enabled 'kept': it starts at boot.\n"
+    assert json.loads(dev.mrmd("--info", "kept", "--json").stdout)["enabled"] is True
+    own_box.root.read("systemctl", "reboot")
+    own_box.boot()
+    dev = own_box.user
+    wait_until(lambda: _status(dev, "kept") == "running", "it has started by itself")
+    after = dev.client("kept")
+    assert after.port == before.port, "editors find it where it was"
+    assert after.value("import os; os.getcwd(), os.environ['GIVEN']") == repr(("/usr", "a 'b' $c %d\n"))
+    assert _status(dev, "other") == "stopped"
+    assert dev.mrmd("--disable", "kept").returncode == 0
+    own_box.root.read("systemctl", "reboot")
+    own_box.boot()
+    dev = own_box.user
+    wait_until(lambda: dev.read("systemctl", "--user", "is-system-running", "--wait") == "running", "it is up")
+    assert {_status(dev, "kept"), _status(dev, "other")} == {"stopped"}
+    assert dev.mrmd("--enable", "kept").returncode == 0
+    assert dev.mrmd("--kill", "kept").returncode == 0
+    assert dev.run("find", f"{dev.home}/.config/systemd/user/default.target.wants", "-type", "l").stdout == ""
+
+
+@contextmanager
+def _logged_in(box: Box) -> Iterator[None]:
+    """Have a login session of dev's open: pam_systemd(8) makes one for a service that names a PAM stack with it."""
+    root = box.root
+    root.read(
+        "systemd-run", "--unit=visit", "--uid=dev", "--property=PAMName=login", "--property=StandardInput=null",
+        "sleep", "1000",
+    )  # fmt: skip
+    wait_until(lambda: "dev" in root.run("loginctl", "list-sessions", "--no-legend").stdout, "dev is logged in")
+    try:
+        yield
+    finally:
+        root.read("systemctl", "stop", "visit")
+
+
+def test_over_ssh_without_lingering_it_is_said_what_a_logout_ends(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    ssh = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"}
+    lingering = dev.mrmd("--id", "a", env=ssh)
+    assert (lingering.returncode, lingering.stderr) == (0, "")
+    with _logged_in(own_box):
+        root.read("loginctl", "disable-linger", "dev")
+        at_home = dev.mrmd("--id", "b")
+        assert (at_home.returncode, at_home.stderr) == (0, ""), "a desktop's owner is not told"
+        told = dev.mrmd("--id", "c", env=ssh)
+        assert told.stderr == (
+            "mrmd-python: note: 'c' ends when you log out: lingering is off for your user. "
+            "`loginctl enable-linger` changes that\n"
+        )
+        pid = dev.client("c").pid
+        assert (
+            "at your next login, and at boot once `loginctl enable-linger` is run" in dev.mrmd("--enable", "c").stdout
+        )
+    wait_until(lambda: root.alive([pid]) == [], "the logout has ended it, as was said")
+    assert root.run("find", "/home/dev/.mrmd/runtimes", "-type", "f").stdout == "", "in order"
+
+
+def test_with_lingering_a_logout_ends_nothing(own_box: Box) -> None:
+    dev = own_box.user
+    with _logged_in(own_box):
+        client: Client = dev.start("a")
+        client.execute("kept = 42")
+    root = own_box.root
+    wait_until(lambda: root.run("loginctl", "list-sessions", "--no-legend").stdout == "", "dev is logged out")
+    assert client.value("kept") == "42"

@@ -1,0 +1,179 @@
+"""A machine whose disks, bus or user manager do not do their part: named errors, and no half-installed unit."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.machine import MRMD, Box, Machine, wait_until
+
+pytestmark = pytest.mark.systemd
+
+
+def _told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def _left(machine: Machine) -> str:
+    """Return what lies about of any runtime: files and units."""
+    files = machine.run(
+        "find", f"{machine.home}/.mrmd", f"{machine.home}/.config/systemd/user", "-type", "f",
+        "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*",
+    ).stdout  # fmt: skip
+    units = machine.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*").stdout
+    return files + units
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_start_can_be_broken_off_at_any_time(machine: Machine, seconds: float) -> None:
+    """A terminal's Ctrl-C reaches all of the command's process group; so does the impatient second one."""
+    command = machine.command("timeout", "--foreground", "90", MRMD, "--id", "a")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as cli:
+        timer = threading.Timer(seconds, lambda: [os.killpg(cli.pid, signal.SIGINT) for _ in range(2)])
+        timer.start()
+        printed, told = cli.communicate(timeout=60)
+        timer.join()
+    assert "Traceback" not in told, told
+    if "started:" in printed:  # it was quicker
+        assert machine.client("a").value("1 + 1") == "2"
+        assert machine.mrmd("--kill", "a").returncode == 0
+    else:
+        assert cli.returncode in (130, -signal.SIGINT), told
+    assert machine.mrmd("--list").stdout.startswith("No runtimes")
+    wait_until(lambda: _left(machine) == "" if machine.backend == "systemd" else True, "nothing is left")
+
+
+@contextmanager
+def _stopped(machine: Machine, pid: str) -> Iterator[None]:
+    machine.kill("STOP", int(pid))
+    try:
+        yield
+    finally:
+        machine.kill("CONT", int(pid))
+
+
+def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    client = dev.start("before")
+    manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
+    with _stopped(root, manager):
+        _told(dev.mrmd("--id", "a", "--backend", "systemd"), "did not answer", "within 10 s", "--backend fork")
+        listed = dev.mrmd("--list")
+        assert listed.returncode == 0
+        assert "before  running" in listed.stdout, "what the registry knows can be told"
+        _told(dev.mrmd("--kill", "before"), "did not answer")
+        started = dev.mrmd("--id", "b")
+        assert started.returncode == 0, started.stderr
+        assert "note: not a systemd unit, but a daemon: the systemd user manager did not answer" in started.stderr
+        assert dev.client("b").value("1 + 1") == "2"
+    assert client.value("1 + 1") == "2"
+    assert dev.mrmd("--kill-all").returncode == 0
+    assert _left(dev) == ""
+
+
+def test_no_bus_is_no_fault(own_box: Box) -> None:
+    """systemctl speaks to the manager by a socket of its own."""
+    dev = own_box.user
+    dev.read("systemctl", "--user", "stop", "dbus.socket", "dbus.service")
+    for address in ("unix:path=/nowhere/bus", ""):
+        done = dev.mrmd("--id", "a", env={"DBUS_SESSION_BUS_ADDRESS": address})
+        assert done.returncode == 0, done.stderr
+        assert json.loads(dev.mrmd("--info", "a", "--json").stdout)["backend"] == "systemd"
+        assert dev.mrmd("--kill", "a").returncode == 0
+    assert _left(dev) == ""
+
+
+def test_a_user_without_a_manager_gets_a_daemon_and_is_told_why_if_they_asked_for_a_unit(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    root.read("systemctl", "stop", "user@4242.service")
+    started = dev.mrmd("--id", "a")
+    assert (started.returncode, started.stderr) == (0, "")
+    assert json.loads(dev.mrmd("--info", "a", "--json").stdout)["backend"] == "fork"
+    _told(dev.mrmd("--id", "b", "--backend", "systemd"), "needs a user manager", "/run/user/4242/systemd/private")
+    _told(dev.mrmd("--id", "b", "--memory-max", "1G"), "--memory-max: only systemd can do that")
+    assert dev.mrmd("--kill-all").returncode == 0
+
+
+def test_a_manager_that_is_reloading_all_the_time(box: Machine) -> None:
+    reloading = subprocess.Popen(box.command("sh", "-c", "while systemctl --user daemon-reload; do :; done"))
+    try:
+        for number in range(3):
+            assert box.start(f"r{number}").value("1 + 1") == "2"
+        for number in range(3):
+            assert box.mrmd("--kill", f"r{number}").returncode == 0
+    finally:
+        reloading.terminate()
+        reloading.wait()
+    assert _left(box) == ""
+
+
+def test_a_full_disk_is_told_and_a_start_works_once_there_is_room(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    for folder in (f"{dev.home}/.mrmd", f"{dev.home}/.config/systemd/user"):
+        dev.read("mkdir", "-p", folder)
+        root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
+        dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
+        _told(dev.mrmd("--id", "a"), "No space left on device", folder)
+        dev.read("rm", f"{folder}/filler")
+        assert dev.start("a").value("1 + 1") == "2"
+        assert dev.mrmd("--kill", "a").returncode == 0
+        assert _left(dev) == ""
+        root.read("umount", folder)
+
+
+def test_a_disk_that_fills_while_a_runtime_runs_costs_it_nothing(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    folder = f"{dev.home}/.mrmd"
+    dev.read("mkdir", "-p", folder)
+    root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
+    client = dev.start("a")
+    dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
+    assert client.value("1 + 1") == "2"
+    dev.kill("KILL", client.pid)
+    wait_until(lambda: dev.mrmd("--list").stdout.count("running") == 0, "it is down")
+    dev.read("rm", f"{folder}/filler")
+    again = dev.start("a")
+    assert (again.port, again.value("1 + 1")) == (client.port, "2")
+    assert dev.mrmd("--kill", "a").returncode == 0
+    assert dev.run("find", folder, "-type", "f", "-not", "-path", "*/logs/*").stdout == ""
+
+
+def test_a_home_on_a_read_only_disk_is_told(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    root.read("mount", "--bind", "/home/dev", "/home/dev")
+    root.read("mount", "-o", "remount,bind,ro", "/home/dev")
+    _told(dev.mrmd("--id", "a"), "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
+    for option in ("--list", "--kill-all"):
+        assert dev.mrmd(option).stdout.startswith("No runtimes")
+    # Its files elsewhere, there is still nowhere for the unit.
+    env = {"MRMD_HOME": "/tmp/mrmd-of-dev"}
+    _told(dev.mrmd("--id", "a", env=env), "cannot write the unit", "Read-only file system")
+    started = dev.mrmd("--id", "a", "--backend", "fork", env=env)
+    assert started.returncode == 0, started.stderr
+    assert dev.mrmd("--kill", "a", env=env).returncode == 0
+
+
+@pytest.mark.parametrize("step", ["+2y", "-2y"])
+def test_a_clock_that_was_set_changes_nothing(machine: Machine, step: str) -> None:
+    """The commands live in another year than the runtime; libfaketime sets the clock of one process alone."""
+    client = machine.start("a")
+    then = ["faketime", "-f", step, MRMD]
+    listed = json.loads(machine.read(*then, "--list", "--json"))[0]
+    assert (listed["status"], listed["pid"]) == ("running", client.pid)
+    assert 0 < listed["uptime"] < 120
+    assert "is already running" in machine.read(*then, "--id", "a")
+    assert "Ended 'a'" in machine.read(*then, "--kill", "a")
+    machine.read(*then, "--id", "b")
+    assert "running" in machine.mrmd("--list").stdout
+    assert machine.mrmd("--kill", "b").returncode == 0

@@ -1,0 +1,95 @@
+"""Runtimes that systemctl starts from the installed template, without the command ever having run for them."""
+
+import json
+
+import pytest
+
+from tests.machine import Machine, wait_until
+
+pytestmark = pytest.mark.systemd
+
+
+@pytest.fixture
+def box(box: Machine) -> Machine:
+    """The box with the template in it."""
+    box.start("first")
+    assert box.mrmd("--kill", "first").returncode == 0
+    return box
+
+
+def _statuses(box: Machine) -> dict[str, str]:
+    return {found["id"]: found["status"] for found in json.loads(box.mrmd("--list", "--json").stdout)}
+
+
+def test_systemctl_starts_any_id_and_the_command_knows_it(box: Machine) -> None:
+    box.read("systemctl", "--user", "start", "mrmd-python@foo")
+    client = box.client("foo")
+    assert client.value("import os; os.getcwd()") == f"'{box.home}'"
+    record = json.loads(box.mrmd("--info", "foo", "--json").stdout)
+    assert (record["backend"], record["unit"]) == ("systemd", "mrmd-python@foo.service")
+    assert "is already running" in box.mrmd("--id", "foo").stdout
+    pids = [client.pid, int(client.value("os.getpid()"))]
+    assert "Ended 'foo'" in box.mrmd("--kill", "foo").stdout
+    assert box.alive(pids) == []
+    assert _statuses(box) == {}
+    assert box.run("find", f"{box.home}/.mrmd", "-name", "*foo*").stdout == ""
+
+
+def test_an_id_that_is_escaped_in_the_unit_name_is_the_same_runtime(box: Machine) -> None:
+    box.read("systemctl", "--user", "start", r"mrmd-python@a\x2bb-c:d@e.service")
+    assert box.client("a+b-c:d@e").value("1 + 1") == "2"
+    assert "is already running" in box.mrmd("--id", "a+b-c:d@e").stdout
+
+
+def test_a_unit_of_no_id_fails_once_and_says_why(box: Machine) -> None:
+    assert box.run("systemctl", "--user", "start", r"mrmd-python@a\x20b.service").returncode == 1
+    status = box.read("systemctl", "--user", "show", "--property=NRestarts,ExecMainStatus", r"mrmd-python@a\x20b")
+    assert dict(line.split("=") for line in status.splitlines()) == {"NRestarts": "0", "ExecMainStatus": "78"}
+    assert "is not a runtime id" in box.read("journalctl", "--user-unit", r"mrmd-python@a\x20b", "--output=cat")
+    assert box.mrmd("--list").stdout.startswith("No runtimes"), "it is none"
+    box.read("systemctl", "--user", "reset-failed")
+
+
+def test_a_failed_start_is_listed_and_forgotten_by_a_kill(box: Machine) -> None:
+    box.read("sh", "-c", "mv ~/.mrmd ~/away && touch ~/.mrmd")
+    try:
+        assert box.run("systemctl", "--user", "start", "mrmd-python@foo").returncode == 1
+    finally:
+        box.read("sh", "-c", "rm ~/.mrmd && mv ~/away ~/.mrmd")
+    assert _statuses(box) == {"foo": "failed"}
+    assert box.mrmd("--kill-all").returncode == 0
+    assert _statuses(box) == {}
+
+
+def test_a_crash_and_a_restart_keep_the_port(box: Machine) -> None:
+    box.read("systemctl", "--user", "start", "mrmd-python@foo")
+    client = box.client("foo")
+    box.kill("KILL", client.pid)
+    wait_until(lambda: _statuses(box).get("foo") == "running" and box.client("foo").pid != client.pid, "it is back")
+    assert box.client("foo").port == client.port
+    box.read("systemctl", "--user", "restart", "mrmd-python@foo")
+    again = box.client("foo")
+    assert (again.port, again.value("1 + 1")) == (client.port, "2")
+
+
+def test_stopping_all_by_a_pattern_is_told_by_the_list(box: Machine) -> None:
+    """A unit that the command wrote is there to be started again; an instance of the template is gone."""
+    box.start("kept", env={"GIVEN": "yes"})
+    box.read("systemctl", "--user", "start", "mrmd-python@foo")
+    assert _statuses(box) == {"foo": "running", "kept": "running"}
+    pids = [box.client(name).pid for name in ("foo", "kept")]
+    box.read("systemctl", "--user", "stop", "mrmd-python@*")
+    assert box.alive(pids) == []
+    assert _statuses(box) == {"kept": "stopped"}
+    box.read("systemctl", "--user", "start", "mrmd-python@kept")
+    assert box.client("kept").value("import os; os.environ['GIVEN']") == "'yes'"
+    box.read("systemctl", "--user", "stop", "mrmd-python@kept")
+    killed = box.mrmd("--kill", "kept")
+    assert killed.returncode == 0, killed.stderr
+    assert _statuses(box) == {}
+
+
+def test_a_runtime_that_systemctl_has_stopped_starts_anew_by_the_command(box: Machine) -> None:
+    box.start("kept")
+    box.read("systemctl", "--user", "stop", "mrmd-python@kept")
+    assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"

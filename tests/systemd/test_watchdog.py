@@ -1,0 +1,32 @@
+"""The watchdog: a server that hangs is replaced, one whose sessions are busy is not."""
+
+import pytest
+
+from tests.machine import Machine, wait_until
+
+pytestmark = pytest.mark.systemd
+
+
+def test_a_server_that_hangs_is_replaced_on_its_port(box: Machine) -> None:
+    client = box.start("a", "--property", "WatchdogSec=2s")
+    worker = int(client.value("import os; os.getpid()"))
+    box.kill("STOP", client.pid)
+    wait_until(lambda: box.alive([client.pid]) == [], "systemd has ended it", 40)
+    again = box.start("a")
+    assert (again.port, again.pid != client.pid) == (client.port, True)
+    assert box.alive([worker]) == []
+    result = again.execute("1")
+    assert "the variables are gone" in result["stderr"]
+    log = box.read("journalctl", "--user-unit", "mrmd-python@a", "--output=cat")
+    assert "Watchdog timeout" in log
+
+
+@pytest.mark.parametrize(
+    "code", ["while time.monotonic() < end: pass", "hashlib.pbkdf2_hmac('sha512', b'', b'', 10**7)"]
+)
+def test_a_server_whose_session_is_busy_is_left_alone(box: Machine, code: str) -> None:
+    client = box.start("a", "--property", "WatchdogSec=1s")
+    box.read("sh", "-c", "true")
+    client.execute(f"import hashlib, time; end = time.monotonic() + 4\n{code}")
+    assert box.client("a") == client
+    assert box.read("systemctl", "--user", "show", "--property=NRestarts", "--value", "mrmd-python@a") == "0"

@@ -1,0 +1,375 @@
+"""What the command prints, of runtimes in every state, to terminals, pipes and shells."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.machine import MRMD, Machine, wait_until
+
+_ROW = re.compile(
+    r"(?P<id>\S+) +(?P<status>\S+) +(?P<pid>\S+) +(?P<port>\S+) +(?P<uptime>.+?)  +(?P<memory>.+?)  +(?P<venv>\S+)"
+)
+
+
+def _told(machine: Machine, *arguments: str, status: int = 1) -> str:
+    done = machine.mrmd(*arguments)
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
+    client = machine.start("a")
+    heading, line = machine.mrmd("--list").stdout.splitlines()
+    assert heading.split() == ["ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "VENV"]
+    row = _ROW.fullmatch(line)
+    assert row is not None, line
+    assert (row["id"], row["status"], row["pid"], row["port"]) == ("a", "running", str(client.pid), str(client.port))
+    assert re.fullmatch(r"\d+ s|\d+ min \d+ s", row["uptime"])
+    assert re.fullmatch(r"\d+ MB", row["memory"])
+    (found,) = json.loads(machine.mrmd("--list", "--json").stdout)
+    assert found == json.loads(machine.mrmd("--info", "a", "--json").stdout) | {
+        "uptime": found["uptime"],
+        "memory": found["memory"],
+    }
+    assert (found["status"], found["pid"], found["port"]) == ("running", client.pid, client.port)
+    assert 0 < found["uptime"] < 120
+
+
+def test_memory_is_that_of_all_processes(machine: Machine) -> None:
+    client = machine.start("a")
+    before = json.loads(machine.mrmd("--info", "a", "--json").stdout)["memory"]
+    script = "import sys; held = b'x' * 200_000_000; print(flush=True); sys.stdin.read()"
+    client.execute(
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {script!r}], stdin=-1, stdout=-1, start_new_session=True)\n"
+        "child.stdout.readline()"
+    )
+    after = json.loads(machine.mrmd("--info", "a", "--json").stdout)["memory"]
+    assert after - before > 190_000_000
+    killed = json.loads(machine.mrmd("--kill", "a", "--json").stdout)
+    assert killed[0]["memory"] > 190_000_000
+    assert killed[0]["processes"] == 4, "server, reaper, worker and child"
+    assert killed[0]["gpuMemory"] is None
+
+
+def test_a_kill_says_what_it_has_freed(machine: Machine) -> None:
+    machine.start("a")
+    said = machine.mrmd("--kill", "a").stdout
+    assert re.fullmatch(r"Ended 'a' and every process it started: 3 processes, \d+ MB of memory freed\.\n", said), said
+
+
+@pytest.mark.parametrize("option", ["--info", "--kill", "--logs", "--restart", "--enable", "--disable"])
+def test_an_id_that_no_runtime_has_is_told(machine: Machine, option: str) -> None:
+    assert _told(machine, option, "nobody") == (
+        "mrmd-python: there is no runtime 'nobody'; `mrmd-python --list` shows those there are"
+    )
+
+
+def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
+    machine.read("mkdir", f"{machine.home}/pictures")
+    client = machine.start("a", "--cwd", "/usr", "--assets-dir", f"{machine.home}/pictures", env={"GIVEN": "one\ntwo"})
+    client.execute("kept = 42")
+    record = json.loads(machine.mrmd("--info", "a", "--json").stdout)
+    restarted = machine.mrmd("--restart", "a")
+    assert restarted.returncode == 0, restarted.stderr
+    again = machine.client("a")
+    assert f"Restarted 'a': http://localhost:{client.port}/mrp/v1, PID {again.pid}." in restarted.stdout
+    assert again.pid != client.pid
+    assert again.value("import os; os.getcwd(), os.environ['GIVEN'], 'kept' in globals()") == repr(
+        ("/usr", "one\ntwo", False)
+    )
+    changed = ("pid", "pid_started", "created", "lastActivity", "uptime", "memory")
+    after = json.loads(machine.mrmd("--info", "a", "--json").stdout)
+    assert {name: after[name] for name in after if name not in changed} == {
+        name: record[name] for name in record if name not in changed
+    }
+    assert machine.alive([client.pid]) == []
+    assert machine.mrmd("--restart", "a").returncode == 0, "and once more"
+    assert machine.client("a").value("os.environ['GIVEN'] if 'os' in globals() else 'fresh'") == "'fresh'"
+
+
+def test_a_dead_daemon_can_be_restarted(here: Machine) -> None:
+    client = here.start("a", env={"GIVEN": "yes"})
+    worker = int(client.value("import os; os.getpid()"))
+    here.kill("KILL", client.pid)
+    wait_until(lambda: "dead" in here.mrmd("--list").stdout, "it is dead")
+    assert here.mrmd("--restart", "a").returncode == 0
+    again = here.client("a")
+    assert (again.port, again.value("import os; os.environ['GIVEN']")) == (client.port, "'yes'")
+    assert here.alive([worker]) == []
+
+
+def test_a_runtime_in_the_foreground_is_not_restarted(here: Machine) -> None:
+    with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL):
+        wait_until(lambda: "running" in here.mrmd("--list").stdout, "it runs")
+        assert "runs in the foreground of a terminal" in _told(here, "--restart", "a")
+        assert here.mrmd("--kill", "a").returncode == 0
+
+
+def test_the_log_is_shown_and_followed(machine: Machine) -> None:
+    client = machine.start("a")
+    assert "runtime a answers at" in machine.mrmd("--logs", "a").stdout
+    late = "import os, threading; threading.Timer(0.1, os.write, (1, b'%s\\n')).start()"
+    following = subprocess.Popen(
+        machine.command(MRMD, "--logs", "a", "-f", "-n", "0"), stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    try:
+        assert following.stdout is not None
+        # What is printed while nothing runs goes to the log.
+        for number in range(1000):
+            client.execute(late % f"late words {number}")
+            if _has_line(following.stdout.fileno(), b"late words"):
+                break
+    finally:
+        following.terminate()
+        following.wait()
+        following.stdout.close()  # type: ignore[union-attr]
+    wait_until(lambda: "late words" in machine.mrmd("--logs", "a").stdout, "it is in the log")
+    assert len(machine.mrmd("--logs", "a", "--lines", "1").stdout.splitlines()) == 1
+    assert machine.mrmd("--kill", "a").returncode == 0
+    assert "late words" in machine.mrmd("--logs", "a").stdout, "the log outlives the runtime"
+
+
+def _has_line(descriptor: int, words: bytes) -> bool:
+    os.set_blocking(descriptor, False)
+    deadline = time.monotonic() + 1
+    found = b""
+    while words not in found and time.monotonic() < deadline:
+        try:
+            found += os.read(descriptor, 65536)
+        except BlockingIOError:
+            time.sleep(0.02)
+    return words in found
+
+
+def test_variables_are_chosen_by_options(machine: Machine) -> None:
+    file = f"{machine.home}/a.env"
+    content = "# mine\nexport A='one two'\nB=\"x\\ny\"\nC=$HOME # not expanded\nD=of the file\n"
+    machine.read("sh", "-c", 'printf %s "$1" > "$2"', "sh", content, file)
+    client = machine.start(
+        "a",
+        *("--env-file", file, "--env", "D=of the option", "--env", "E=a=b\n'$%\\", "--env", "TERM", "--gpus", "0,3"),
+        env={"TERM": "xterm-of-the-caller", "CUDA_VISIBLE_DEVICES": "7"},
+    )
+    names = ("A", "B", "C", "D", "E", "TERM", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    shown = client.execute(f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))")["stdout"]
+    assert json.loads(shown) == [
+        *("one two", "x\ny", "$HOME", "of the option", "a=b\n'$%\\", "xterm-of-the-caller", "0,3", "0,3")
+    ]
+    assert machine.mrmd("--restart", "a").returncode == 0
+    assert machine.client("a").value("import os; os.environ['E'], os.environ['TERM']") == repr(
+        ("a=b\n'$%\\", "xterm-of-the-caller")
+    )
+
+
+def test_no_gpus_are_none(here: Machine) -> None:
+    assert here.start("a", "--gpus", "none").value("import os; os.environ['CUDA_VISIBLE_DEVICES']") == "''"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--env", "NOT_SET_HERE"), "NOT_SET_HERE"),
+        (("--env", "MRMD_RUNTIME=x"), "MRMD_RUNTIME"),
+        (("--env", "NOTIFY_SOCKET=x"), "NOTIFY_SOCKET"),
+        (("--env-file", "/nowhere/at.env"), "/nowhere/at.env: No such file"),
+        (("--env-file", "/usr"), "/usr: Is a directory"),
+        (("--env-file", "/bin/sh"), "/bin/sh: it is not UTF-8"),
+        (("--env-file", "/etc/hosts"), "/etc/hosts: line 1"),
+        (("--memory-max", "1G"), "only systemd can do that"),
+        (("--property", "Nice=3", "--tasks-max", "3"), "--tasks-max, --property: only systemd can do that"),
+        (("--foreground", "--nice", "3"), "in the foreground"),
+    ],
+)
+def test_what_cannot_be_had_is_told(here: Machine, arguments: tuple[str, ...], words: str) -> None:
+    told = _told(here, *arguments)
+    assert words in told
+    assert len(told.splitlines()) == 1
+    assert not (here.home / ".mrmd" / "runtimes" / "default.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--memory-max", "lots"), ("--memory-high", "-1"), ("--cpu-quota", "2"), ("--tasks-max", "many"),
+        ("--nice", "20"),
+        ("--gpus", "0;1"), ("--property", "Nice"), ("--property", "Nice=1\nExecStartPre=/bin/false"),
+        ("--property", "Nice=1\\"), ("--env", "A B=1"), ("--idle-timeout", "soon"), ("--timeout", "3 fortnights"),
+        ("--list", "--kill-all"), ("--info", "a", "--kill", "a"), ("--managed",), ("--completion", "tcsh"),
+        ("--render", "docker"), ("--lines", "-1", "--logs", "a"), ("--nonsense",),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_a_usage_error_that_touches_nothing(here: Machine, arguments: tuple[str, ...]) -> None:
+    assert "Error: " in _told(here, *arguments, status=2)
+    assert list(here.home.iterdir()) == []
+
+
+def test_a_niceness_holds_under_every_backend(machine: Machine) -> None:
+    client = machine.start("a", "--nice", "4")
+    assert client.value("import os; os.nice(0)") == "4"
+    assert machine.mrmd("--restart", "a").returncode == 0
+    assert machine.client("a").value("import os; os.nice(0)") == "4"
+
+
+def test_one_need_not_wait(machine: Machine) -> None:
+    begun = machine.mrmd("--id", "a", "--no-wait")
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert "is starting" in begun.stdout
+    waited = machine.mrmd("--id", "a", "--json")
+    assert json.loads(waited.stdout)["alreadyRunning"] is True
+    assert machine.client("a").value("1 + 1") == "2"
+
+
+def _hanging_venv(machine: Machine) -> str:
+    prefix = f"{machine.home}/hangs"
+    machine.read("mkdir", "-p", f"{prefix}/bin")
+    machine.read(
+        "sh", "-c", 'printf "#!/bin/sh\\nexec sleep 1000\\n" > "$1"; chmod +x "$1"', "sh", f"{prefix}/bin/python"
+    )
+    return prefix
+
+
+def test_a_start_that_takes_too_long_is_told_and_leaves_nothing(machine: Machine) -> None:
+    prefix = _hanging_venv(machine)
+    told = _told(machine, "--id", "a", "--venv", prefix, "--timeout", "2s")
+    assert f"{prefix}/bin/python was not ready to run code within 2 s" in told
+    assert machine.mrmd("--list").stdout.startswith("No runtimes")
+    assert "sleep 1000" not in machine.read("ps", "-e", "-o", "args=")
+
+
+def test_a_runtime_that_nobody_needs_ends_by_itself(machine: Machine) -> None:
+    client = machine.start("a", "--idle-timeout", "3s")
+    with client.streaming("import os, time; print(os.getpid()); time.sleep(6)") as events:
+        next(events)
+    # The client has gone; what it started goes on for longer than the timeout.
+    (running,) = client.get("/executions")["executions"]
+    wait_until(lambda: client.get(f"/executions/{running['execId']}")["state"] == "done", "the execution has ended")
+    worker = client.get("/sessions/default")["pid"]
+    wait_until(lambda: machine.alive([client.pid, worker]) == [], "it has ended", 60)
+    if machine.backend == "systemd":
+        assert re.search(r"^a +stopped ", machine.mrmd("--list").stdout, re.MULTILINE)
+    else:
+        assert machine.mrmd("--list").stdout.startswith("No runtimes")
+        assert not list((machine.home / ".mrmd" / "env").iterdir()), "its environment is nobody's any more"
+    assert "no execution and no client for 3 s" in machine.mrmd("--logs", "a").stdout
+    assert machine.start("a").value("1 + 1") == "2"
+
+
+def test_a_stream_that_is_read_is_a_client(here: Machine) -> None:
+    client = here.start("a", "--idle-timeout", "2s")
+    with client.streaming("input()") as events:
+        assert [next(events).name for _ in range(2)] == ["start", "stdin_request"]
+        deadline = time.monotonic() + 5
+        wait_until(lambda: time.monotonic() > deadline, "more time than the timeout has gone by")
+        assert client.get("/capabilities")["runtime"] == "mrmd-python"
+        client.post("/interrupt")
+
+
+def _on_a_terminal(command: list[str]) -> str:
+    """Return what a command prints to a terminal."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvp(command[0], command)
+    printed = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            printed += chunk
+    except OSError:
+        pass  # EIO: nobody has the other end open any more (pty(7))
+    finally:
+        os.close(terminal)
+    os.waitpid(child, 0)
+    return printed.decode()
+
+
+def test_colours_are_for_terminals_that_want_them(here: Machine) -> None:
+    here.start("a")
+    listing = [MRMD, "--list"]
+    assert "\x1b[32mrunning\x1b[0m" in _on_a_terminal(here.command(*listing, env={"TERM": "xterm"}))
+    assert "\x1b" not in _on_a_terminal(here.command(*listing, env={"TERM": "xterm", "NO_COLOR": "1"}))
+    assert "\x1b" not in here.mrmd("--list", env={"TERM": "xterm"}).stdout
+
+
+def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> None:
+    start = [MRMD, "--id", "a", "--venv", _hanging_venv(here), "--timeout", "2s"]
+    shown = _on_a_terminal(here.command(*start, env={"TERM": "xterm"}))
+    assert "\r| Starting 'a': 0 s" in shown
+    assert "\r\x1b[Kmrmd-python: " in shown, "the line is free again"
+    assert "Starting" not in _on_a_terminal(here.command(*start, env={"TERM": "dumb"}))
+    assert "Starting" not in here.run(*start).stderr
+
+
+def test_the_rendered_unit_is_what_would_be_started_and_nothing_is_touched(here: Machine) -> None:
+    options = (
+        "--id",
+        "a+b",
+        "--cwd",
+        "/usr",
+        "--memory-max",
+        "8G",
+        "--property",
+        "LimitNOFILE=4096",
+        "--timeout",
+        "5min",
+    )
+    unit = here.mrmd(*options, "--render", "systemd")
+    assert unit.returncode == 0, unit.stderr
+    lines = unit.stdout.splitlines()
+    for line in (
+        "Description=mrmd-python runtime a+b",
+        f"EnvironmentFile={here.home}/.mrmd/env/a+b.env",
+        "    --cwd=/usr \\",
+        "MemoryMax=8G",
+        "LimitNOFILE=4096",
+        "TimeoutStartSec=310s",
+    ):
+        assert line in lines, unit.stdout
+    assert here.mrmd(*options, "--render").stdout == unit.stdout, "on Linux"
+    agent = here.mrmd("--id", "a+b", "--render", "launchd")
+    assert agent.stdout.startswith("<?xml"), agent.stderr
+    assert "<string>dev.mrmd.python.a+b</string>" in agent.stdout
+    assert list(here.home.iterdir()) == []
+
+
+def _completed_by_bash(machine: Machine, line: str) -> list[str]:
+    script = 'eval "$("$1" --completion bash)"; COMP_WORDS=($2); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); '
+    script += '[[ $2 == *" " ]] && { COMP_CWORD=${#COMP_WORDS[@]}; COMP_WORDS+=(""); }; '
+    script += '_mrmd_python_completion mrmd-python; printf "%s\\n" "${COMPREPLY[@]}"'
+    return machine.read("bash", "-c", script, "bash", MRMD, line).split()
+
+
+def _completed_by_fish(machine: Machine, line: str) -> list[str]:
+    script = "$argv[1] --completion fish | source; complete --do-complete $argv[2]"
+    return [word.split("\t")[0] for word in machine.read("fish", "-c", script, MRMD, line).splitlines()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_shells_complete_options_and_running_ids(here: Machine, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    completed: dict[str, Callable[[Machine, str], list[str]]] = {"bash": _completed_by_bash, "fish": _completed_by_fish}
+    complete = completed[shell]
+    here.start("vllm-1")
+    assert sorted(complete(here, "mrmd-python --memory-")) == ["--memory-high", "--memory-max"]
+    for option in ("--id", "--info", "--kill", "--logs", "--restart", "--enable", "--disable"):
+        assert complete(here, f"mrmd-python {option} v") == ["vllm-1"]
+    assert complete(here, "mrmd-python --backend l") == ["launchd"]
+
+
+def test_zsh_takes_its_script(here: Machine) -> None:
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    script = here.mrmd("--completion", "zsh").stdout
+    path = Path(here.home, "_mrmd-python")
+    path.write_text(script)
+    assert here.run("zsh", "-n", str(path)).returncode == 0
+    assert script.startswith("#compdef mrmd-python")
