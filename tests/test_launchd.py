@@ -1,38 +1,419 @@
-"""The agent that launchd is given, rendered on any platform."""
+"""Runtimes as agents of launchd: the property list, on any platform, and what launchctl is asked, of a strict stand-in.
 
+The stand-in, tests/launchd, really runs what it is given. What it cannot show is macOS itself.
+"""
+
+import dataclasses
+import json
+import os
 import plistlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from mrmd_python.service import launchd
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.spec import Inherited, RuntimeSpec
+from tests.client import Client
+from tests.launchd.agent import Agent
+from tests.machine import MRMD, Machine, processes_of, wait_until
 
-_DOCUMENTED = {  # launchd.plist(5), those that an agent of ours may have
-    "Label", "ProgramArguments", "EnvironmentVariables", "WorkingDirectory", "RunAtLoad", "KeepAlive",
-    "ThrottleInterval", "ExitTimeOut", "ProcessType", "StandardOutPath", "StandardErrorPath", "AbandonProcessGroup",
-}  # fmt: skip
+_STAND_IN = Path(__file__).parent / "launchd"
+_UID = os.getuid()
+_SPEC = RuntimeSpec(
+    id="rt:a+b",
+    venv="/v en%v",
+    python="/v en%v/bin/python",
+    venv_source="option",
+    cwd='/w <&> "d" é\n',
+    assets_dir="-assets",
+)
+_ODD = "a '\"%$\\\n<&>-é😀\t\x7f\u2028\r\x01\x1b"  # the last three are beyond XML
 
 
-def test_the_agent_is_complete_and_documented() -> None:
-    spec = RuntimeSpec(
-        id="rt:a+b",
-        venv="/v en%v",
-        python="/v en%v/bin/python",
-        venv_source="option",
-        cwd='/w <&> "d" é\n',
-        assets_dir="/assets",
-    )
+@pytest.fixture
+def mac(here: Machine) -> Iterator[Machine]:
+    """This machine with a launchctl, and a launchd behind it that knows no agent."""
+    with tempfile.TemporaryDirectory(prefix="launchd-") as folder:  # short: the path of a socket has 107 bytes
+        Path(folder, "launchctl").symlink_to(_STAND_IN / "launchctl")
+        # https://developer.apple.com/library/archive/technotes/tn2083: what every agent has, here of a GUI login.
+        domain = {
+            "HOME": str(here.home), "USER": "dev", "LOGNAME": "dev", "SHELL": "/bin/zsh", "TMPDIR": "/tmp/",
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "SSH_AUTH_SOCK": "/tmp/of-the-domain",
+        }  # fmt: skip
+        command = [sys.executable, str(_STAND_IN / "daemon.py"), f"{folder}/launchd", json.dumps(domain)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+            wait_until(Path(folder, "launchd").exists, "launchd listens")
+            path = f"{folder}:{here.environ['PATH']}"
+            machine = dataclasses.replace(
+                here, backend="launchd", environ={**here.environ, "PATH": path, "MRMD_BACKEND": "launchd"}
+            )
+            try:
+                yield machine
+                ended = machine.mrmd("--kill-all")
+                assert ended.returncode == 0, ended.stderr
+            finally:
+                daemon.terminate()
+                _, said = daemon.communicate(timeout=60)
+            assert (daemon.returncode, said) == (0, "")
+            assert _agents(machine) == []
+
+
+def _agents(machine: Machine) -> list[Path]:
+    return [path for path in (machine.home / "Library").rglob("*") if path.is_file()]
+
+
+def _is_loaded(machine: Machine, runtime_id: str) -> bool:
+    return machine.run("launchctl", "print", f"gui/{_UID}/dev.mrmd.python.{runtime_id}").returncode == 0
+
+
+def _state(machine: Machine, runtime_id: str) -> str:
+    told = machine.read("launchctl", "print", f"gui/{_UID}/dev.mrmd.python.{runtime_id}")
+    return next(line for line in told.splitlines() if line.startswith("\tstate = ")).removeprefix("\tstate = ")
+
+
+def _rendered(environment: dict[str, str], spec: RuntimeSpec = _SPEC) -> tuple[bytes, dict[str, Any]]:
+    content = launchd.render(Home(Path("/home/x/.mrmd")), spec, environment)
+    return content, plistlib.loads(content)
+
+
+def test_the_agent_is_complete_and_documented(tmp_path: Path) -> None:
     environment = {"A": "<&>\"'%$\\\n é😀", "EMPTY": ""}
-    agent = plistlib.loads(launchd.render(Home(Path("/home/x/.mrmd")), spec, environment))
-    assert set(agent) == _DOCUMENTED
-    assert agent["Label"] == "dev.mrmd.python.rt:a+b"
-    assert agent["EnvironmentVariables"] == environment
-    assert agent["KeepAlive"] == {"Crashed": True}
-    assert agent["AbandonProcessGroup"] is False
-    assert agent["StandardOutPath"] == agent["StandardErrorPath"] == "/home/x/.mrmd/logs/rt:a+b.log"
-    arguments = agent["ProgramArguments"]
+    content, agent = _rendered(environment)
+    path = tmp_path / "dev.mrmd.python.rt:a+b.plist"
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    assert Agent.read(path).keys == agent, "only keys that launchd.plist(5) documents, with the types it documents"
+    arguments = agent.pop("ProgramArguments")
+    assert agent == {
+        "Label": "dev.mrmd.python.rt:a+b",
+        "EnvironmentVariables": environment,
+        "WorkingDirectory": "/",
+        "StandardOutPath": "/home/x/.mrmd/logs/rt:a+b.log",
+        "StandardErrorPath": "/home/x/.mrmd/logs/rt:a+b.log",
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False, "Crashed": True},
+        "ThrottleInterval": 10,
+        "ExitTimeOut": 10,
+        "AbandonProcessGroup": False,
+        "ProcessType": "Interactive",
+    }
     assert Path(arguments[0]).is_file()
     assert Path(arguments[2], "__main__.py").is_file()
     parsed, inherited = RuntimeSpec.from_arguments(arguments[3:])
     assert inherited == Inherited()
-    assert parsed == RuntimeSpec(**{**vars(spec), "backend": "launchd"})
+    assert parsed == dataclasses.replace(_SPEC, backend="launchd")
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_value_survives_in_the_agent(seed: int, tmp_path: Path) -> None:
+    """In XML where that can be, since a person may want to read it."""
+    choose = random.Random(seed)
+    text = "".join(choose.choices(_ODD if seed % 2 else _ODD[:-3], k=20))
+    content, agent = _rendered({"VALUE": text}, dataclasses.replace(_SPEC, cwd=f"/{text}"))
+    assert agent["EnvironmentVariables"] == {"VALUE": text}
+    assert f"--cwd=/{text}" in agent["ProgramArguments"]
+    assert content.startswith(b"<?xml") == (not set(text) & set(_ODD[-3:]))
+    plistutil = shutil.which("plistutil")
+    if plistutil is None:
+        pytest.skip("a second reader of property lists is missing: apt-get install libplist-utils")
+    (tmp_path / "given").write_bytes(content)
+    subprocess.run([plistutil, "-i", tmp_path / "given", "-o", tmp_path / "read", "-f", "bin"], check=True)
+    assert plistlib.loads((tmp_path / "read").read_bytes()) == agent
+
+
+def test_a_path_that_is_not_unicode_is_told() -> None:
+    with pytest.raises(ServiceError, match="UTF-8"):
+        _rendered({}, dataclasses.replace(_SPEC, cwd="/\udcff"))
+
+
+def test_the_stand_in_is_strict(mac: Machine) -> None:
+    def status(*arguments: str) -> int:
+        return mac.run("launchctl", *arguments).returncode
+
+    path = mac.home / "x.plist"
+    agent = {"Label": "x", "ProgramArguments": ["/bin/sleep", "1000"], "KeepAlive": {"Crashed": True}}
+    for wrong in ({"Restart": "always"}, {"KeepAlive": {"OnCrash": True}}, {"Label": "y"}, {"ProcessType": "Fast"}):
+        path.write_bytes(plistlib.dumps(agent | wrong))
+        path.chmod(0o600)
+        assert status("bootstrap", f"gui/{_UID}", str(path)) == 5, wrong
+    path.write_bytes(plistlib.dumps(agent))
+    path.chmod(0o666)
+    assert status("bootstrap", f"gui/{_UID}", str(path)) == 5
+    path.chmod(0o600)
+    assert status("load", str(path)) == status("bootstrap", "gui", str(path)) == status("bootout", "x") == 64
+    assert status("bootout", f"gui/{_UID}/x") == 3
+    assert status("print", f"gui/{_UID}/x") == status("kickstart", f"gui/{_UID}/x") == 113
+    assert status("bootstrap", f"gui/{_UID}", str(path)) == 0
+    assert status("bootstrap", f"gui/{_UID}", str(path)) == 5
+    assert status("bootout", f"gui/{_UID}/x") == 0
+    wait_until(lambda: status("print", f"gui/{_UID}/x") == 113, "it is gone")
+
+
+def test_start_info_start_again_and_kill(mac: Machine) -> None:
+    client = mac.start("a")
+    children = json.loads(
+        client.value(
+            "import os, subprocess, json\n"
+            "[os.getpid(), *(subprocess.Popen(['sleep', '1000'], start_new_session=own).pid for own in (False, True))]"
+        )
+    )
+    record = json.loads(mac.mrmd("--info", "a", "--json").stdout)
+    assert (record["backend"], record["unit"]) == ("launchd", "dev.mrmd.python.a")
+    assert record["log"] == str(mac.home / ".mrmd/logs/a.log")
+    assert "launchd (dev.mrmd.python.a)" in mac.mrmd("--info", "a").stdout
+    again = json.loads(mac.mrmd("--id", "a", "--json").stdout)
+    assert again.pop("alreadyRunning") is True
+    assert again.items() <= record.items()
+    assert mac.read("ps", "-o", "pgid=", "-p", str(client.pid)) == str(client.pid), "launchd made it a group of its own"
+    killed = mac.mrmd("--kill", "a")
+    assert killed.returncode == 0, killed.stderr
+    assert mac.alive([client.pid, *children]) == []
+    assert not _is_loaded(mac, "a")
+    assert _agents(mac) == []
+
+
+def test_simultaneous_starts_give_one_runtime(mac: Machine) -> None:
+    command = mac.command(MRMD, "--id", "race", "--json")
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(5)]
+    printed = [start.communicate(timeout=100) for start in starts]
+    assert [start.returncode for start in starts] == [0] * 5, printed
+    assert len({json.loads(out)["pid"] for out, _ in printed}) == 1
+
+
+@pytest.mark.parametrize("name", ["SEGV", "KILL"])
+def test_a_killed_server_comes_back_on_its_port(mac: Machine, name: str) -> None:
+    client = mac.start("a")
+    client.execute("kept = 42")
+    pids = json.loads(client.value("import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"))
+    mac.kill(name, client.pid)
+    wait_until(lambda: mac.alive(pids) == [], "what it ran is gone")
+    again = mac.start("a")  # which waits for launchd
+    assert again.port == client.port
+    assert again.pid != client.pid
+    result = again.execute("kept")
+    assert result["error"]["type"] == "NameError"
+    assert "its server had died" in result["stderr"]
+
+
+def test_a_server_that_ends_in_order_stays_away_and_can_be_started_anew(mac: Machine) -> None:
+    client = mac.start("a", env={"GIVEN": "1"})
+    mac.kill("TERM", client.pid)
+    wait_until(lambda: mac.alive([client.pid]) == [], "it ends")
+    assert _is_loaded(mac, "a")
+    assert mac.mrmd("--list").stdout.startswith("No runtimes")
+    assert mac.start("a", env={"GIVEN": "2"}).value("import os; os.environ['GIVEN']") == "'2'"
+    mac.kill("TERM", mac.client("a").pid)
+    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "it ends")
+    assert mac.mrmd("--kill", "a").returncode == 0
+    assert not _is_loaded(mac, "a")
+
+
+def test_a_server_that_can_never_serve_is_not_tried_again(mac: Machine) -> None:
+    """As at a login after its venv was removed."""
+    venv = mac.home / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    client = mac.start("a", f"--venv={venv}")
+    mac.kill("TERM", client.pid)
+    wait_until(lambda: _state(mac, "a") == "not running", "it ends")
+    shutil.rmtree(venv)
+    mac.read("launchctl", "kickstart", f"gui/{_UID}/dev.mrmd.python.a")
+    wait_until(lambda: _state(mac, "a") != "running", "it fails")
+    assert _state(mac, "a") == "not running"
+    assert mac.mrmd("--kill", "a").returncode == 0
+    assert not _is_loaded(mac, "a")
+
+
+def test_a_server_that_does_not_end_is_killed(mac: Machine) -> None:
+    client = mac.start("a")
+    pid = int(client.value("import os; os.getpid()"))
+    mac.kill("STOP", client.pid)
+    killed = mac.mrmd("--kill", "a")
+    assert killed.returncode == 0, killed.stderr
+    assert mac.alive([client.pid, pid]) == []
+
+
+def test_a_failed_start_says_why_at_once_and_leaves_nothing(mac: Machine) -> None:
+    python = mac.home / "broken" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/bin/false")
+    done = mac.mrmd("--id", "a", "--venv", str(mac.home / "broken"))
+    assert done.returncode == 1
+    assert f"{python} cannot run a session: its process exited with status 1\n" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = mac.mrmd("--id", "a", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert f"port {done.stderr.split('port ')[1].split()[0]} is in use" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2, "the earlier failure is not repeated"
+    assert not _is_loaded(mac, "a")
+    assert _agents(mac) == []
+    assert [path.name for path in (mac.home / ".mrmd").rglob("*") if path.is_file()] == ["a.log"]
+
+
+def test_a_start_that_is_broken_off_leaves_nothing(mac: Machine) -> None:
+    python = mac.home / "slow" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexec sleep 1000\n")
+    python.chmod(0o755)
+    command = mac.command(MRMD, "--id", "a", "--venv", str(mac.home / "slow"))
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as start:
+        wait_until(lambda: _is_loaded(mac, "a"), "launchd has it", seconds=60)
+        start.send_signal(signal.SIGINT)
+        assert start.wait(timeout=60) == 130
+    assert not _is_loaded(mac, "a")
+    assert _agents(mac) == []
+    wait_until(lambda: processes_of(mac.home) == [], "its processes are gone")
+
+
+def test_the_environment_is_the_callers_exactly(mac: Machine) -> None:
+    given = {
+        "MRMD_T_ODD": "'single' \"double\" $HOME ${HOME} `id` 100% %h \\n \\\\ <&> # ; a=b",
+        "MRMD_T_LINES": "one\ntwo\r\n\nthree\n",
+        "MRMD_T_SPACE": "  \t ",
+        "MRMD_T_EMPTY": "",
+        "MRMD_T_UNICODE": "é€😀\u2028\ufeff",
+        "MRMD_T_CONTROL": "\x01\x1b[31m\x7f",
+    }
+    of_the_caller = {"XPC_SERVICE_NAME": "application.com.apple.Terminal", "__CFBundleIdentifier": "com.apple.Terminal"}
+    client = mac.start("a", env={**given, **of_the_caller, "SSH_AUTH_SOCK": "/tmp/agent", "TERM": "xterm"})
+    found = json.loads(client.execute("import json, os; print(json.dumps(dict(os.environ)))")["stdout"])
+    assert {name: value for name, value in found.items() if name.startswith("MRMD_T_")} == given
+    assert not {"TERM", "XPC_SERVICE_NAME", "XPC_FLAGS", "__CFBundleIdentifier"} & found.keys()
+    assert found["SSH_AUTH_SOCK"] == "/tmp/of-the-domain", "launchd's own, which outlives the caller's"
+    assert found["HOME"] == str(mac.home)
+
+
+@pytest.mark.parametrize("good", ["x" * 128, "rt:notebook:694db3:python:464929:f5ddaf", "_a.b:c@d+e-f", "+"])
+def test_an_id_of_any_allowed_form_works(mac: Machine, good: str) -> None:
+    assert mac.start(good).value("1 + 1") == "2"
+    assert _is_loaded(mac, good)
+    assert mac.mrmd("--kill", good).returncode == 0
+    assert not _is_loaded(mac, good)
+
+
+@pytest.mark.parametrize("name", ["with space", "-dash", "é😀", "quo'te\"s <&>", "back\\slash $HOME", "new\nline\r"])
+def test_paths_of_any_name(mac: Machine, name: str) -> None:
+    home, cwd, venv, assets = (mac.home / name / part for part in ("home", "cwd", "-venv", "assets"))
+    cwd.mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    env = {"MRMD_HOME": str(home)}
+    options = (f"--cwd={cwd}", f"--venv={venv}", f"--assets-dir={assets}")
+    started = mac.mrmd("--id", "a", "--json", *options, env=env)
+    assert started.returncode == 0, started.stderr
+    record = json.loads(started.stdout)
+    assert (record["cwd"], record["venv"], record["assets_dir"]) == (str(cwd), str(venv), str(assets))
+    client = Client.of_record(started.stdout)
+    assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == str(cwd)
+    assert client.value("import sys; sys.prefix") == repr(str(venv))
+    assert mac.mrmd("--kill", "a", env=env).returncode == 0
+
+
+def test_files_are_for_their_owner_alone(mac: Machine) -> None:
+    mac.start("a", env={"SECRET": "s3cret"})
+    (agent,) = _agents(mac)
+    for path in (agent, mac.home / ".mrmd/logs/a.log"):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_an_agent_starts_at_login_only_if_it_is_enabled(mac: Machine) -> None:
+    login = mac.home / "Library/LaunchAgents/dev.mrmd.python.a.plist"
+
+    mac.start("a")
+    assert not login.exists()
+    assert mac.mrmd("--enable", "a").returncode == 0
+    assert mac.mrmd("--enable", "a").returncode == 0
+    assert _agents(mac) == [login]
+    mac.kill("TERM", mac.client("a").pid)
+    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "it ends")
+    mac.start("a")
+    assert _agents(mac) == [login], "it stays enabled"
+    assert mac.mrmd("--disable", "a").returncode == 0
+    assert mac.mrmd("--disable", "a").returncode == 0
+    assert not login.exists()
+    assert len(_agents(mac)) == 1
+    assert mac.mrmd("--enable", "a").returncode == 0
+    assert mac.mrmd("--kill", "a").returncode == 0
+    assert _agents(mac) == []
+
+
+def test_restart(mac: Machine) -> None:
+    client = mac.start("a", env={"GIVEN": "yes"})
+    restarted = mac.mrmd("--restart", "a")
+    assert restarted.returncode == 0, restarted.stderr
+    again = mac.client("a")
+    assert mac.alive([client.pid, again.pid]) == [again.pid]
+    assert again.port == client.port
+    assert again.value("import os; os.environ['GIVEN']") == "'yes'"
+    mac.kill("TERM", again.pid)
+    wait_until(lambda: mac.alive([again.pid]) == [], "it ends")
+    assert mac.mrmd("--restart", "a").returncode == 0
+    assert mac.client("a").value("1 + 1") == "2"
+
+
+def test_limits(mac: Machine) -> None:
+    client = mac.start("a", "--nice", "5")
+    assert client.value("import os; os.nice(0)") == "5"
+    for option in (["--memory-max", "1G"], ["--tasks-max", "9"], ["--cpu-quota", "50%"], ["--property", "A=b"]):
+        done = mac.mrmd("--id", "b", *option)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert option[0] in done.stderr
+    assert not _is_loaded(mac, "b")
+
+
+def test_what_is_rendered_is_what_is_written(mac: Machine, here: Machine) -> None:
+    options = ("--id", "a", "--nice", "5", "--env", "A=<&>é")
+    rendered = here.mrmd(*options, "--render", "launchd", env=mac.environ)
+    assert rendered.returncode == 0, rendered.stderr
+    mac.start(*options[1:])
+    (path,) = _agents(mac)
+    written = plistlib.loads(path.read_bytes())
+    shown = plistlib.loads(rendered.stdout.encode())
+    assert shown.pop("EnvironmentVariables").items() <= written.pop("EnvironmentVariables").items()
+    assert shown == written
+
+
+def test_a_user_who_is_not_logged_in_at_the_screen_is_told(here: Machine) -> None:
+    launchctl = here.home / "bin" / "launchctl"
+    launchctl.parent.mkdir()
+    # https://github.com/duh17/oppi/issues/38
+    launchctl.write_text("#!/bin/sh\necho 'Domain does not support specified action' >&2; exit 125\n")
+    launchctl.chmod(0o755)
+    done = here.mrmd("--backend", "launchd", env={"PATH": f"{launchctl.parent}:{here.environ['PATH']}"})
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    for words in ("not logged in at the screen", "Domain does not support", "--backend fork"):
+        assert words in done.stderr
+
+
+def test_a_launchd_that_does_not_answer_is_told(here: Machine) -> None:
+    launchctl = here.home / "bin" / "launchctl"
+    launchctl.parent.mkdir()
+    launchctl.write_text("#!/bin/sh\nexec sleep 1000\n")
+    launchctl.chmod(0o755)
+    done = here.mrmd("--backend", "launchd", env={"PATH": f"{launchctl.parent}:{here.environ['PATH']}"})
+    assert done.returncode == 1
+    assert "did not answer `launchctl print`" in done.stderr
+
+
+def test_a_dead_record_of_launchd_is_no_hindrance_without_it(mac: Machine, here: Machine) -> None:
+    mac.start("a")
+    path = mac.home / ".mrmd/runtimes/a.json"
+    record = path.read_text()
+    assert mac.mrmd("--kill", "a").returncode == 0
+    path.write_text(record)
+    assert here.start("a").value("1 + 1") == "2"
+    assert here.mrmd("--kill", "a").returncode == 0

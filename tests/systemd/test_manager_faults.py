@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,29 +29,34 @@ def _left(machine: Machine) -> str:
         "find", f"{machine.home}/.mrmd", f"{machine.home}/.config/systemd/user", "-type", "f",
         "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*",
     ).stdout  # fmt: skip
+    if machine.backend != "systemd":
+        return files
     units = machine.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*").stdout
     return files + units
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_a_start_can_be_broken_off_at_any_time(machine: Machine, seconds: float) -> None:
+@pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_a_start_can_be_broken_off_at_any_time(machine: Machine, delay: float) -> None:
     """A terminal's Ctrl-C reaches all of the command's process group; so does the impatient second one."""
-    command = machine.command("timeout", "--foreground", "90", MRMD, "--id", "a")
+    command = machine.command(MRMD, "--id", "a")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as cli:
-        timer = threading.Timer(seconds, lambda: [os.killpg(cli.pid, signal.SIGINT) for _ in range(2)])
-        timer.start()
-        printed, told = cli.communicate(timeout=60)
-        timer.join()
+        lock = f"{machine.home}/.mrmd/locks/a.lock"
+        wait_until(lambda: machine.run("test", "-e", lock).returncode == 0 or cli.poll() is not None, "it has begun")
+        time.sleep(delay)  # into different parts of the start
+        for _ in range(2):
+            os.killpg(cli.pid, signal.SIGINT)
+        _, told = cli.communicate(timeout=60)
     assert "Traceback" not in told, told
-    if "started:" in printed:  # it was quicker
+    if cli.returncode != 0:
+        assert cli.returncode in (130, -signal.SIGINT)  # the latter is nsenter's, or that of a command yet to begin
+        assert told.strip() in ("mrmd-python: interrupted", "")
+    if "running" in machine.mrmd("--list").stdout:  # it was quicker
         assert machine.client("a").value("1 + 1") == "2"
         assert machine.mrmd("--kill", "a").returncode == 0
-    else:
-        assert cli.returncode in (130, -signal.SIGINT), told
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
-    wait_until(lambda: _left(machine) == "" if machine.backend == "systemd" else True, "nothing is left")
+    assert _left(machine) == ""
 
 
 @contextmanager
@@ -166,12 +171,11 @@ def test_a_home_on_a_read_only_disk_is_told(own_box: Box) -> None:
 
 @pytest.mark.parametrize("step", ["+2y", "-2y"])
 def test_a_clock_that_was_set_changes_nothing(machine: Machine, step: str) -> None:
-    """The commands live in another year than the runtime; libfaketime sets the clock of one process alone."""
+    """The commands live in another year than the runtime; libfaketime sets all clocks of one process alone."""
     client = machine.start("a")
     then = ["faketime", "-f", step, MRMD]
     listed = json.loads(machine.read(*then, "--list", "--json"))[0]
     assert (listed["status"], listed["pid"]) == ("running", client.pid)
-    assert 0 < listed["uptime"] < 120
     assert "is already running" in machine.read(*then, "--id", "a")
     assert "Ended 'a'" in machine.read(*then, "--kill", "a")
     machine.read(*then, "--id", "b")

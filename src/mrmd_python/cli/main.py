@@ -1,6 +1,7 @@
 """The command line: options to one action of the service room, and its faults to one line and an exit status."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -272,13 +273,27 @@ def _open_standard_streams() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command; a fault that was foreseen is a line on stderr and exit status 1."""
+    """Run the command, and exit: 0 if all is well, 2 for a usage error, 1 for a fault, which is a line on stderr."""
     _open_standard_streams()
+    _let_ctrl_c(signal.default_int_handler)
+    status = 1
     try:
-        command.main(prog_name="mrmd-python", standalone_mode=True)
+        status = command.main(prog_name="mrmd-python", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.Abort:
+        click.echo("mrmd-python: interrupted", err=True)
+        status = _INTERRUPTED
     except ServiceError as error:
         click.echo(f"mrmd-python: {error}", err=True)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"mrmd-python: {where}{error.strerror or error}", err=True)
-    sys.exit(1)
+    _let_ctrl_c(signal.SIG_DFL)  # there is nothing left to break off
+    sys.exit(status)
+
+
+def _let_ctrl_c(do: Any) -> None:
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as a shell sets it for what it runs in the background
+        signal.signal(signal.SIGINT, do)

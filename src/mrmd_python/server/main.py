@@ -33,7 +33,7 @@ _LOSS = "the runtime was restarted after its server had died"
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Run a server until it is told to stop; exit 0 then, and 78 if it cannot serve as it was asked to."""
+    """Run a server until it is told to stop; exit 0 then, and 78 if it cannot serve as asked, but 0 under launchd."""
     for number in _STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets SIGHUP
             signal.signal(number, _stop_before_serving)
@@ -57,8 +57,15 @@ def main(arguments: Sequence[str]) -> NoReturn:
         # The terminal says who speaks; the log has its own prefix.
         print(f"mrmd-python: {error}" if spec.backend == "foreground" else error, file=sys.stderr, flush=True)
         report(inherited.ready, str(error))
-        sys.exit(_EX_CONFIG if crashed is None else 1)  # what has run once may run again
+        sys.exit(_failure_status(spec, crashed))
     sys.exit(0)
+
+
+def _failure_status(spec: RuntimeSpec, crashed: Record | None) -> int:
+    """Return the exit status that has a keeper try again or not."""
+    if crashed is not None:
+        return 1  # what has run once may run again
+    return 0 if spec.backend == "launchd" else _EX_CONFIG  # launchd starts again whatever ends with another status
 
 
 def _stop_before_serving(number: int, frame: FrameType | None) -> NoReturn:

@@ -27,8 +27,10 @@ class Backend(Protocol):
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Start the server and return when it has announced itself or, if not to `wait`, when the keeper has it.
 
+        What it leaves when it raises is for `stop` to undo.
+
         Raises:
-            StartFailedError: it did not come up, and the keeper has forgotten it.
+            StartFailedError: it did not come up.
             ServiceError: the keeper itself failed.
         """
 
@@ -91,7 +93,7 @@ def choose(name: str | None, limits: Limits) -> Choice:
 
 def _choose(name: str | None) -> Choice:
     from mrmd_python.service.fork import ForkBackend
-    from mrmd_python.service.launchd import LaunchdBackend
+    from mrmd_python.service.launchd import LaunchdBackend, domain
     from mrmd_python.service.systemctl import NoManagerError, manager
     from mrmd_python.service.systemd import SystemdBackend
 
@@ -99,8 +101,12 @@ def _choose(name: str | None) -> Choice:
     if name not in (None, *NAMES):
         raise ServiceError(f"MRMD_BACKEND is {name!r}: it must be one of {', '.join(NAMES)}")
     if name == "launchd" or (name is None and sys.platform == "darwin"):
-        if sys.platform != "darwin":
-            raise ServiceError("the launchd backend needs macOS; use --backend fork")
+        try:
+            domain()
+        except ServiceError as fault:
+            if name == "launchd":
+                raise ServiceError(f"the launchd backend needs macOS's launchd: {fault}. Use --backend fork") from None
+            return Choice(ForkBackend(), f"not a launchd agent, but a daemon: {fault}")
         return Choice(LaunchdBackend())
     if name == "fork":
         return Choice(ForkBackend())

@@ -17,13 +17,15 @@ _SESSION = frozenset(
     | {"TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "VTE_VERSION"}
     | {"WINDOWID", "WINDOWPATH", "XDG_SEAT", "XDG_SEAT_PATH", "XDG_SESSION_CLASS", "XDG_SESSION_ID"}
     | {"XDG_SESSION_PATH", "XDG_SESSION_TYPE", "XDG_VTNR", "__PYVENV_LAUNCHER__"}
+    # macOS: the application that a terminal is, and its login session.
+    | {"LaunchInstanceID", "SECURITYSESSIONID", "__CFBundleIdentifier"}
 )
-# What a service manager tells one service alone: systemd.exec(5), "Environment Variables Set or Propagated".
+# What a service manager tells one service alone: systemd.exec(5), "Environment Variables Set or Propagated"; launchd.
 SERVICE = frozenset(
     {"EXIT_CODE", "EXIT_STATUS", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS"}
     | {"LISTEN_PID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID", "MEMORY_PRESSURE_WATCH"}
     | {"MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE", "SERVICE_RESULT", "SYSTEMD_EXEC_PID", "TRIGGER_PATH"}
-    | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC"}
+    | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC", "XPC_FLAGS", "XPC_SERVICE_NAME"}
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what systemd and POSIX shells take as a variable's name
 _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)

@@ -13,13 +13,13 @@ from mrmd_python.service import environment as environment_file
 from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.log_file import tail
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import sweep
 from mrmd_python.service.registry import Record
 from mrmd_python.service.spec import RuntimeSpec
 
 _DETACH = Path(__file__).with_name("detach.py")
-_SHOWN_LOG_LINES = 10
 _BACKSTOP_SECONDS = 30.0  # above the server's own time to start
 
 
@@ -44,7 +44,7 @@ class ForkBackend:
             if not select.select([report], [], [], spec.start_seconds + _BACKSTOP_SECONDS)[0]:
                 raise StartFailedError(f"its server said nothing; its log is {log}")
             said = report.read()
-        fault = json.loads(said)["error"] if said else _tail(log, before) or "its server ended without a word"
+        fault = json.loads(said)["error"] if said else tail(log, before) or "its server ended without a word"
         if fault:
             raise StartFailedError(fault)
 
@@ -88,15 +88,3 @@ def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, re
         start_new_session=True,
         check=False,
     )
-
-
-def _tail(log: Path, start: int) -> str:
-    """Return the last lines that were written to `log` from the offset `start` on."""
-    try:
-        with log.open("rb") as file:
-            file.seek(start)
-            lines = file.read().decode(errors="replace").strip().splitlines()
-    except OSError as error:
-        print(f"mrmd-python: cannot read {log}: {error.strerror}", file=sys.stderr)
-        return ""
-    return "\n".join(lines[-_SHOWN_LOG_LINES:])

@@ -87,10 +87,10 @@ def start(
             chosen.backend.start(home, spec, environment, wait=wait)
             record = registry.read(home, spec.id)
             if record is None and wait:
-                chosen.backend.stop(spec.id, None)
                 raise StartFailedError(f"{spec.id!r} came up and ended at once; see its log")
         except BaseException:
             with _undisturbed():
+                chosen.backend.stop(spec.id, None)  # it may be about to be restarted
                 _remove_leftovers(home, spec.id)
             raise
         return Started(record, already=False, note=chosen.note or _note_of_logout(chosen.backend, spec.id, environ))
@@ -116,7 +116,7 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     home.prepare()
     with locked(home.lock(runtime_id)):
         record = registry.read(home, runtime_id)
-        if record is None and not _is_unit(runtime_id):
+        if record is None and not _is_defined(runtime_id):
             return None
         _keeper(runtime_id, record).restart(home, runtime_id, record)
         return registry.read(home, runtime_id)
@@ -129,7 +129,7 @@ def enable(home: Home, runtime_id: str, *, wanted: bool) -> bool:
         ServiceError: its keeper cannot do that.
     """
     record = registry.read(home, runtime_id)
-    if record is None and not _is_unit(runtime_id):
+    if record is None and not _is_defined(runtime_id):
         return False
     keeper = _keeper(runtime_id, record)
     keeper.enable(runtime_id) if wanted else keeper.disable(runtime_id)
@@ -178,7 +178,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
             known = record is not None
         except UnreadableRecordError:
             record, known = None, True
-        if not (known or home.environment(runtime_id).exists() or _is_unit(runtime_id)):
+        if not (known or home.environment(runtime_id).exists() or _is_defined(runtime_id)):
             return None
         was_alive = record.is_alive() if record is not None else is_claimed(home.claim(runtime_id))
         marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
@@ -233,6 +233,11 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_defined(runtime_id: str) -> bool:
+    """Return whether a service manager has been given the runtime to keep."""
+    return _is_unit(runtime_id) or plist_path(runtime_id).exists()
 
 
 def _keeper(runtime_id: str, record: Record | None) -> Backend:

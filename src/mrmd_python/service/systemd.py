@@ -41,15 +41,11 @@ class SystemdBackend:
             ) from None
         except OSError as error:
             raise ServiceError(f"cannot write the unit {path}: {error.strerror}") from None
-        try:
-            if spec.limits.properties:
-                verify(path)
-            succeed("daemon-reload")
-            systemctl("reset-failed", name)  # earlier failures must not count against the start limit
-            _start("start", name, spec.start_seconds + _BACKSTOP_SECONDS, wait=wait)
-        except BaseException:
-            self.stop(spec.id, None)  # it may be about to be restarted
-            raise
+        if spec.limits.properties:
+            verify(path)
+        succeed("daemon-reload")
+        systemctl("reset-failed", name)  # earlier failures must not count against the start limit
+        _start("start", name, spec.start_seconds + _BACKSTOP_SECONDS, wait=wait)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Restart the unit as it is."""

@@ -110,7 +110,8 @@ def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
             os.kill(worker, signal.SIGURG)
         if wakeup in readable:
             _drain(wakeup)
-            ended = _reap()
+            ended: "dict[int, int]" = {}
+            _reap(ended)
             if worker in ended:
                 return ended[worker]
         if server.fileno() in readable:
@@ -140,7 +141,7 @@ def _end_everything(wakeup: int) -> "dict[int, int]":
     number = signal.SIGTERM
     deadline = time.monotonic() + _GRACE_SECONDS
     signalled: "set[tuple[int, int]]" = set()
-    while _has_children():
+    while _reap(ended):
         living = _descendants()
         foreign = {identity for identity in living - signalled if not _signal(identity, number)}
         if number == signal.SIGTERM:
@@ -150,30 +151,21 @@ def _end_everything(wakeup: int) -> "dict[int, int]":
         # A grandchild's end makes no SIGCHLD here, and a fork may have escaped the scan: look again soon.
         select.select([wakeup], [], [], 0.01)
         _drain(wakeup)
-        ended.update(_reap())
         if time.monotonic() > deadline:
             number = signal.SIGKILL
             signalled.clear()
     return ended
 
 
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
-def _reap() -> "dict[int, int]":
-    ended: "dict[int, int]" = {}
+def _reap(ended: "dict[int, int]") -> bool:
+    """Add the wait status of every child that has ended to `ended`; return whether there are others."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return ended
+            return False
         if pid == 0:
-            return ended
+            return True
         ended[pid] = status
 
 
