@@ -373,3 +373,14 @@ def test_zsh_takes_its_script(here: Machine) -> None:
     path.write_text(script)
     assert here.run("zsh", "-n", str(path)).returncode == 0
     assert script.startswith("#compdef mrmd-python")
+
+
+def test_the_manual_has_every_option_and_no_other(here: Machine) -> None:
+    manual = (Path(__file__).parents[1] / "man" / "mrmd-python.1").read_text()
+    entries = re.findall(r"^\.It (Fl .*)$", manual, re.MULTILINE)
+    described = {f"-{name}" for entry in entries for name in re.findall(r"Fl (\S+)", entry)}
+    printed = here.mrmd("--help", env={"COLUMNS": "200"}).stdout
+    offered = set(
+        re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "".join(re.findall(r"^  -.*?(?:  |$)", printed, re.MULTILINE)))
+    )
+    assert described == offered
