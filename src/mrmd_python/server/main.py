@@ -86,11 +86,16 @@ def _claimed_id(home: Home, spec: RuntimeSpec, held: int | None) -> Iterator[Non
     try:
         yield
     finally:
-        if spec.backend in ("foreground", "fork"):  # there is no keeper who may start it again
-            home.environment(spec.id).unlink(missing_ok=True)
-            home.port(spec.id).unlink(missing_ok=True)
+        if spec.backend == "foreground":  # there is no keeper who may start it again
+            _forget(home, spec)
         home.claim(spec.id).unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _forget(home: Home, spec: RuntimeSpec) -> None:
+    """Remove what a runtime would be started again with."""
+    home.environment(spec.id).unlink(missing_ok=True)
+    home.port(spec.id).unlink(missing_ok=True)
 
 
 def _record_of_a_crash(home: Home, spec: RuntimeSpec) -> Record | None:
@@ -144,6 +149,8 @@ def _serve(
                         if spec.idle_seconds:
                             ends.add(asyncio.create_task(idleness.reaches(spec.idle_seconds)))
                         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                        if not stop.is_set() and spec.backend == "fork":  # nobody will come to clear up
+                            _forget(home, spec)
             except SessionStartError as error:
                 raise ServiceError(str(error)) from None
             finally:

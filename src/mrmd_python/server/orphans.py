@@ -1,7 +1,7 @@
 """What a session leaves when its reaper, too, is killed.
 
-A runtime's server is a child subreaper, so it inherits that. Another program that has sessions is none, and has
-children of its own; there, what a session leaves is known by its marker.
+On Linux, a runtime's server is a child subreaper, so it inherits that. Elsewhere there is no such thing, and another
+program that has sessions has children of its own; there, what a session leaves is known by its marker.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ _is_subreaper = False
 def become_subreaper() -> None:
     """Have every orphan below this process become its child (prctl(2)), where there is such a thing: on Linux."""
     global _is_subreaper
-    _is_subreaper = True
     if sys.platform == "linux":
+        _is_subreaper = True
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

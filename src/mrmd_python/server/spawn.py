@@ -13,7 +13,7 @@ from weakref import WeakSet
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.orphans import is_subreaper
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import new_marker
+from mrmd_python.service.marker import marker_below
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
@@ -67,7 +67,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
-    marker = None if is_subreaper() else new_marker("app")
+    marker = None if is_subreaper() else marker_below(environ.get(MARKER))
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + secrets.token_hex(15).encode()
     leash, reaper_leash = socket.socketpair()

@@ -12,7 +12,7 @@ from pathlib import Path
 from mrmd_python.service import environment as environment_file
 from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.home import Home
 from mrmd_python.service.log_file import tail
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import sweep
@@ -56,9 +56,6 @@ class ForkBackend:
         environment = environment_file.read(home.environment(runtime_id))
         record.process.end()
         sweep(environment[MARKER])
-        # The server's last act is to remove both.
-        environment_file.write(home.environment(runtime_id), environment)
-        write_atomically(home.port(runtime_id), b"%d\n" % record.port)
         self.start(home, record.spec(), environment, wait=True)
 
     def stop(self, runtime_id: str, record: Record | None) -> None:

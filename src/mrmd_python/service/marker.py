@@ -24,10 +24,15 @@ def new_marker(runtime_id: str) -> str:
     return f"{runtime_id}:{secrets.token_hex(16)}"
 
 
-def sweep(marker: str) -> int:
-    """SIGKILL every process that carries `marker`, and their children, until none is left; return how many there were.
+def marker_below(marker: str | None) -> str:
+    """Return a marker of a part of a runtime, whose processes are the runtime's too; of no runtime if there is none."""
+    return f"{marker or new_marker('app')}/{secrets.token_hex(8)}"
 
-    The calling process is spared.
+
+def sweep(marker: str) -> int:
+    """SIGKILL every process that carries `marker` or one below it, and their children, until none is left.
+
+    Returns how many there were. The calling process is spared.
 
     Raises:
         ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
@@ -84,12 +89,12 @@ def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
 
 
 def marked(marker: str) -> "Iterator[Process]":
-    """Yield every process that carries `marker`, and those below each."""
+    """Yield every process that carries `marker` or one below it, and the children of each."""
     import psutil
 
     for process in psutil.process_iter():
         try:
-            if any(environ.get(VARIABLE) == marker for environ in _environments(process)):
+            if any(f"{environ.get(VARIABLE)}/".startswith(f"{marker}/") for environ in _environments(process)):
                 yield process
                 # A child may have overwritten its environment, as setproctitle does.
                 yield from process.children(recursive=True)
