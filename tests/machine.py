@@ -67,9 +67,9 @@ class Machine:
         self, runtime_id: str, *options: str, cwd: str | None = None, env: Mapping[str, str] | None = None
     ) -> Client:
         """Start a runtime there and return a client of it."""
-        done = self.mrmd("--id", runtime_id, *options, cwd=cwd, env=env)
+        done = self.mrmd("--id", runtime_id, "--json", *options, cwd=cwd, env=env)
         assert done.returncode == 0, done.stderr
-        return self.client(runtime_id)
+        return Client.of_record(done.stdout)
 
     def client(self, runtime_id: str) -> Client:
         """Return a client of a runtime that is registered there."""

@@ -93,3 +93,17 @@ def test_a_runtime_that_systemctl_has_stopped_starts_anew_by_the_command(box: Ma
     box.start("kept")
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"
+
+
+def test_a_stopped_runtime_stays_enabled_when_it_is_started_and_is_forgotten_by_another_keeper(box: Machine) -> None:
+    box.start("kept")
+    assert box.mrmd("--enable", "kept").returncode == 0
+    box.read("systemctl", "--user", "stop", "mrmd-python@kept")
+    box.start("kept")
+    assert json.loads(box.mrmd("--info", "kept", "--json").stdout)["enabled"] is True
+    box.read("systemctl", "--user", "stop", "mrmd-python@kept")
+    box.start("kept", "--backend", "fork")
+    record = json.loads(box.mrmd("--info", "kept", "--json").stdout)
+    assert (record["backend"], record["enabled"]) == ("fork", None)
+    assert box.mrmd("--kill", "kept").returncode == 0
+    assert _statuses(box) == {}

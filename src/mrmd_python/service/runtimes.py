@@ -82,6 +82,7 @@ def start(
         if running is not None:
             return Started(running, already=True)
         chosen = choose(backend_name, spec.limits)
+        _forget_others(spec.id, chosen.backend.name)
         environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
         try:
             chosen.backend.start(home, spec, environment, wait=wait)
@@ -153,6 +154,7 @@ def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables:
                 raise ServiceError(
                     f"{spec.id!r} is already running at {running.url}; `mrmd-python --kill {spec.id}` ends it"
                 )
+            _forget_others(spec.id, "foreground")
             kept = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
             environment = {**environ, **variables, MARKER: kept[MARKER]}
             # Handed on to the server: between this and its own there must be no moment without a claim.
@@ -216,10 +218,16 @@ def _running(home: Home, runtime_id: str) -> Record | None:
                 f"`mrmd-python --kill {runtime_id}` ends it"
             )
         time.sleep(0.05)  # neither a lock file nor another's unit can be waited for together
-    if record is not None:
-        keeper.stop(runtime_id, record)
     _remove_leftovers(home, runtime_id)
     return None
+
+
+def _forget_others(runtime_id: str, successor: str) -> None:
+    """Have the keepers that know an id forget it, but for the one of the name `successor`, which is about to have it."""
+    if successor != "systemd" and unit_path(runtime_id).exists():
+        SystemdBackend().stop(runtime_id, None)
+    if successor != "launchd" and plist_path(runtime_id).exists():
+        LaunchdBackend().stop(runtime_id, None)
 
 
 @contextmanager
