@@ -74,10 +74,9 @@ def main() -> None:
                 for contender, fault in case.faults.items():
                     print(f"{case.name}: {contender}: {fault}", file=sys.stderr)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    text = f"{where}\n\n{report.table(cases)}\n"
-    print(text)
-    (out / "table.md").write_text(text)
-    report.write_json(out / "samples.json", cases, where)
+            (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n")
+            report.write_json(out / "samples.json", cases, where)
+    print((out / "table.md").read_text())
     plots.write(out, cases, where)
     print(f"written to {out}", file=sys.stderr)
 

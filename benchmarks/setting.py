@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 df = pd.DataFrame({"first": range(1000), "second": range(1000)})
 """
-FULL = Effort(10, 15, 300, 40, 5, 1.0, 3, 20.0, 10, 5, 50, _LIBRARIES)
+FULL = Effort(10, 15, 300, 40, 3, 1.0, 3, 20.0, 10, 5, 50, _LIBRARIES)
 QUICK = Effort(1, 1, 10, 1, 1, 0.01, 1, 1.0, 2, 1, 5, "import os, collections as np; df = np.Counter('abc')")
 
 

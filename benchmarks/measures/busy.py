@@ -52,8 +52,8 @@ def _sample_while_busy(
     setting: Setting, peer: MrpPeer, code: str, rounds: int, ask: Callable[[MrpRuntime], float], case: Case
 ) -> None:
     """Add what a runtime takes to answer while it runs `code`, as long as that runs."""
-    runtime = setting.runtime(peer)
     try:
+        runtime = setting.runtime(peer)
         runtime.execute(setting.effort.setup)
         with runtime.busy(code) as ended:
             case.samples[peer.name] = list(_until(ended, rounds, lambda: ask(runtime)))

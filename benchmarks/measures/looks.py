@@ -40,8 +40,7 @@ def run(setting: Setting) -> Iterable[Case]:
 
 
 def _warm(kind: str, what: str, rounds: int, contenders: Contenders, targets: list[Target]) -> Case:
-    for sample in contenders.values():
-        sample()
+    interleave("looks", "to warm up", "ms", 1, contenders)
     return interleave("looks", f"{kind}: {what}", "ms", rounds, contenders, targets)
 
 

@@ -20,6 +20,7 @@ from benchmarks.processes import end_tree, tree
 _URL = re.compile(r"URL:\s+http://[^:]+:(\d+)/")
 _PID = re.compile(r"PID:\s+(\d+)")
 _STREAM_SECONDS = 20.0
+_IDLE_SECONDS = 2.0
 _numbers = itertools.count()
 
 
@@ -82,6 +83,7 @@ class MrpRuntime:
         self.port = port
         self._pid = pid
         self._connection: Connection | None = None
+        self._used = 0.0
 
     @property
     def server(self) -> int:
@@ -108,10 +110,10 @@ class MrpRuntime:
         Raises:
             UnansweredError: too long, or it refused.
         """
-        self._connection = self._connection or Connection(self.port)
+        connection = self._connected()
         started = time.perf_counter()
         try:
-            found = self._connection.request(method, f"/mrp/v1{path}", body)
+            found = connection.request(method, f"/mrp/v1{path}", body)
         except (OSError, ValueError) as error:
             self._hang_up()
             raise UnansweredError(f"{self.peer.name}: {path}: {error}") from None
@@ -191,14 +193,22 @@ class MrpRuntime:
             end_tree(started)
 
     def _events(self, code: str, *, accumulated: bool) -> Iterator[tuple[str, Any]]:
-        self._connection = self._connection or Connection(self.port)
+        connection = self._connected()
         try:
-            yield from self._connection.events(
+            yield from connection.events(
                 "/mrp/v1/execute/stream", {"code": code, "accumulated": accumulated, "allowStdin": False}
             )
         except OSError as error:
             self._hang_up()
             raise UnansweredError(f"{self.peer.name}: {error}") from None
+
+    def _connected(self) -> Connection:
+        """Return a kept connection that has been used lately, or a new one: servers close those that are idle."""
+        if time.perf_counter() - self._used > _IDLE_SECONDS:
+            self._hang_up()
+        self._connection = self._connection or Connection(self.port)
+        self._used = time.perf_counter()
+        return self._connection
 
     def _hang_up(self) -> None:
         if self._connection is not None:
