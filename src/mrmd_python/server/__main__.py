@@ -8,6 +8,9 @@ from pathlib import Path
 sys.path[:1] = []
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+# It speaks no TLS: asyncio and aiohttp do without OpenSSL, and without making contexts of it at their import.
+sys.modules["ssl"] = None  # type: ignore[assignment]
+
 from mrmd_python.server.main import main  # noqa: E402
 
 main(sys.argv[1:])

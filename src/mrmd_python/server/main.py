@@ -13,9 +13,8 @@ from typing import Any, NoReturn
 
 from mrmd_python.server import sockets
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.log import keep_log
-from mrmd_python.server.orphans import become_subreaper
 from mrmd_python.server.spawn import SpawnedWorker, spawn
+from mrmd_python.server.subreaper import become_subreaper
 from mrmd_python.service import registry
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
@@ -39,7 +38,6 @@ def main(arguments: Sequence[str]) -> NoReturn:
             signal.signal(number, _stop_before_serving)
     spec, inherited = RuntimeSpec.from_arguments(arguments)
     home = Home.of(os.environ)
-    keep_log(home, spec)
     os.environ.setdefault(MARKER, new_marker(spec.id))
     crashed = None
     try:
@@ -117,6 +115,10 @@ def _serve(
     ready_fd: int | None,
 ) -> None:
     import asyncio
+
+    from mrmd_python.server.log import keep_log
+
+    keep_log(home, spec)
 
     from mrmd_python.server.announce import announced
     from mrmd_python.server.assets import AssetFolders

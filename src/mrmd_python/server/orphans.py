@@ -5,33 +5,15 @@ program that has sessions has children of its own; there, what a session leaves 
 """
 
 import asyncio
-import ctypes
 import logging
 import os
-import sys
 
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.marker import sweep
 
 _log = logging.getLogger(__name__)
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PAUSE_SECONDS = 0.01
-
-_is_subreaper = False
-
-
-def become_subreaper() -> None:
-    """Have every orphan below this process become its child (prctl(2)), where there is such a thing: on Linux."""
-    global _is_subreaper
-    if sys.platform == "linux":
-        _is_subreaper = True
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def is_subreaper() -> bool:
-    """Return whether this is the process of a runtime's server, whose children are its sessions and their orphans."""
-    return _is_subreaper
 
 
 async def end_orphans(spare: set[int]) -> None:

@@ -1,7 +1,6 @@
 """Starting a worker below its reaper. Light: the server does this first of all, and imports the rest meanwhile."""
 
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from weakref import WeakSet
 
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.orphans import is_subreaper
+from mrmd_python.server.subreaper import is_subreaper
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import marker_below
 
@@ -69,7 +68,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     """
     marker = None if is_subreaper() else marker_below(environ.get(MARKER))
     # RS, the record separator, is rare in output, and so the search for the secret fast.
-    secret = b"\x1e\x02" + secrets.token_hex(15).encode()
+    secret = b"\x1e\x02" + os.urandom(15).hex().encode()
     leash, reaper_leash = socket.socketpair()
     control, worker_control = socket.socketpair()
     replies, worker_replies = socket.socketpair()

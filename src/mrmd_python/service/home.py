@@ -1,7 +1,6 @@
 """The files of all runtimes of one user: ``~/.mrmd``, or what ``MRMD_HOME`` names."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or read-only; `path` is as it was.
     """
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".mrmd-")
+    part = path.parent / f".mrmd-{os.urandom(8).hex()}"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)

@@ -4,7 +4,6 @@ It is the net below the reaper, where no cgroup holds a runtime's processes or o
 """
 
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,12 +20,12 @@ _SWEEP_SECONDS = 10.0
 
 def new_marker(runtime_id: str) -> str:
     """Return a marker that no other runtime has: ``<id>:<random>``."""
-    return f"{runtime_id}:{secrets.token_hex(16)}"
+    return f"{runtime_id}:{os.urandom(16).hex()}"
 
 
 def marker_below(marker: str | None) -> str:
     """Return a marker of a part of a runtime, whose processes are the runtime's too; of no runtime if there is none."""
-    return f"{marker or new_marker('app')}/{secrets.token_hex(8)}"
+    return f"{marker or new_marker('app')}/{os.urandom(8).hex()}"
 
 
 def sweep(marker: str) -> int:

@@ -223,7 +223,7 @@ def _running(home: Home, runtime_id: str) -> Record | None:
 
 
 def _forget_others(runtime_id: str, successor: str) -> None:
-    """Have the keepers that know an id forget it, but for the one of the name `successor`, which is about to have it."""
+    """Have the keepers that know an id forget it, but for `successor`, which is about to have it."""
     if successor != "systemd" and unit_path(runtime_id).exists():
         SystemdBackend().stop(runtime_id, None)
     if successor != "launchd" and plist_path(runtime_id).exists():

@@ -43,7 +43,6 @@ class Worker:
 
     def __init__(self, channel: Channel, replies: int, looks: int) -> None:
         from . import cell, shell, stdin
-        from .looks import Looks
 
         self._cell = cell
         self._channel = channel
@@ -54,7 +53,6 @@ class Worker:
         figures.install()
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
-        self._looks = Looks(looks, self._shell)
         self._shell.before_code = self._interrupts.arm
         self._shell.replace_error = self._interrupts.as_raised
         self._shell.loop_runner = self._interrupts.run
@@ -62,11 +60,9 @@ class Worker:
         self._message: Optional[Message] = None
         self._message_came = False
         self._told_to_exit = False
+        self._looks_socket = looks
         self._session_ends = shell.SessionEnds
         self._cwd = os.getcwd()
-        if "" not in sys.path:
-            sys.path.insert(0, "")
-        self._path = list(sys.path)
         sigint.send_unraised_again()
         signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
         signal.signal(signal.SIGTERM, self._exit)
@@ -82,6 +78,12 @@ class Worker:
                 "pythonVersion": ".".join(map(str, sys.version_info[:3])),
             }
         )
+        from .looks import Looks  # only now: to import it takes a while, and so does whoever was waiting for the hello
+
+        self._looks = Looks(self._looks_socket, self._shell)
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        self._path = list(sys.path)
         while not self._told_to_exit:
             message = self._next_message()
             if message is None:

@@ -9,6 +9,8 @@ On the leash, a socket to the server, it says ``spawned PID``, ``failed REASON``
 PEAK_KIB``, and is told ``interrupt``, which it answers by ``interrupted``, and ``end``, each a line. The end of file on
 the leash means ``end``: the server is gone.
 
+It imports little: a session waits for it, and each has one.
+
 On Linux it is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): whatever the worker starts and abandons, a daemon
 included, becomes its child. So nothing is left of the session once it has no child left.
 """
@@ -19,8 +21,6 @@ import os
 import resource
 import select
 import signal
-import socket
-import subprocess
 import sys
 import time
 
@@ -37,20 +37,19 @@ def main() -> None:
     leash, *given = (int(argument) for argument in sys.argv[1:7])
     for descriptor in (leash, *given):
         os.set_inheritable(descriptor, False)  # the worker gets what _exec_worker gives it, and no leash above all
-    server = socket.socket(fileno=leash)
     wakeup = _watch_children()
     if _LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         libc.prctl(_PR_SET_NAME, b"mrmd-reaper", 0, 0, 0)
-    worker = _spawn(server, given)
+    worker = _spawn(leash, given)
     for descriptor in given:
         os.close(descriptor)
-    status = _watch(server, wakeup, worker)
+    status = _watch(leash, wakeup, worker)
     ended = _end_everything(wakeup)
     status = ended.get(worker, status)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    _say(server, f"exited {status} {peak}")
+    _say(leash, f"exited {status} {peak}")
 
 
 def _watch_children() -> int:
@@ -66,7 +65,7 @@ def _watch_children() -> int:
     return reader
 
 
-def _spawn(server: socket.socket, given: "list[int]") -> int:
+def _spawn(leash: int, given: "list[int]") -> int:
     """Fork and exec the worker in a session of its own; return its pid."""
     cwd, *command = sys.argv[7:]
     worker = os.fork()
@@ -75,10 +74,10 @@ def _spawn(server: socket.socket, given: "list[int]") -> int:
             _exec_worker(given, cwd, command)
         except OSError as error:
             what = error.filename if isinstance(error.filename, str) else command[0]
-            _say(server, f"failed {what}: {error.strerror}")
+            _say(leash, f"failed {what}: {error.strerror}")
         finally:
             os._exit(127)
-    _say(server, f"spawned {worker}")
+    _say(leash, f"spawned {worker}")
     return worker
 
 
@@ -99,12 +98,12 @@ def _exec_worker(given: "list[int]", cwd: str, command: "list[str]") -> None:
     os.execve(command[0], command, {**os.environ, "PWD": cwd, "MRMD_WORKER_FDS": " ".join(map(str, sockets))})
 
 
-def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
+def _watch(leash: int, wakeup: int, worker: int) -> int:
     """Pass interrupts on until the worker ends, or the server says so or is gone; return the worker's wait status."""
     nudge: float | None = None
     while True:
         pause = None if nudge is None else max(0.0, nudge - time.monotonic())
-        readable, _, _ = select.select([server.fileno(), wakeup], [], [], pause)
+        readable, _, _ = select.select([leash, wakeup], [], [], pause)
         if nudge is not None and time.monotonic() >= nudge:
             nudge = None
             os.kill(worker, signal.SIGURG)
@@ -114,9 +113,9 @@ def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
             _reap(ended)
             if worker in ended:
                 return ended[worker]
-        if server.fileno() in readable:
+        if leash in readable:
             try:
-                orders = server.recv(4096)
+                orders = os.read(leash, 4096)
             except OSError:
                 orders = b""
             if not orders or b"end\n" in orders:
@@ -125,7 +124,7 @@ def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
                 # Not reaped yet, so the pid is the worker's; its group holds what it runs in the foreground.
                 _signal_group(worker, signal.SIGINT)
                 nudge = time.monotonic() + _NUDGE_SECONDS
-                _say(server, "interrupted\n" * (orders.count(b"interrupt\n") - 1) + "interrupted")
+                _say(leash, "interrupted\n" * (orders.count(b"interrupt\n") - 1) + "interrupted")
 
 
 def _signal_group(group: int, number: int) -> None:
@@ -187,6 +186,8 @@ def _processes() -> "list[tuple[int, int, int]]":
     """Return (pid, parent, start time) of every process; the start time is 0 where the system does not tell it."""
     if _LINUX:
         return [found for name in os.listdir("/proc") if name.isdigit() for found in _stat(int(name))]
+    import subprocess
+
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE, check=True).stdout
     pairs = (line.split() for line in listing.splitlines())
     return [(int(pid), int(parent), 0) for pid, parent in pairs]
@@ -241,9 +242,11 @@ def _drain(descriptor: int) -> None:
         pass
 
 
-def _say(server: socket.socket, line: str) -> None:
+def _say(leash: int, line: str) -> None:
+    said = line.encode(errors="replace") + b"\n"
     try:
-        server.sendall(line.encode(errors="replace") + b"\n")
+        while said:
+            said = said[os.write(leash, said) :]
     except OSError:
         pass  # the server is gone; what is to be done is done all the same
 

@@ -1,0 +1,77 @@
+"""What a measure yields: samples of each contender for one case, and the targets they are held against."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.peers.peer import UnansweredError
+
+OURS = "mrmd-python"
+BOXED = "mrmd-python, systemd"
+OLDER = "mrmd-python 0.4.2"
+IPYKERNEL = "ipykernel"
+SERVER = "jupyter_server"
+XEUS = "xeus-python"
+
+UNITS = {"ms": 1e3, "s": 1.0, "MB": 1e-6, "/s": 1.0}
+"""How many of a unit a sample of 1, which is a second or a byte or a count, makes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """`subject`'s statistic is to be at most so many times that of another, or in itself so much."""
+
+    at_most: float
+    of: str | None = None
+    """The contender that is compared with; None for a bound in the case's unit."""
+    statistic: str = "median"
+    of_statistic: str = "median"
+    subject: str = OURS
+
+
+@dataclass
+class Case:
+    """One row of the table."""
+
+    measure: str
+    name: str
+    unit: str
+    samples: dict[str, list[float]]
+    """Of each contender, in seconds, bytes or counts."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """Why a contender has none."""
+    targets: Sequence[Target] = ()
+
+    def statistic(self, contender: str, name: str) -> float | None:
+        """Return the median or the p99 of a contender, in the case's unit, or None if it has no samples."""
+        samples = self.samples.get(contender)
+        if not samples:
+            return None
+        found = statistics.median(samples) if name == "median" else percentile(samples, 99)
+        return found * UNITS[self.unit]
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return the smallest sample that at least so many percent do not exceed."""
+    ranked = sorted(samples)
+    return ranked[max(0, -(-len(ranked) * int(percent) // 100) - 1)]
+
+
+Contenders = Mapping[str, Callable[[], float]]
+
+
+def interleave(
+    measure: str, name: str, unit: str, rounds: int, contenders: Contenders, targets: Sequence[Target] = ()
+) -> Case:
+    """Take `rounds` samples of each contender in turn, A B C A B C; one that fails is passed over from then on."""
+    case = Case(measure, name, unit, {contender: [] for contender in contenders}, targets=targets)
+    for _ in range(rounds):
+        for contender, sample in contenders.items():
+            if contender in case.faults:
+                continue
+            try:
+                case.samples[contender].append(sample())
+            except UnansweredError as fault:
+                case.faults[contender] = str(fault)
+                case.samples[contender] = []
+    return case

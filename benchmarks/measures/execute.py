@@ -1,0 +1,32 @@
+"""`1+1` over a connection that is kept, above the floors."""
+
+from collections.abc import Callable, Iterable
+
+from benchmarks.case import OLDER, OURS, XEUS, Case, Target, interleave
+from benchmarks.floors import floors
+from benchmarks.setting import Setting
+
+_FLOOR = "floor: aiohttp + hop + run_cell"
+
+
+def run(setting: Setting) -> Iterable[Case]:
+    """Yield the case of the execution."""
+    with floors(setting.python) as floor:
+        contenders: dict[str, Callable[[], float]] = {
+            **setting.each(lambda runtime: runtime.execute("1+1")),
+            "floor: aiohttp": floor.answer,
+            "floor: hop + run_cell": floor.run_cell,
+        }
+        for _ in range(max(1, setting.effort.latencies // 10)):
+            for sample in contenders.values():
+                sample()
+        targets = [
+            Target(0.25, OLDER),
+            Target(1.0, XEUS),
+            Target(2.5, _FLOOR),
+            Target(3.0, OURS, statistic="p99"),
+        ]
+        case = interleave("execute", "1+1", "ms", setting.effort.latencies, contenders, targets)
+    pairs = zip(case.samples["floor: aiohttp"], case.samples["floor: hop + run_cell"], strict=True)
+    case.samples[_FLOOR] = [sum(pair) for pair in pairs]
+    yield case

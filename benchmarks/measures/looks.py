@@ -1,0 +1,71 @@
+"""Looking at an idle session: completion, hover, inspection, variables."""
+
+from collections.abc import Callable, Iterable
+
+from benchmarks.case import OLDER, Case, Contenders, Target, interleave
+from benchmarks.peers.mrp import MrpRuntime
+from benchmarks.peers.peer import Peer, Runtime
+from benchmarks.setting import Setting
+
+_COMPLETIONS = {"df.": 0.15, "np.": 0.15, "os.pa": 0.5}
+_NAMESPACES = {
+    "10 names": "globals().update({f'v{n}': n for n in range(10)})",
+    "1,000 names": "globals().update({f'v{n}': [n] * 5 for n in range(1000)})",
+    "10,000 names": "globals().update({f'v{n}': [n] * 5 for n in range(10000)})",
+    "an array of 1e8": "import numpy; big = numpy.zeros(10**8)",
+}
+
+
+def run(setting: Setting) -> Iterable[Case]:
+    """Yield a case for each kind of look."""
+    rounds = setting.effort.looks
+    yield _first_completion(setting)
+    setting.lineup.end_all()
+    for peer in setting.lineup.peers:
+        setting.lineup.runtime(peer).execute(setting.effort.setup)
+    for code, ratio in _COMPLETIONS.items():
+        yield _warm("complete", code, rounds, setting.each(_completing(code)), [Target(ratio, OLDER)])
+    below = [Target(1.0, OLDER)]
+    for code in ("df", "np.array", "os.path.join"):
+        yield _warm("inspect", code, rounds, setting.each(_inspecting(code)), below)
+        yield _warm("hover", code, rounds, setting.each_mrp(_hovering(code)), below)
+    for name, code in _NAMESPACES.items():
+        for mrp in setting.mrp:
+            setting.lineup.end(mrp)
+            setting.runtime(mrp).execute(code)
+        contenders = setting.each_mrp(lambda runtime: runtime.ask("POST", "/variables", {}))
+        bounds = [*below, Target(100.0)] if name == "10,000 names" else below
+        yield _warm("variables", name, max(3, rounds // 4), contenders, bounds)
+    setting.lineup.end_all()
+
+
+def _warm(kind: str, what: str, rounds: int, contenders: Contenders, targets: list[Target]) -> Case:
+    interleave("looks", "to warm up", "ms", 1, contenders)
+    return interleave("looks", f"{kind}: {what}", "ms", rounds, contenders, targets)
+
+
+def _first_completion(setting: Setting) -> Case:
+    def of(peer: Peer) -> Callable[[], float]:
+        def complete() -> float:
+            setting.lineup.end(peer)
+            runtime = setting.lineup.runtime(peer)
+            runtime.execute(setting.effort.setup)
+            return runtime.complete("df.")
+
+        return complete
+
+    contenders = {peer.name: of(peer) for peer in setting.lineup.peers}
+    rounds = max(1, setting.effort.starts // 3)
+    return interleave("looks", "complete: df., the first time", "ms", rounds, contenders, [Target(0.5, OLDER)])
+
+
+def _completing(code: str) -> Callable[[Runtime], float]:
+    return lambda runtime: runtime.complete(code)
+
+
+def _inspecting(code: str) -> Callable[[Runtime], float]:
+    return lambda runtime: runtime.inspect(code)
+
+
+def _hovering(code: str) -> Callable[[MrpRuntime], float]:
+    return lambda runtime: runtime.hover(code)

@@ -1,0 +1,32 @@
+"""Ten runtimes, started at once, against one."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+from benchmarks.case import OURS, Case, Target
+from benchmarks.processes import proportional_bytes
+from benchmarks.setting import Setting
+
+
+def run(setting: Setting) -> Iterable[Case]:
+    """Yield the time and the memory that they take."""
+    setting.lineup.end_all()
+    count = setting.effort.runtimes
+    times = Case("many", f"{count} runtimes: start", "ms", {}, targets=[Target(1.0, f"{count} times one")])
+    memory = Case("many", f"{count} runtimes: memory", "MB", {}, targets=[Target(1.0, f"{count} times one")])
+    for peer in setting.mrp:
+        alone, seconds = peer.start()
+        if peer.name == OURS:
+            times.samples[f"{count} times one"] = [count * seconds]
+            memory.samples[f"{count} times one"] = [count * proportional_bytes(alone.pids)]
+        alone.close()
+        started = perf_counter()
+        with ThreadPoolExecutor(count) as pool:
+            runtimes = [runtime for runtime, _ in pool.map(lambda _, start=peer.start: start(), range(count))]
+        times.samples[peer.name] = [perf_counter() - started]
+        memory.samples[peer.name] = [sum(proportional_bytes(runtime.pids) for runtime in runtimes)]
+        for runtime in runtimes:
+            runtime.close()
+    yield times
+    yield memory

@@ -1,0 +1,1 @@
+"""What is measured: this product and its peers, each behind `peer.Peer`."""

@@ -1,0 +1,96 @@
+"""Jupyter kernels, over ZMQ or by way of jupyter_server. Their client runs in the peer's own venv."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.peer import UnansweredError
+from benchmarks.processes import end_tree, tree
+
+_PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+
+
+@dataclass(frozen=True)
+class JupyterPeer:
+    """One kernel, and what is between it and the client."""
+
+    name: str
+    python: Path
+    client: str
+    """The program that is the client: zmq_client.py or server_client.py."""
+    kernel: str
+
+    def start(self) -> tuple["JupyterRuntime", float]:
+        """Start the client, and then, by the clock, the kernel."""
+        runtime = JupyterRuntime(self)
+        return runtime, runtime.ask("start", kernel=self.kernel)["seconds"]
+
+
+class JupyterRuntime:
+    """One kernel, by way of its client."""
+
+    def __init__(self, peer: JupyterPeer) -> None:
+        self._peer = peer
+        path = f"{peer.python.parent}:/usr/local/bin:/usr/bin:/bin"
+        self._client = subprocess.Popen(
+            [str(peer.python), str(_PROGRAMS / peer.client)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"HOME": str(peer.python.parents[1]), "PATH": path, "LANG": "C.UTF-8"},
+            encoding="utf-8",
+        )
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """All its processes; the client is none of them."""
+        return tree(self._client.pid)[1:]
+
+    def ask(self, op: str, **fields: Any) -> Any:
+        """Return what the client answers.
+
+        Raises:
+            UnansweredError: the kernel does not, or not in time.
+        """
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        self._client.stdin.write(json.dumps({"op": op, **fields}) + "\n")
+        self._client.stdin.flush()
+        line = self._client.stdout.readline()
+        answer = json.loads(line) if line else {"fault": "its client ended"}
+        if "fault" in answer:
+            raise UnansweredError(f"{self._peer.name}: {op}: {answer['fault']}")
+        return answer
+
+    def execute(self, code: str) -> float:
+        """Run code and wait for its result."""
+        return float(self.ask("execute", code=code)["seconds"])
+
+    def first_output(self) -> float:
+        """Return how long a print() takes to reach the client."""
+        return float(self.ask("first_output")["seconds"])
+
+    def stream(self, code: str) -> float:
+        """Run code and parse all its output as it comes."""
+        return float(self.ask("execute", code=code)["seconds"])
+
+    def complete(self, code: str) -> float:
+        """Complete at the end of `code`."""
+        return float(self.ask("complete", code=code)["seconds"])
+
+    def inspect(self, code: str) -> float:
+        """Ask about the name at the end of `code`, with its documentation."""
+        return float(self.ask("inspect", code=code)["seconds"])
+
+    def close(self) -> None:
+        """End the kernel, the server if there is one, and the client."""
+        pids = list(self.pids)
+        try:
+            self.ask("close")
+        except UnansweredError as error:
+            print(error, file=sys.stderr)
+        end_tree([*pids, self._client.pid])
+        self._client.communicate()

@@ -1,0 +1,223 @@
+"""mrmd-python, this product or an older one, over HTTP."""
+
+import itertools
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.http_client import Connection
+from benchmarks.peers.peer import PRINTED_AT, UnansweredError
+from benchmarks.processes import end_tree, tree
+
+_URL = re.compile(r"URL:\s+http://[^:]+:(\d+)/")
+_PID = re.compile(r"PID:\s+(\d+)")
+_STREAM_SECONDS = 20.0
+_IDLE_SECONDS = 2.0
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class MrpPeer:
+    """One version of mrmd-python, and the machine that it runs on."""
+
+    name: str
+    command: str
+    environ: Mapping[str, str]
+    prefix: Sequence[str] = ()
+    """What enters the machine."""
+    tells_pid: bool = True
+    """Whether the pids that it tells are this machine's."""
+
+    def run(self, *arguments: str) -> tuple[str, float]:
+        """Run its command; return what it printed and how long it took.
+
+        Raises:
+            UnansweredError: it failed.
+        """
+        # Into a file: older versions leave the descriptors of their caller open in the runtime.
+        with tempfile.TemporaryFile("w+") as out:
+            variables = [f"{name}={value}" for name, value in self.environ.items()]
+            started = time.perf_counter()
+            status = subprocess.run(
+                [*self.prefix, "env", "-i", *variables, self.command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                check=False,
+            ).returncode
+            seconds = time.perf_counter() - started
+            out.seek(0)
+            text = out.read()
+        if status != 0:
+            raise UnansweredError(f"{self.name} {' '.join(arguments)}: {text}")
+        return text, seconds
+
+    def start(self) -> tuple["MrpRuntime", float]:
+        """Start one by its command, and run `1+1`."""
+        runtime_id = f"benchmark-{os.getpid()}-{next(_numbers)}"
+        started = time.perf_counter()
+        text, _ = self.run("--id", runtime_id)
+        port, pid = _URL.search(text), _PID.search(text)
+        assert port is not None, text
+        assert pid is not None, text
+        runtime = MrpRuntime(self, runtime_id, int(port[1]), int(pid[1]) if self.tells_pid else None)
+        runtime.execute("1+1")
+        return runtime, time.perf_counter() - started
+
+
+class MrpRuntime:
+    """One runtime."""
+
+    def __init__(self, peer: MrpPeer, runtime_id: str, port: int, pid: int | None) -> None:
+        self.peer = peer
+        self.id = runtime_id
+        self.port = port
+        self._pid = pid
+        self._connection: Connection | None = None
+        self._used = 0.0
+
+    @property
+    def server(self) -> int:
+        """The pid of its server."""
+        assert self._pid is not None
+        return self._pid
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """All its processes."""
+        return tree(self.server)
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> float:
+        """Return how long an endpoint takes to answer.
+
+        Raises:
+            UnansweredError: too long, or it refused.
+        """
+        return self.answer(method, path, body)[1]
+
+    def answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, float]:
+        """Return what an endpoint answers, and how long it took.
+
+        Raises:
+            UnansweredError: too long, or it refused.
+        """
+        connection = self._connected()
+        started = time.perf_counter()
+        try:
+            found = connection.request(method, f"/mrp/v1{path}", body)
+        except (OSError, ValueError) as error:
+            self._hang_up()
+            raise UnansweredError(f"{self.peer.name}: {path}: {error}") from None
+        return found, time.perf_counter() - started
+
+    def execute(self, code: str, session: str = "default") -> float:
+        """Run code, which must succeed, and wait for its result."""
+        found, seconds = self.answer("POST", "/execute", {"code": code, "session": session})
+        assert found["success"], found
+        return seconds
+
+    def first_output(self) -> float:
+        """Return how long a print() takes to reach the client."""
+        seconds = [
+            (time.monotonic_ns() - int(data["content"])) / 1e9
+            for name, data in self._events(PRINTED_AT, accumulated=True)
+            if name == "stdout" and data["content"].strip()
+        ]
+        return seconds[0]
+
+    def stream(self, code: str, *, accumulated: bool = False) -> float:
+        """Run code and parse all its output as it comes."""
+        started = time.perf_counter()
+        received = 0
+        for name, data in self._events(code, accumulated=accumulated):
+            received += len(data["content"]) if name == "stdout" else 0
+            if time.perf_counter() - started > _STREAM_SECONDS:
+                self._hang_up()
+                raise UnansweredError(f"{self.peer.name}: not through within {_STREAM_SECONDS} s")
+        return time.perf_counter() - started
+
+    def complete(self, code: str) -> float:
+        """Complete at the end of `code`."""
+        return self.ask("POST", "/complete", {"code": code, "cursor": len(code)})
+
+    def inspect(self, code: str) -> float:
+        """Ask about the name at the end of `code`, with its documentation."""
+        return self.ask("POST", "/inspect", {"code": code, "cursor": len(code), "detail": 1})
+
+    def hover(self, code: str) -> float:
+        """Hover over the end of `code`."""
+        return self.ask("POST", "/hover", {"code": code, "cursor": len(code)})
+
+    @contextmanager
+    def busy(self, code: str) -> Iterator[threading.Event]:
+        """Have it run code for as long as the block does; the value is set when the code has ended by itself."""
+        ended = threading.Event()
+        connection = Connection(self.port, seconds=60)
+
+        def run() -> None:
+            try:
+                for name, _ in connection.events("/mrp/v1/execute/stream", {"code": code}):
+                    if name == "start":
+                        begun.set()
+            except OSError:
+                pass
+            ended.set()
+
+        begun = threading.Event()
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            begun.wait(10)
+            yield ended
+        finally:
+            Connection(self.port).request("POST", "/mrp/v1/interrupt", {})
+            thread.join(20)
+            connection.close()
+
+    def close(self) -> None:
+        """End it, and what it leaves behind."""
+        self._hang_up()
+        started = list(self.pids) if self._pid is not None else []
+        try:
+            self.peer.run("--kill", self.id)
+        finally:
+            end_tree(started)
+
+    def _events(self, code: str, *, accumulated: bool) -> Iterator[tuple[str, Any]]:
+        connection = self._connected()
+        try:
+            yield from connection.events(
+                "/mrp/v1/execute/stream", {"code": code, "accumulated": accumulated, "allowStdin": False}
+            )
+        except OSError as error:
+            self._hang_up()
+            raise UnansweredError(f"{self.peer.name}: {error}") from None
+
+    def _connected(self) -> Connection:
+        """Return a kept connection that has been used lately, or a new one: servers close those that are idle."""
+        if time.perf_counter() - self._used > _IDLE_SECONDS:
+            self._hang_up()
+        self._connection = self._connection or Connection(self.port)
+        self._used = time.perf_counter()
+        return self._connection
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def home_of(folder: Path, name: str) -> Path:
+    """Return a new home for the runtimes of a peer."""
+    home = folder / name
+    home.mkdir()
+    return home

@@ -1,0 +1,1 @@
+"""Programs that run in another venv than the benchmark does."""

@@ -1,0 +1,90 @@
+"""The table that is printed, and the JSON that is kept."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+from benchmarks.case import IPYKERNEL, OLDER, OURS, SERVER, UNITS, XEUS, Case, Target
+
+_COLUMNS = (OURS, OLDER, IPYKERNEL, SERVER, XEUS)
+_LATENCY_SAMPLES = 20
+"""From how many samples on a p99 means something."""
+
+
+def heading() -> str:
+    """Return when and where this is."""
+    when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return (
+        f"{when}: {os.cpu_count()} cores of {_processor()}, {memory:.0f} GB, Linux {platform.release()}, "
+        f"CPython {platform.python_version()}"
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def table(cases: Iterable[Case]) -> str:
+    """Return the cases as a table in Markdown: medians, the p99 behind a slash where there are enough samples."""
+    rows = [["", "unit", *_COLUMNS, "others", "targets"]]
+    rows += [_row(case) for case in cases]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _row(case: Case) -> list[str]:
+    others = [f"{name} {_cell(case, name)}" for name in case.samples if name not in _COLUMNS]
+    verdicts = [verdict(case, target) for target in case.targets]
+    cells = [_cell(case, column) for column in _COLUMNS]
+    return [case.name, case.unit, *cells, "; ".join(others), "; ".join(found for found in verdicts if found)]
+
+
+def _cell(case: Case, contender: str) -> str:
+    median = case.statistic(contender, "median")
+    if median is None:
+        return "none" if contender in case.faults else ""
+    p99 = case.statistic(contender, "p99")
+    enough = p99 is not None and len(case.samples[contender]) >= _LATENCY_SAMPLES
+    return f"{_number(median)} / {_number(p99)}" if enough and p99 is not None else _number(median)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def verdict(case: Case, target: Target) -> str:
+    """Return how a target is met, or nothing if one of the two has no samples."""
+    found = case.statistic(target.subject, target.statistic)
+    if found is None:
+        return ""
+    subject = "" if target.subject == OURS else f"{target.subject}: "
+    subject += "p99 " if target.statistic == "p99" else ""
+    if target.of is None:
+        sign = "met" if found <= target.at_most else "MISSED"
+        return f"{subject}{_number(found)} of {target.at_most:g} {case.unit}: {sign}"
+    other = case.statistic(target.of, target.of_statistic)
+    if other is None:
+        return f"{subject}{target.of} none" if target.of in case.faults else ""
+    ratio = found / other if other else float("inf")
+    whose = "the median" if target.of == target.subject else target.of
+    return (
+        f"{subject}{ratio:.2f} of {whose}, {target.at_most:g} allowed: {'met' if ratio <= target.at_most else 'MISSED'}"
+    )
+
+
+def write_json(path: Path, cases: Sequence[Case], where: str) -> None:
+    """Keep all samples, in seconds, bytes or counts, with what they were held against."""
+    found = [asdict(case) | {"verdicts": [verdict(case, target) for target in case.targets]} for case in cases]
+    path.write_text(json.dumps({"machine": where, "units": UNITS, "cases": found}, indent=1) + "\n")

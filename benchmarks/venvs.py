@@ -1,0 +1,50 @@
+"""The venvs of the peers, made of PyPI's packages by uv in a cache folder, all of one Python and with one pandas."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_COMMON = ["pandas"]
+
+
+class UnavailableError(Exception):
+    """A peer cannot be installed here."""
+
+
+def make(cache: Path, name: str, packages: Sequence[str], *, fresh: str | None = None) -> Path:
+    """Return the Python of a venv that has `packages`.
+
+    Args:
+        cache: the folder of all venvs.
+        name: which one; one that is there is used again if it was made of the same packages.
+        packages: requirements, or the folder of a source tree.
+        fresh: the one among them that is installed anew each time, since its version does not tell what is in it.
+
+    Raises:
+        UnavailableError: they cannot be installed; the message says why.
+    """
+    folder = cache / name
+    python = folder / "bin" / "python"
+    wanted = "\n".join([sys.version, *_COMMON, *packages])
+    made_of = folder / "made-of"
+    if not (made_of.exists() and made_of.read_text() == wanted):
+        _uv("venv", "--clear", "--python", _base_python(), str(folder))
+        _uv("pip", "install", "--compile-bytecode", "--python", str(python), *_COMMON, *packages)
+        made_of.write_text(wanted)
+    elif fresh is not None:
+        _uv("pip", "install", "--compile-bytecode", "--reinstall", "--no-deps", "--python", str(python), fresh)
+    return python
+
+
+def _base_python() -> str:
+    """Return the interpreter below the benchmark's own venv."""
+    return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}")
+
+
+def _uv(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "--quiet", *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    if done.returncode != 0:
+        raise UnavailableError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "uv failed")
