@@ -54,9 +54,13 @@ class ForkBackend:
         if record.backend != "fork":
             raise ServiceError(f"{runtime_id!r} runs in the foreground of a terminal: restart it there")
         environment = environment_file.read(home.environment(runtime_id))
+        token_file = None if record.token_file is None else Path(record.token_file)
+        token = b"" if token_file is None else token_file.read_bytes()
         record.process.end()
         sweep(environment[MARKER])
-        # The server's last act is to remove both.
+        # The server's last act is to remove these.
+        if token_file is not None:
+            write_atomically(token_file, token)
         environment_file.write(home.environment(runtime_id), environment)
         write_atomically(home.port(runtime_id), b"%d\n" % record.port)
         self.start(home, record.spec(), environment, wait=True)

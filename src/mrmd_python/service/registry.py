@@ -52,6 +52,8 @@ class Record:
     venv_source: str
     arguments: list[str]
     """The server's command line, from which the runtime can be started again."""
+    token_file: str | None
+    """Where the token is that clients must show, if they must."""
 
     @property
     def process(self) -> ProcessIdentity:
@@ -81,6 +83,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "assets_dir": (str, type(None)),
     "unit": (str, type(None)),
     "arguments": (list,),
+    "token_file": (str, type(None)),
 }
 
 
@@ -120,7 +123,8 @@ def read(home: Home, runtime_id: str) -> Record | None:
         raise UnreadableRecordError(path, "its 'arguments' are not all text")
     if found["id"] != runtime_id:
         raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
-    return Record(**{name: found[name] for name in _TYPES})
+    values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
+    return Record(**values)
 
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
