@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.service.home import make_folder
+
 _KINDS = {
     "image/png": ("png", "image"),
     "image/jpeg": ("jpg", "image"),
@@ -60,7 +62,7 @@ class AssetFolders:
         if found is None:
             return None
         mime_type, extension, asset_type, content = found
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._folders[folder] = None
         # An execId is the client's: as part of a file's name it must not lead anywhere.
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]

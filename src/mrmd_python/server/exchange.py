@@ -28,6 +28,8 @@ class Reply:
 
     body: Mapping[str, Any]
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides those that every JSON answer has."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Relay:
 class RefusedError(Exception):
     """A request that is not carried out: an HTTP status, MRP's code, and a sentence for a person."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers or {}
 
 
 def text_field(body: Mapping[str, Any], name: str, default: str) -> str:
