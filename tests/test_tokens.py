@@ -1,6 +1,7 @@
 """A token that clients must show: when there must be one, where it is kept, and where it is not."""
 
 import json
+import secrets
 import socket
 import stat
 import subprocess
@@ -227,6 +228,7 @@ with socket.create_server(("{address}", 0)) as listener:
     uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
 """
 _AIOHTTP = """
+import secrets
 import socket
 from aiohttp import web
 from mrmd_python import create_app

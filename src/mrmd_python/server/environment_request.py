@@ -5,10 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.server.endpoint import TEXT, Schema
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.exchange import RefusedError
 from mrmd_python.service.interpreter import python_of
 from mrmd_python.service.marker import VARIABLE as MARKER
+
+ENVIRONMENT: Schema = {
+    "type": ["object", "null"],
+    "properties": {
+        "cwd": TEXT,
+        "virtualenv": TEXT,
+        "executable": TEXT,
+        "env": {"type": ["object", "null"], "additionalProperties": TEXT},
+    },
+}
 
 
 def requested_environment(body: Mapping[str, Any], default: SessionEnvironment) -> SessionEnvironment | None:
