@@ -97,15 +97,15 @@ def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine
 
 
 @pytest.fixture(scope="session")
-def _shared_runtime(shared_machine: Machine) -> Client:
+def shared_runtime(shared_machine: Machine) -> Client:
     return shared_machine.start("shared")
 
 
 @pytest.fixture
-def shared(_shared_runtime: Client) -> Client:
+def shared(shared_runtime: Client) -> Client:
     """A runtime for tests that leave nothing behind in it; its default session is as new."""
-    _shared_runtime.post("/reset")
-    return _shared_runtime
+    shared_runtime.post("/reset")
+    return shared_runtime
 
 
 @pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -37,9 +38,11 @@ def application(routes: Iterable[Route], access: Access, prefix: str = "") -> we
     app.on_response_prepare.append(tell_browsers)
     for method, path, respond in routes:
         handler = _handler(respond)
-        app.router.add_route(method, prefix + path, handler)
+        # By itself, aiohttp takes no braces in a variable part.
+        pattern = prefix + re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
+        app.router.add_route(method, pattern, handler)
         if method == "GET":
-            app.router.add_route("HEAD", prefix + path, handler)
+            app.router.add_route("HEAD", pattern, handler)
     return app
 
 

@@ -62,7 +62,7 @@ def _operation(route: Route) -> dict[str, Any]:
 def _answer(route: Route) -> Mapping[str, Any]:
     answer = typing.get_type_hints(route.endpoint)["return"]
     if answer is EventStream:
-        return _content("text/event-stream", {"type": "string"})
+        return _content("text/event-stream", {})
     return _content("*/*", {}) if answer is File else _content("application/json", {"type": "object"})
 
 
