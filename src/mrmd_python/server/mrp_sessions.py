@@ -7,7 +7,7 @@ from typing import Any
 
 from mrmd_python.server.endpoint import TEXT, TEXTS, Route, Schema
 from mrmd_python.server.environment_request import ENVIRONMENT, requested_environment
-from mrmd_python.server.exchange import RefusedError, Reply, Request, text_field
+from mrmd_python.server.exchange import RefusedError, Reply, Request, list_field, text_field
 from mrmd_python.server.requirements import BadRequirementError, CannotTellError, Requirements, Unmet
 from mrmd_python.server.session import Session, SessionStartError
 from mrmd_python.server.sessions import EnvironmentConflictError, Sessions, TooManySessionsError
@@ -104,11 +104,11 @@ def session_id_field(body: Mapping[str, Any], name: str, default: str) -> str:
 
 
 def _requirements(body: Mapping[str, Any]) -> Requirements:
-    dependencies = body.get("dependencies")
-    if not isinstance(dependencies or [], list) or not all(isinstance(item, str) for item in dependencies or []):
+    dependencies = list_field(body, "dependencies")
+    if not all(isinstance(item, str) for item in dependencies):
         raise RefusedError(400, "wrong_type", "the field 'dependencies' must be a list of strings")
     try:
-        return Requirements.parse(text_field(body, "pythonVersion", "").strip(), dependencies or [])
+        return Requirements.parse(text_field(body, "pythonVersion", "").strip(), dependencies)
     except BadRequirementError as error:
         raise RefusedError(400, "bad_requirement", str(error)) from None
 
