@@ -1,6 +1,7 @@
 """The registry: one JSON file for each announced runtime, read by editors as well."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
@@ -110,13 +111,15 @@ def read(home: Home, runtime_id: str) -> Record | None:
         return None
     except OSError as error:
         raise UnreadableRecordError(path, error.strerror or str(error)) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnreadableRecordError(path, "it is not JSON") from None
     if not isinstance(found, dict):
         raise UnreadableRecordError(path, "it is not a JSON object")
     for name, kind in _TYPES.items():
         if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
             raise UnreadableRecordError(path, f"its {name!r} is missing or of the wrong type")
+        if isinstance(found.get(name), str) and not _is_text(found[name]):
+            raise UnreadableRecordError(path, f"its {name!r} is no text")
     if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
         raise UnreadableRecordError(path, "its 'pid' or 'port' is none")
     if not all(isinstance(argument, str) for argument in found["arguments"]):
@@ -125,6 +128,14 @@ def read(home: Home, runtime_id: str) -> Record | None:
         raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
     values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
     return Record(**values)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a string can be a path or be printed: JSON can spell half a surrogate pair."""
+    try:
+        return "\0" not in os.fsdecode(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
 
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
