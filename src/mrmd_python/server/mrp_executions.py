@@ -33,10 +33,9 @@ async def get_execution(sessions: Sessions, request: Request) -> JsonStream:
 async def stream_execution(sessions: Sessions, request: Request) -> EventStream:
     """GET /executions/{execId}/stream. The header counts for more: a browser reconnects to the URL as it was."""
     _, execution = _existing(sessions, request.path["execId"])
+    after = _event_number("after", request.query.get("after", "0"))
     if request.headers.get("last-event-id"):
         after = _event_number("Last-Event-ID", request.headers["last-event-id"])
-    else:
-        after = _event_number("after", request.query.get("after", "0"))
     return EventStream(event_stream(execution, after, accumulated=_query_flag(request.query, "accumulated", True)))
 
 
