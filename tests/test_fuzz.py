@@ -59,7 +59,7 @@ def test_no_request_is_a_failure_of_the_servers(
     answer = _send(shared_runtime, "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body)
     assert b" 500 " not in answer.partition(b"\r\n")[0], answer
     assert b"behind the wall" not in answer
-    assert b"root:" not in answer
+    assert b"root:x:" not in answer
     assert shared_runtime.request("GET", "/capabilities")[0] == 200
 
 
@@ -219,9 +219,23 @@ def test_a_display_that_is_no_picture_is_none_of_the_servers_failures(shared: Cl
 
 
 _RECORD = {
-    "id": "made-up", "pid": 1, "port": 1, "host": "localhost", "url": "http://localhost:1/mrp/v1", "venv": "/venv",
-    "cwd": "/", "assets_dir": None, "created": "", "lastActivity": "", "backend": "fork", "unit": None,
-    "pid_started": "x", "version": "0", "log": "", "python": "/venv/bin/python", "venv_source": "own",
+    "id": "made-up",
+    "pid": 1,
+    "port": 1,
+    "host": "localhost",
+    "url": "http://localhost:1/mrp/v1",
+    "venv": "/venv",
+    "cwd": "/",
+    "assets_dir": None,
+    "created": "",
+    "lastActivity": "",
+    "backend": "fork",
+    "unit": None,
+    "pid_started": "x",
+    "version": "0",
+    "log": "",
+    "python": "/venv/bin/python",
+    "venv_source": "own",
 }
 _CONTENT = st.one_of(
     st.binary(max_size=30),

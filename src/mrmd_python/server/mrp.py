@@ -15,6 +15,7 @@ from mrmd_python.server.exchange import (
     Reply,
     Request,
     flag_field,
+    path_field,
     text_field,
 )
 from mrmd_python.server.execution import Cell, Execution, new_execution_id
@@ -177,7 +178,7 @@ def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
         store_history=flag_field(body, "storeHistory", True),
         silent=flag_field(body, "silent", False),
         allow_stdin=flag_field(body, "allowStdin", allow_stdin),
-        asset_dir=text_field(body, "assetDir", "") or None,
+        asset_dir=path_field(body, "assetDir"),
     )
 
 
