@@ -124,6 +124,24 @@ def test_a_server_without_its_token_file_does_not_serve(here: Machine) -> None:
     path.rmdir()
 
 
+def test_a_token_outlives_a_restart(machine: Machine) -> None:
+    client = machine.start("a", "--token")
+    token = _token(machine, "a")
+    restarted = machine.mrmd("--restart", "a")
+    assert restarted.returncode == 0, restarted.stderr
+    again = machine.client("a")
+    assert again.pid != client.pid
+    assert (_status(again, None), _status(again, token)) == (401, 200)
+
+
+def test_a_token_is_no_variable_of_a_runtime(here: Machine) -> None:
+    """It would be in this very command line."""
+    refused = here.mrmd("--env", f"MRMD_TOKEN={_CHOSEN}")
+    assert refused.returncode == 1
+    assert _CHOSEN not in refused.stderr
+    assert _CHOSEN not in here.mrmd("--token", "--render", "systemd", env={"MRMD_TOKEN": _CHOSEN}).stdout
+
+
 @pytest.mark.systemd
 def test_a_token_outlives_a_crash_of_the_server(box: Machine) -> None:
     client = box.start("a", "--token")

@@ -64,7 +64,10 @@ class Home:
             ServiceError: they cannot be made or written to.
         """
         try:
-            for folder in (self.root, *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports", "tokens"))):
+            for folder in (
+                self.root,
+                *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports", "tokens")),
+            ):
                 make_folder(folder)
                 if folder.stat().st_mode & 0o777 != 0o700:
                     folder.chmod(0o700)

@@ -113,21 +113,27 @@ def read(home: Home, runtime_id: str) -> Record | None:
         raise UnreadableRecordError(path, error.strerror or str(error)) from None
     except (ValueError, RecursionError):
         raise UnreadableRecordError(path, "it is not JSON") from None
-    if not isinstance(found, dict):
-        raise UnreadableRecordError(path, "it is not a JSON object")
-    for name, kind in _TYPES.items():
-        if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
-            raise UnreadableRecordError(path, f"its {name!r} is missing or of the wrong type")
-        if isinstance(found.get(name), str) and not _is_text(found[name]):
-            raise UnreadableRecordError(path, f"its {name!r} is no text")
-    if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
-        raise UnreadableRecordError(path, "its 'pid' or 'port' is none")
-    if not all(isinstance(argument, str) for argument in found["arguments"]):
-        raise UnreadableRecordError(path, "its 'arguments' are not all text")
-    if found["id"] != runtime_id:
-        raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
+    fault = _fault(found, runtime_id)
+    if fault is not None:
+        raise UnreadableRecordError(path, fault)
     values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
     return Record(**values)
+
+
+def _fault(found: Any, runtime_id: str) -> str | None:
+    """Return what keeps a file's content from being the record of a runtime, None if it is one."""
+    if not isinstance(found, dict):
+        return "it is not a JSON object"
+    for name, kind in _TYPES.items():
+        if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
+            return f"its {name!r} is missing or of the wrong type"
+        if isinstance(found.get(name), str) and not _is_text(found[name]):
+            return f"its {name!r} is no text"
+    if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
+        return "its 'pid' or 'port' is none"
+    if not all(isinstance(argument, str) and _is_text(argument) for argument in found["arguments"]):
+        return "its 'arguments' are not all text"
+    return None if found["id"] == runtime_id else f"it is of the id {found['id']!r}"
 
 
 def _is_text(value: str) -> bool:
