@@ -11,6 +11,7 @@ from typing import IO
 
 import pytest
 
+from tests.client import Client
 from tests.machine import Box, Machine, box_machine, fork_machine, processes_of, wait_until
 
 _BOX = Path(__file__).parent / "systemd" / "box"
@@ -84,6 +85,27 @@ def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     ended = machine.mrmd("--kill-all")
     assert ended.returncode == 0, ended.stderr
     wait_until(lambda: processes_of(home) == [], "no process of the test's is left")
+
+
+@pytest.fixture(scope="session")
+def shared_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """This machine, with a home that many tests share."""
+    machine = fork_machine(tmp_path_factory.mktemp("home"))
+    yield machine
+    assert machine.mrmd("--kill-all").returncode == 0
+    wait_until(lambda: processes_of(machine.home) == [], "no process is left")
+
+
+@pytest.fixture(scope="session")
+def shared_runtime(shared_machine: Machine) -> Client:
+    return shared_machine.start("shared")
+
+
+@pytest.fixture
+def shared(shared_runtime: Client) -> Client:
+    """A runtime for tests that leave nothing behind in it; its default session is as new."""
+    shared_runtime.post("/reset")
+    return shared_runtime
 
 
 @pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])

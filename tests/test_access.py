@@ -7,8 +7,8 @@ from tests.machine import Machine
 
 
 @pytest.fixture
-def client(here: Machine) -> Client:
-    return here.start("a")
+def client(shared: Client) -> Client:
+    return shared
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:{port}", "[::1]:{port}", "localhost:1"])
@@ -16,30 +16,133 @@ def test_loopback_hosts_pass(client: Client, host: str) -> None:
     assert client.request("GET", "/capabilities", headers={"Host": host.format(port=client.port)})[0] == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[", "", "0.0.0.0", "[::ffff:127.0.0.1]"),
+        *("evil.example@localhost", "localhost@evil.example", "localhost/", "localhost:x", "localhost, evil.example"),
+    ],
+)
 def test_a_rebound_host_is_refused(client: Client, host: str) -> None:
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Host": host})
     assert (status, answer["code"]) == (403, "host_refused")
     assert client.execute("ran")["error"]["type"] == "NameError"
 
 
-@pytest.mark.parametrize("origin", ["http://localhost:3000", "https://127.0.0.1", "file://", "vscode-webview://abc"])
-def test_origins_of_editors_pass(client: Client, origin: str) -> None:
-    assert client.request("GET", "/capabilities", headers={"Origin": origin})[0] == 200
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "file://", "vscode-webview://abc"]
+)
+def test_origins_of_editors_pass_and_their_pages_may_read_the_answer(client: Client, origin: str) -> None:
+    status, headers = _asked(client, "GET", "/capabilities", Origin=origin)
+    assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")
+    status, headers = _asked(client, "GET", "/sessions/none", Origin=origin)
+    assert (status, headers["access-control-allow-origin"]) == (404, origin)
+    assert "access-control-allow-credentials" not in headers
+
+
+def test_streams_and_files_may_be_read_by_editors_pages_too(client: Client) -> None:
+    origin = "http://localhost:3000"
+    picture = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    url = client.execute(picture, execId="drawn")["assets"][0]["url"].removeprefix("/mrp/v1")
+    for path in ("/executions/drawn/stream", url, "/executions/drawn"):
+        status, headers = _asked(client, "GET", path, Origin=origin)
+        assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")
+        assert "access-control-allow-origin" not in _asked(client, "GET", path)[1]
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://[", "data:x"]
+    "origin",
+    [
+        *(
+            "https://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "http://[",
+            "data:x",
+            "http://evil.example/",
+        ),
+        *("http://evil.example\\@localhost", "http://evil.example@localhost", "http://localhost, http://evil.example"),
+    ],
 )
 def test_foreign_origins_are_refused(client: Client, origin: str) -> None:
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Origin": origin})
     assert (status, answer["code"]) == (403, "origin_refused")
+    assert "access-control-allow-origin" not in _asked(client, "GET", "/capabilities", Origin=origin)[1]
     assert client.execute("ran")["error"]["type"] == "NameError"
 
 
 def test_the_null_origin_is_electrons(client: Client) -> None:
     headers = {"Origin": "null", "User-Agent": "Mozilla/5.0 mrmd/1.0 Electron/33.0"}
     assert client.request("GET", "/capabilities", headers=headers)[0] == 200
+
+
+_ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (403, {}),
+        (403, {"Referer": "https://evil.example/localhost"}),
+        (200, {"Referer": "http://localhost:3000/notebook"}),
+        (200, {"User-Agent": _ELECTRON}),
+        (403, {"User-Agent": _ELECTRON, "Referer": "https://evil.example/"}),
+    ],
+)
+def test_what_pages_embed_without_telling_their_origin(client: Client, status: int, headers: dict[str, str]) -> None:
+    """Pictures, scripts, frames and links."""
+    assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": "cross-site", **headers})[0] == status
+
+
+@pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
+def test_what_this_machines_pages_embed_passes(client: Client, site: str) -> None:
+    assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": site})[0] == 200
+
+
+_PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+@pytest.mark.parametrize("path", ["/execute", "/execute/stream", "/executions/x", "/nowhere"])
+def test_a_preflight_of_an_editor_is_answered(client: Client, path: str) -> None:
+    status, headers = _asked(client, "OPTIONS", path, Origin="http://localhost:3000", **_PREFLIGHT)
+    assert status == 204
+    assert headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert headers["access-control-allow-headers"] == "content-type, authorization, last-event-id"
+    assert headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
+    assert "access-control-allow-private-network" not in headers
+
+
+@pytest.mark.parametrize("more", [{}, {"Access-Control-Request-Private-Network": "true"}])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_a_preflight_of_a_foreign_page_is_refused(client: Client, origin: str, more: dict[str, str]) -> None:
+    status, headers = _asked(client, "OPTIONS", "/execute", Origin=origin, **_PREFLIGHT, **more)
+    assert status == 403
+    assert not [name for name in headers if name.startswith("access-control-")]
+
+
+def test_a_private_network_preflight_of_an_editor_is_answered(client: Client) -> None:
+    more = {**_PREFLIGHT, "Access-Control-Request-Private-Network": "true"}
+    status, headers = _asked(client, "OPTIONS", "/execute", **{"Origin": "null", "User-Agent": _ELECTRON}, **more)
+    assert (status, headers["access-control-allow-private-network"]) == (204, "true")
+
+
+def test_options_that_are_no_preflight_are_no_method(client: Client) -> None:
+    assert client.request("OPTIONS", "/execute")[0] == 405
+
+
+def test_more_hosts_and_origins_are_let_in_where_they_are_named(here: Machine) -> None:
+    named = ("--allow-host", "Kernel.example", "--allow-origin", "https://editor.example:8443")
+    client = here.start("named", *named)
+    for headers, status in (
+        ({"Host": "kernel.example"}, 200),
+        ({"Host": f"KERNEL.example:{client.port}"}, 200),
+        ({"Host": "editor.example"}, 403),
+        ({"Origin": "https://editor.example:8443"}, 200),
+        ({"Origin": "https://editor.example"}, 403),
+        ({"Origin": "http://editor.example:8443"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Referer": "https://editor.example:8443/x"}, 200),
+    ):
+        assert client.request("GET", "/capabilities", headers=headers)[0] == status, headers
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
@@ -95,3 +198,14 @@ def test_capabilities_tell_what_there_is(client: Client) -> None:
     assert found["lspFallback"] is None
     assert set(found["environment"]) == {"cwd", "executable", "virtualenv"}
     assert found["features"]["execute"] is found["features"]["interrupt"] is found["features"]["reset"] is True
+
+
+def _asked(client: Client, method: str, path: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """Return the status and the headers of an answer, these by lower-case name."""
+    connection = client.connect()
+    try:
+        connection.request(method, f"/mrp/v1{path}", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()

@@ -274,7 +274,12 @@ def test_usage_errors_exit_with_2(here: Machine) -> None:
     _assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
     _assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
     _assert_told(here.mrmd("--port", "70000"), 2, "70000")
-    _assert_told(here.mrmd("--host", "0.0.0.0"), 2, "loopback")
+    _assert_told(here.mrmd("--host", "http://localhost"), 2, "is not a host")
+    _assert_told(here.mrmd("--allow-host", "a/b"), 2, "is not a host")
+    _assert_told(here.mrmd("--allow-origin", "null"), 2, "is not an origin")
+    _assert_told(here.mrmd("--allow-user", "no such user"), 2, "is no user")
+    _assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is no address of this machine")
+    _assert_told(here.mrmd("--token", env={"MRMD_TOKEN": "short-one"}), 1, "MRMD_TOKEN must be")
     _assert_told(here.mrmd("--backend", "cron"), 2, "cron")
     _assert_told(here.mrmd("--nonsense"), 2, "--nonsense")
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from aiohttp import web
 
 from mrmd_python.server import asgi, http
+from mrmd_python.server.access import Access
 from mrmd_python.server.embedded import EmbeddedSessions
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.exchange import RefusedError
@@ -14,6 +15,7 @@ from mrmd_python.server.forward import RuntimeSessions
 from mrmd_python.server.provider import Provider, Route
 from mrmd_python.server.session import SessionStartError
 from mrmd_python.service import place
+from mrmd_python.service.admission import parse_host, parse_origin, parse_user
 from mrmd_python.service.home import Home
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -25,6 +27,11 @@ def create_app(
     assets_dir: PathName | None = None,
     venv: PathName | None = None,
     daemon_mode: bool = False,
+    *,
+    allow_hosts: Iterable[str] = (),
+    allow_origins: Iterable[str] = (),
+    allow_users: Iterable[str | int] = (),
+    token: str | None = None,
 ) -> "App":
     """Return an application that serves MRP at ``/mrp/v1``.
 
@@ -34,16 +41,30 @@ def create_app(
         venv: the venv whose Python runs the code; found as ``mrmd-python`` finds it if None.
         daemon_mode: whether sessions belong to the program that serves this, and end with it. If not, each is a runtime
             of its own that outlives it: `mrmd-python` lists and kills it under the session's id.
+        allow_hosts: names, besides those of loopback, that this is reached under.
+        allow_origins: origins, besides those of editors, whose pages may use it, such as ``https://editor.example``.
+        allow_users: login names or uids, besides root's and the program's own, whose programs on this machine may.
+        token: what each request must show, as ``Authorization: Bearer TOKEN``. Without one, only clients on this
+            machine's loopback are let in, and none that a proxy speaks for.
 
     Raises:
         ServiceError: the folder or the venv is not there.
+        ValueError: a host, an origin or a user is none, or the token is empty.
     """
+    if token is not None and not token.strip():
+        raise ValueError("the token is empty")
+    access = Access(
+        frozenset(map(parse_host, allow_hosts)),
+        frozenset(map(parse_origin, allow_origins)),
+        frozenset(parse_user(str(user)) for user in allow_users),
+        token,
+    )
     folder = place.folder(None if cwd is None else os.fspath(cwd))
     python = place.interpreter(None if venv is None else os.fspath(venv), folder)
     assets = None if assets_dir is None else place.absolute(os.fspath(assets_dir))
     if daemon_mode:
         environment = SessionEnvironment(python.python, python.prefix, str(folder))
-        return App(lambda: EmbeddedSessions(environment, assets or folder / ".mrmd-assets"))
+        return App(lambda: EmbeddedSessions(environment, assets or folder / ".mrmd-assets"), access)
     home = Home.of(os.environ)
     spec = RuntimeSpec(
         id="default",
@@ -53,20 +74,21 @@ def create_app(
         cwd=str(folder),
         assets_dir=None if assets is None else str(assets),
     )
-    return App(lambda: RuntimeSessions(home, spec))
+    return App(lambda: RuntimeSessions(home, spec), access)
 
 
 class App:
     """An ASGI 3 application, which an aiohttp program can have too."""
 
-    def __init__(self, make_provider: Callable[[], Provider]) -> None:
+    def __init__(self, make_provider: Callable[[], Provider], access: Access) -> None:
         self._make_provider = make_provider
+        self._access = access
         self._provider: asyncio.Task[Provider] | None = None
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Serve a connection, or a server's lifespan."""
         if scope["type"] == "http":
-            await asgi.serve(self._routes, scope, receive, send)
+            await asgi.serve(self._routes, self._access, scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -76,7 +98,7 @@ class App:
     def aiohttp(self) -> web.Application:
         """Return an aiohttp application with MRP's endpoints, for `add_subapp("/mrp/v1", ...)`, to be used once."""
         provider = self._make_provider()
-        sub = http.application(provider.routes)
+        sub = http.application(provider.routes, self._access)
 
         async def live(_: web.Application) -> AsyncIterator[None]:
             await provider.start()

@@ -87,6 +87,8 @@ def _details(found: Status) -> dict[str, object]:
             "version": record.version,
             "log": record.log,
         }
+        if record.token_file is not None:
+            shown["token"] = record.token_file
     if found.enabled is not None:
         shown["enabled"] = "yes, it starts at login" if found.enabled else "no"
     return shown

@@ -83,7 +83,7 @@ class _Command(click.Command):
         show_default=True,
         metavar="ADDRESS",
         callback=parameters.address,
-        help="The address to listen on.",
+        help="The address to listen on; with another than loopback, clients must show a token.",
     ),
     click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]"),
     click.option(
@@ -139,6 +139,34 @@ class _Command(click.Command):
         type=click.Choice(["auto", "systemd", "launchd"]),
         metavar="[systemd|launchd]",
         help="Print its unit or its agent, and do nothing else.",
+    ),
+)
+@_group(
+    "Guard it",
+    click.option("--token", is_flag=True, help="Have clients show a token: the one in MRMD_TOKEN, or else a new one."),
+    click.option(
+        "--allow-host",
+        "allow_hosts",
+        metavar="NAME",
+        callback=parameters.host,
+        multiple=True,
+        help="A further name that it is reached under. May be repeated.",
+    ),
+    click.option(
+        "--allow-origin",
+        "allow_origins",
+        metavar="ORIGIN",
+        callback=parameters.origin,
+        multiple=True,
+        help="A further origin whose pages may use it: https://editor.example.",
+    ),
+    click.option(
+        "--allow-user",
+        "allow_users",
+        metavar="NAME|UID",
+        callback=parameters.user,
+        multiple=True,
+        help="A further local user whose programs may use it.",
     ),
 )
 @_group(

@@ -8,10 +8,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from mrmd_python.service.admission import parse_host, parse_origin, parse_user
 from mrmd_python.service.runtime_id import parse_id
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
@@ -47,11 +47,8 @@ def _span(text: str) -> int:
 
 
 def _address(text: str) -> str:
-    if text not in _LOOPBACK:
-        raise ValueError(
-            f"{text!r} is not loopback, and whoever reaches the port runs code: use one of {', '.join(_LOOPBACK)}"
-        )
-    return text
+    parse_host(text)
+    return text.strip("[]")
 
 
 def _memory(text: str) -> str:
@@ -64,6 +61,9 @@ runtime_id = _checked(parse_id)
 span = _checked(_span)
 """Seconds, written as in systemd.time(7): ``90``, ``30s``, ``1h 30m``."""
 address = _checked(_address)
+host = _checked(parse_host)
+origin = _checked(parse_origin)
+user = _checked(parse_user)
 memory = _checked(_memory)
 processor_time = _of_form(r"\d+(\.\d+)?%", "a percentage of one processor: write it as 50% or 200%")
 tasks = _of_form(r"\d+|\d+(\.\d+)?%|infinity", "a number of processes and threads")

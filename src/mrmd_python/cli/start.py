@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import NoReturn
 
 import click
@@ -12,6 +13,7 @@ import click
 from mrmd_python.cli import variables
 from mrmd_python.cli.spinner import spinning
 from mrmd_python.service import place, runtimes
+from mrmd_python.service.admission import is_loopback
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.limits import Limits
@@ -42,6 +44,10 @@ class Wanted:
     idle_timeout: int
     timeout: int
     managed: bool
+    token: bool
+    allow_hosts: tuple[str, ...]
+    allow_origins: tuple[str, ...]
+    allow_users: tuple[int, ...]
 
     def spec(self) -> RuntimeSpec:
         """Return it checked and completed.
@@ -68,6 +74,10 @@ class Wanted:
                 self.memory_max, self.memory_high, self.cpu_quota, self.tasks_max, self.nice, self.properties
             ),
             managed=self.managed,
+            token=self.token or not is_loopback(self.host),
+            allow_hosts=self.allow_hosts,
+            allow_origins=self.allow_origins,
+            allow_users=self.allow_users,
         )
 
     def variables(self) -> dict[str, str]:
@@ -108,6 +118,9 @@ def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool
         ("log", record.log),
     ):
         click.echo(f"  {name + ':':<6}{value}")
+    if record.token_file is not None:
+        click.echo(f"  token: {record.token_file}")
+        click.echo(f'Clients must show it: curl -H "Authorization: Bearer $(cat {quote(record.token_file)})" ...')
     click.echo(f"End it with: mrmd-python --kill {record.id}")
 
 
@@ -118,6 +131,8 @@ def in_foreground(wanted: Wanted) -> NoReturn:
         raise ServiceError("a runtime in the foreground has no service manager that could limit it")
     if not spec.managed:
         click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
+        if spec.token:
+            click.echo(f"Its token will be in {Home.of(os.environ).token(spec.id)}.", err=True)
     runtimes.become(Home.of(os.environ), spec, os.environ, wanted.variables())
 
 

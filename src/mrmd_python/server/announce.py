@@ -55,6 +55,7 @@ def record(home: Home, spec: RuntimeSpec, port: int) -> Record:
         python=spec.python,
         venv_source=spec.venv_source,
         arguments=spec.arguments(),
+        token_file=str(home.token(spec.id)) if spec.token else None,
     )
 
 

@@ -3,16 +3,21 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
 from mrmd_python.server import exchange, wire
-from mrmd_python.server.access import check
+from mrmd_python.server.access import Access
 from mrmd_python.server.asgi_file import file_response
 from mrmd_python.server.asgi_path import found, segments_below_mount
+from mrmd_python.server.peer import Connection
 from mrmd_python.server.provider import Route
 
 _log = logging.getLogger(__name__)
+
+_FORWARDED = {"forwarded", "x-forwarded-for", "x-real-ip"}
+"""What proxies say the client is by."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -20,18 +25,32 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-async def serve(routes: Callable[[], Awaitable[Sequence[Route]]], scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one request by what `routes` returns; it is not called for who may not speak to us."""
+async def serve(
+    routes: Callable[[], Awaitable[Sequence[Route]]], access: Access, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer one request by what `routes` returns; it is not called for whom `access` does not let in."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(list(scope["headers"]))}
     try:
-        check(headers)
-        response = await _response(await routes(), scope, headers, receive)
+        access.check_peer(_connection(scope, headers))
+        access.check(headers)
+        preflight = access.preflight(scope["method"], headers)
+        if preflight is None:
+            access.check_token(headers)
+        response = preflight or await _response(await routes(), scope, headers, receive)
     except exchange.RefusedError as error:
         response = await wire.response(wire.refusal(error))
     except Exception:
         _log.exception("%s %s failed", scope["method"], scope["path"])
         response = await wire.response(wire.FAILURE)
+    response = replace(response, headers={**response.headers, **access.answer_headers(headers)})
     await _send(response, scope["method"] == "HEAD", receive, send)
+
+
+def _connection(scope: Scope, headers: Mapping[str, str]) -> Connection | None:
+    """Return the connection of a request, each time anew: ASGI does not tell which requests have one in common."""
+    # uvicorn believes what a local client says of itself in these.
+    is_hearsay = not _FORWARDED.isdisjoint(headers)
+    return Connection.of_names(None if is_hearsay else scope.get("client"), scope.get("server"))
 
 
 async def _response(
@@ -64,7 +83,7 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
 
 async def _send(response: wire.Response, is_head: bool, receive: Receive, send: Send) -> None:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    if isinstance(response.content, bytes) and response.status != 304:
+    if isinstance(response.content, bytes) and response.status not in (204, 304):
         headers.setdefault("content-length", str(len(response.content)))
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": response.status, "headers": encoded})

@@ -1,7 +1,6 @@
 """Displays that become files: pictures and explicit HTML, in the assets folder of their execution."""
 
 import base64
-import binascii
 import itertools
 import os
 import re
@@ -9,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from mrmd_python.service.home import make_folder
 
 _KINDS = {
     "image/png": ("png", "image"),
@@ -60,7 +61,7 @@ class AssetFolders:
         if found is None:
             return None
         mime_type, extension, asset_type, content = found
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._folders[folder] = None
         # An execId is the client's: as part of a file's name it must not lead anywhere.
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
@@ -100,15 +101,15 @@ def _content(data: Mapping[str, Any]) -> tuple[str, str, str, bytes] | None:
             return mime_type, extension, asset_type, _decoded(mime_type, picture)
     html = data.get("text/html")
     if isinstance(html, str) and data.get("text/plain") == _HTML_OBJECT:
-        return "text/html", "html", "html", html.encode()
+        return "text/html", "html", "html", html.encode(errors="replace")
     return None
 
 
 def _decoded(mime_type: str, picture: str) -> bytes:
     """Return a picture's bytes: IPython hands over base64, except for SVG, which is text."""
     if mime_type == "image/svg+xml":
-        return picture.encode()
+        return picture.encode(errors="replace")
     try:
         return base64.b64decode(picture)
-    except binascii.Error:
-        return picture.encode()
+    except ValueError:  # a cell can display anything as a picture
+        return picture.encode(errors="replace")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrmd_python.service.environment import SERVICE
+from mrmd_python.service.token import VARIABLE as TOKEN
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class SessionEnvironment:
     def process_environment(self) -> dict[str, str]:
         """Return the environment of the worker: the server's, with the venv activated as its own script would.
 
-        What the service manager told the server alone is left out: a session must not answer the watchdog.
+        What the service manager told the server alone is left out: a session must not answer the watchdog. So is the
+        token.
         """
-        environ = {name: value for name, value in os.environ.items() if name not in SERVICE}
+        environ = {name: value for name, value in os.environ.items() if name not in SERVICE and name != TOKEN}
         folder = str(Path(self.executable).parent)
         path = [entry for entry in environ.get("PATH", os.defpath).split(os.pathsep) if entry != folder]
         environ["PATH"] = os.pathsep.join([folder, *path])

@@ -5,10 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.server.endpoint import TEXT, Schema
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.exchange import RefusedError
+from mrmd_python.server.exchange import RefusedError, can_be_given
 from mrmd_python.service.interpreter import python_of
 from mrmd_python.service.marker import VARIABLE as MARKER
+
+ENVIRONMENT: Schema = {
+    "type": ["object", "null"],
+    "properties": {
+        "cwd": TEXT,
+        "virtualenv": TEXT,
+        "executable": TEXT,
+        "env": {"type": ["object", "null"], "additionalProperties": TEXT},
+    },
+}
 
 
 def requested_environment(body: Mapping[str, Any], default: SessionEnvironment) -> SessionEnvironment | None:
@@ -55,7 +66,7 @@ def _path(asked: Mapping[str, Any], name: str, start: Path) -> Path | None:
     value = asked.get(name)
     if value is None or value == "":
         return None
-    if not _can_be_given(value):
+    if not can_be_given(value):
         raise RefusedError(400, "wrong_type", f"the field 'environment.{name}' must be a path")
     return Path(start, os.path.expanduser(value))  # Path.expanduser() raises for "~nobody"
 
@@ -63,7 +74,7 @@ def _path(asked: Mapping[str, Any], name: str, start: Path) -> Path | None:
 def _variables(asked: Mapping[str, Any]) -> dict[str, str | None]:
     variables = _object(asked, "env", "environment.env")
     for name, value in variables.items():
-        if not (name and "=" not in name and _can_be_given(name) and (value is None or _can_be_given(value))):
+        if not (name and "=" not in name and can_be_given(name) and (value is None or can_be_given(value))):
             raise RefusedError(400, "wrong_type", f"the field 'environment.env' cannot hold that value of {name!r}")
         if name == MARKER:
             raise RefusedError(400, "reserved_variable", f"{MARKER} is how the runtime knows its processes")
@@ -77,14 +88,3 @@ def _object(body: Mapping[str, Any], name: str, described: str) -> dict[str, Any
     if not isinstance(value, dict):
         raise RefusedError(400, "wrong_type", f"the field {described!r} must be an object")
     return value
-
-
-def _can_be_given(value: object) -> bool:
-    """Return whether the operating system takes `value` for a path or a variable."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True

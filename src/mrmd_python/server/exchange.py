@@ -1,5 +1,6 @@
 """What goes into an endpoint and comes out of it, apart from any HTTP library."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Reply:
 
     body: Mapping[str, Any]
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides those that every JSON answer has."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ class Relay:
 class RefusedError(Exception):
     """A request that is not carried out: an HTTP status, MRP's code, and a sentence for a person."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers or {}
 
 
 def text_field(body: Mapping[str, Any], name: str, default: str) -> str:
@@ -76,6 +80,29 @@ def text_field(body: Mapping[str, Any], name: str, default: str) -> str:
         RefusedError: it is something else.
     """
     return _field(body, name, str, default, "a string")
+
+
+def path_field(body: Mapping[str, Any], name: str) -> str | None:
+    """Return the path `name` of a body, or None if it is absent, null or empty.
+
+    Raises:
+        RefusedError: it is something else, or none that the operating system takes.
+    """
+    path = text_field(body, name, "")
+    if not can_be_given(path):
+        raise RefusedError(400, "wrong_type", f"the field {name!r} must be a path")
+    return path or None
+
+
+def can_be_given(value: object) -> bool:
+    """Return whether the operating system takes `value` for a path or a variable."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def flag_field(body: Mapping[str, Any], name: str, default: bool) -> bool:

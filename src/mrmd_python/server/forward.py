@@ -63,6 +63,7 @@ class RuntimeSessions:
         """Return what answers a route; `absent` answers it where there is no session."""
         own: dict[tuple[str, str], _Respond] = {
             ("GET", "/capabilities"): absent,
+            ("GET", "/openapi.json"): absent,
             ("GET", "/sessions"): self._list_sessions,
             ("POST", "/sessions"): self._create_session,
             ("GET", "/sessions/{id}"): partial(self._get_session, absent),

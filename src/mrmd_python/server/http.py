@@ -1,17 +1,25 @@
 """MRP over aiohttp: routes, bodies in, JSON and streams out, refusals as MRP words them."""
 
+import asyncio
 import logging
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from aiohttp import web
 
 from mrmd_python.server import exchange, mrp, wire
-from mrmd_python.server.access import check
+from mrmd_python.server.access import Access
 from mrmd_python.server.idleness import Idleness
+from mrmd_python.server.peer import Connection
 from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.sessions import Sessions
+
+if TYPE_CHECKING:  # not in every aiohttp that will do
+    from aiohttp.typedefs import Middleware
 
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 1.0
@@ -20,28 +28,37 @@ _CLOSE_SECONDS = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(routes: Iterable[Route], prefix: str = "") -> web.Application:
-    """Return the aiohttp application that serves `routes` below `prefix`."""
-    app = web.Application(middlewares=[_refuse_in_json])
+def application(routes: Iterable[Route], access: Access, prefix: str = "") -> web.Application:
+    """Return the aiohttp application that serves `routes` below `prefix` to those to whom `access` is given."""
+    app = web.Application(middlewares=[_gate(access)])
+
+    async def tell_browsers(request: web.Request, answer: web.StreamResponse) -> None:
+        answer.headers.update(access.answer_headers(request.headers))
+
+    app.on_response_prepare.append(tell_browsers)
     for method, path, respond in routes:
         handler = _handler(respond)
-        app.router.add_route(method, prefix + path, handler)
+        # By itself, aiohttp takes no braces in a variable part.
+        pattern = prefix + re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
+        app.router.add_route(method, pattern, handler)
         if method == "GET":
-            app.router.add_route("HEAD", prefix + path, handler)
+            app.router.add_route("HEAD", pattern, handler)
     return app
 
 
 @asynccontextmanager
-async def serving(sessions: Sessions, listeners: Iterable[socket.socket], idleness: Idleness) -> AsyncIterator[None]:
+async def serving(
+    sessions: Sessions, listeners: Iterable[socket.socket], access: Access, idleness: Idleness
+) -> AsyncIterator[None]:
     """Answer on the `listeners` for as long as the block runs."""
-    app = application(session_routes(sessions), mrp.PREFIX)
+    app = application(session_routes(sessions), access, mrp.PREFIX)
 
     @web.middleware
     async def end_idleness(request: web.Request, handler: Handler) -> web.StreamResponse:
         with idleness.interrupted():
             return await handler(request)
 
-    app.middlewares.insert(0, end_idleness)
+    app.middlewares.append(end_idleness)  # within the gate: who is turned away keeps nothing up
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
     for listener in listeners:
@@ -96,19 +113,50 @@ async def _send(request: web.Request, response: wire.Response) -> web.StreamResp
     return streamed
 
 
-@web.middleware
-async def _refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _checked(access: Access, transport: asyncio.BaseTransport | None) -> asyncio.BaseTransport:
+    """Return a connection whose other end may speak to us.
+
+    Raises:
+        RefusedError: it may not, or has been closed before that could be told.
+    """
     try:
-        check(request.headers)
-        return await handler(request)
-    except exchange.RefusedError as error:
-        return await _send(request, await wire.response(wire.refusal(error)))
-    except web.HTTPException as error:
-        refusal = wire.plain_refusal(request.method, request.path, error.status)
-        answer = await _send(request, await wire.response(refusal))
-        if "Allow" in error.headers:
-            answer.headers["Allow"] = error.headers["Allow"]
-        return answer
-    except Exception:
-        _log.exception("%s %s failed", request.method, request.path)
-        return await _send(request, await wire.response(wire.FAILURE))
+        if transport is None:
+            raise ConnectionError
+        ends = transport.get_extra_info("socket")
+        access.check_peer(Connection.of_names(ends.getpeername(), ends.getsockname()))
+        ends.getpeername()  # else its ports may have been another connection's when they were looked up
+    except OSError:
+        raise exchange.RefusedError(403, "peer_refused", "the client has closed this connection already") from None
+    return transport
+
+
+def _gate(access: Access) -> "Middleware":
+    """Return the middleware that lets in whom `access` lets in, and words every refusal as MRP does."""
+    known: WeakSet[asyncio.BaseTransport] = WeakSet()
+    """The connections whose other end may speak to us: that is asked once of each."""
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            transport = request.transport
+            if transport is None or transport not in known:
+                known.add(_checked(access, transport))
+            access.check(request.headers)
+            preflight = access.preflight(request.method, request.headers)
+            if preflight is not None:
+                return await _send(request, preflight)
+            access.check_token(request.headers)
+            return await handler(request)
+        except exchange.RefusedError as error:
+            return await _send(request, await wire.response(wire.refusal(error)))
+        except web.HTTPException as error:
+            refusal = wire.plain_refusal(request.method, request.path, error.status)
+            answer = await _send(request, await wire.response(refusal))
+            if "Allow" in error.headers:
+                answer.headers["Allow"] = error.headers["Allow"]
+            return answer
+        except Exception:
+            _log.exception("%s %s failed", request.method, request.path)
+            return await _send(request, await wire.response(wire.FAILURE))
+
+    return let_in

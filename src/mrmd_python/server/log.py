@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 
 from mrmd_python.service.home import Home
@@ -13,6 +14,11 @@ _FILE_BYTES = 10 * 1024 * 1024
 
 class _DaemonLog(RotatingFileHandler):
     """A log file that descriptors 1 and 2 follow when it is rotated: a crash is told there."""
+
+    def _open(self) -> TextIOWrapper:
+        # Each file that it begins is for its owner alone, whatever the umask is.
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
     def doRollover(self) -> None:  # noqa: N802 - the name in logging
         super().doRollover()

@@ -15,7 +15,7 @@ from mrmd_python.server import sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.subreaper import become_subreaper
-from mrmd_python.service import registry
+from mrmd_python.service import registry, token
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.lock import claim
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             signal.signal(number, _stop_before_serving)
     spec, inherited = RuntimeSpec.from_arguments(arguments)
     home = Home.of(os.environ)
+    given_token = os.environ.pop(token.VARIABLE, None)
     os.environ.setdefault(MARKER, new_marker(spec.id))
     crashed = None
     try:
@@ -46,11 +47,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
             crashed = _record_of_a_crash(home, spec)
             if crashed is not None:
                 sweep(os.environ[MARKER])  # what has left the cgroup or lost its reaper
-            listeners = sockets.listen(spec.port, None if spec.managed else home.last_port(spec.id))
+            wanted = _token(home, spec, given_token)
+            listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
             become_subreaper()
             # The worker loads while this process imports what follows.
             spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
-            _serve(home, spec, listeners, spawned, crashed, inherited.ready)
+            _serve(home, spec, listeners, wanted, spawned, crashed, inherited.ready)
     except (ServiceError, sockets.PortError, OSError) as error:
         # The terminal says who speaks; the log has its own prefix.
         print(f"mrmd-python: {error}" if spec.backend == "foreground" else error, file=sys.stderr, flush=True)
@@ -94,6 +96,7 @@ def _forget(home: Home, spec: RuntimeSpec) -> None:
     """Remove what a runtime would be started again with."""
     home.environment(spec.id).unlink(missing_ok=True)
     home.port(spec.id).unlink(missing_ok=True)
+    home.token(spec.id).unlink(missing_ok=True)
 
 
 def _record_of_a_crash(home: Home, spec: RuntimeSpec) -> Record | None:
@@ -106,10 +109,26 @@ def _record_of_a_crash(home: Home, spec: RuntimeSpec) -> Record | None:
         return None
 
 
+def _token(home: Home, spec: RuntimeSpec, given: str | None) -> str | None:
+    """Return the token that clients must show, None if they need none.
+
+    Raises:
+        ServiceError: they must show one, and there is none.
+    """
+    if not spec.token:
+        return None
+    if not spec.managed:
+        return token.read(home.token(spec.id))
+    if given is None:
+        raise ServiceError(f"there is no token in {token.VARIABLE}")
+    return given
+
+
 def _serve(
     home: Home,
     spec: RuntimeSpec,
     listeners: list[socket.socket],
+    wanted: str | None,
     spawned: SpawnedWorker,
     crashed: Record | None,
     ready_fd: int | None,
@@ -120,6 +139,7 @@ def _serve(
 
     keep_log(home, spec)
 
+    from mrmd_python.server.access import Access
     from mrmd_python.server.announce import announced
     from mrmd_python.server.assets import AssetFolders
     from mrmd_python.server.http import serving
@@ -138,7 +158,14 @@ def _serve(
         start = asyncio.create_task(sessions.start_default(spawned, None if crashed is None else _LOSS))
         stopped = asyncio.create_task(stop.wait())
         idleness = Idleness(sessions)
-        async with serving(sessions, listeners, idleness):
+        access = Access(
+            hosts=frozenset(spec.allow_hosts) | sockets.names(spec.host, listeners),
+            origins=frozenset(spec.allow_origins),
+            users=frozenset(spec.allow_users),
+            token=wanted,
+            any_address=sockets.is_wildcard(spec.host),
+        )
+        async with serving(sessions, listeners, access, idleness):
             try:
                 await asyncio.wait({start, stopped}, timeout=spec.start_seconds, return_when=asyncio.FIRST_COMPLETED)
                 if not stop.is_set():
@@ -157,9 +184,8 @@ def _serve(
                 raise ServiceError(str(error)) from None
             finally:
                 await sessions.close()
-                await asyncio.gather(
-                    start, return_exceptions=True
-                )  # what becomes of a start that is broken off is nobody's news
+                # What becomes of a start that is broken off is nobody's news.
+                await asyncio.gather(start, return_exceptions=True)
         sweep(os.environ[MARKER])
 
     asyncio.run(serve())

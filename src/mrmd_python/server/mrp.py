@@ -5,7 +5,7 @@ from typing import Any
 
 from mrmd_python import __version__
 from mrmd_python.server import mrp_code, mrp_executions, mrp_looks, mrp_sessions
-from mrmd_python.server.endpoint import Route
+from mrmd_python.server.endpoint import ANYTHING, FLAG, TEXT, Route, Schema
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import (
     EventStream,
@@ -15,10 +15,12 @@ from mrmd_python.server.exchange import (
     Reply,
     Request,
     flag_field,
+    path_field,
     text_field,
 )
 from mrmd_python.server.execution import Cell, Execution, new_execution_id
-from mrmd_python.server.mrp_sessions import LANGUAGES, session_id_field
+from mrmd_python.server.mrp_sessions import LANGUAGES, SESSION_ID, session_id_field
+from mrmd_python.server.openapi import description
 from mrmd_python.server.session import QueueFullError
 from mrmd_python.server.sessions import (
     DEFAULT,
@@ -125,15 +127,34 @@ async def get_asset(sessions: Sessions, request: Request) -> File:
     return File(path)
 
 
+async def openapi(sessions: Sessions, request: Request) -> Reply:
+    """GET /openapi.json."""
+    return Reply(description(PREFIX, ROUTES))
+
+
+_CELL: dict[str, Schema] = {
+    "code": TEXT,
+    "session": SESSION_ID,
+    "execId": TEXT,
+    "cellId": TEXT,
+    "cellMeta": ANYTHING,
+    "storeHistory": FLAG,
+    "silent": FLAG,
+    "allowStdin": FLAG,
+    "assetDir": TEXT,
+}
+_ABOUT_INPUT: dict[str, Schema] = {"execId": TEXT, "exec_id": TEXT}
+
 ROUTES: list[Route] = [
-    ("GET", "/capabilities", capabilities),
-    ("POST", "/reset", reset),
-    ("GET", "/assets/{name}", get_asset),
-    ("POST", "/execute", execute),
-    ("POST", "/execute/stream", execute_stream),
-    ("POST", "/input", answer_input),
-    ("POST", "/input/cancel", cancel_input),
-    ("POST", "/interrupt", interrupt),
+    Route("GET", "/openapi.json", openapi),
+    Route("GET", "/capabilities", capabilities),
+    Route("POST", "/reset", reset, {"session": TEXT}),
+    Route("GET", "/assets/{name}", get_asset),
+    Route("POST", "/execute", execute, _CELL, ("code",)),
+    Route("POST", "/execute/stream", execute_stream, _CELL | {"accumulated": FLAG}, ("code",)),
+    Route("POST", "/input", answer_input, _ABOUT_INPUT | {"text": TEXT}),
+    Route("POST", "/input/cancel", cancel_input, _ABOUT_INPUT),
+    Route("POST", "/interrupt", interrupt, {"session": TEXT}),
     *mrp_code.ROUTES,
     *mrp_looks.ROUTES,
     *mrp_executions.ROUTES,
@@ -157,7 +178,7 @@ def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
         store_history=flag_field(body, "storeHistory", True),
         silent=flag_field(body, "silent", False),
         allow_stdin=flag_field(body, "allowStdin", allow_stdin),
-        asset_dir=text_field(body, "assetDir", "") or None,
+        asset_dir=path_field(body, "assetDir"),
     )
 
 

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any, Literal
 
-from mrmd_python.server.endpoint import Route
+from mrmd_python.server.endpoint import ANYTHING, NUMBER, TEXT, Route
 from mrmd_python.server.exchange import RefusedError, Reply, Request, number_field, text_field
 from mrmd_python.server.history import History
-from mrmd_python.server.positions import Place
+from mrmd_python.server.positions import PLACE, Place
 from mrmd_python.server.session import Session
 from mrmd_python.server.sessions import DEFAULT, Sessions
 
@@ -68,10 +68,16 @@ async def history(sessions: Sessions, request: Request) -> Reply:
 
 
 ROUTES: list[Route] = [
-    ("POST", "/complete", complete),
-    ("POST", "/is_complete", is_complete),
-    ("POST", "/format", format_code),
-    ("POST", "/history", history),
+    Route(
+        "POST",
+        "/complete",
+        complete,
+        {**PLACE, "session": TEXT, "triggerKind": ANYTHING, "triggerCharacter": ANYTHING},
+        ("code",),
+    ),
+    Route("POST", "/is_complete", is_complete, {"code": TEXT, "session": ANYTHING}, ("code",)),
+    Route("POST", "/format", format_code, {"code": TEXT, "session": TEXT}, ("code",)),
+    Route("POST", "/history", history, {"n": NUMBER, "pattern": TEXT, "before": NUMBER, "session": TEXT}),
 ]
 
 

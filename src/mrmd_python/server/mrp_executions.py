@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 
-from mrmd_python.server.endpoint import Route
+from mrmd_python.server.endpoint import Route, Schema
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import EventStream, JsonStream, RefusedError, Reply, Request
 from mrmd_python.server.execution import Execution
@@ -33,10 +33,9 @@ async def get_execution(sessions: Sessions, request: Request) -> JsonStream:
 async def stream_execution(sessions: Sessions, request: Request) -> EventStream:
     """GET /executions/{execId}/stream. The header counts for more: a browser reconnects to the URL as it was."""
     _, execution = _existing(sessions, request.path["execId"])
+    after = _event_number("after", request.query.get("after", "0"))
     if request.headers.get("last-event-id"):
         after = _event_number("Last-Event-ID", request.headers["last-event-id"])
-    else:
-        after = _event_number("after", request.query.get("after", "0"))
     return EventStream(event_stream(execution, after, accumulated=_query_flag(request.query, "accumulated", True)))
 
 
@@ -50,11 +49,18 @@ async def delete_execution(sessions: Sessions, request: Request) -> Reply:
     return Reply({"success": True})
 
 
+_EVENT_NUMBER: Schema = {"type": "string", "pattern": "^-?[0-9]{1,1000}$"}
 ROUTES: list[Route] = [
-    ("GET", "/executions", list_executions),
-    ("GET", "/executions/{execId}", get_execution),
-    ("GET", "/executions/{execId}/stream", stream_execution),
-    ("DELETE", "/executions/{execId}", delete_execution),
+    Route("GET", "/executions", list_executions, query={"session": {"type": "string"}}),
+    Route("GET", "/executions/{execId}", get_execution),
+    Route(
+        "GET",
+        "/executions/{execId}/stream",
+        stream_execution,
+        query={"after": _EVENT_NUMBER, "accumulated": {"enum": ["true", "false"]}},
+        headers={"Last-Event-ID": {"type": "string", "pattern": "^(-?[0-9]{1,1000})?$"}},
+    ),
+    Route("DELETE", "/executions/{execId}", delete_execution),
 ]
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from mrmd_python.server.endpoint import FLAG, NUMBER, TEXT, TEXTS, Route, Schema
 from mrmd_python.server.exchange import (
     RefusedError,
     Reply,
@@ -17,7 +18,7 @@ from mrmd_python.server.exchange import (
     object_field,
     text_field,
 )
-from mrmd_python.server.positions import Place
+from mrmd_python.server.positions import PLACE, Place
 from mrmd_python.server.sessions import DEFAULT, Sessions
 
 _MOST_CHILDREN = 10_000
@@ -87,13 +88,28 @@ async def hover(sessions: Sessions, request: Request) -> Reply:
     return Reply({**dict.fromkeys(_HOVER), **(answer or {"found": False})})
 
 
-ROUTES = [
-    ("POST", "/variables", variables),
-    ("POST", "/variables/{name}", variable),
-    ("POST", "/inspect", inspect),
-    ("POST", "/hover", hover),
+_FILTER: Schema = {
+    "type": ["object", "null"],
+    "properties": {"types": TEXTS, "namePattern": TEXT, "excludePrivate": FLAG},
+}
+_STEP: Schema = {
+    "type": ["string", "integer", "object"],
+    "properties": {"position": {"type": "integer", "minimum": 0, "maximum": sys.maxsize - 1}},
+    "required": ["position"],
+}
+_PART: dict[str, Schema] = {
+    "path": {"type": ["array", "null"], "items": _STEP, "maxItems": _LONGEST_PATH},
+    "maxChildren": NUMBER,
+    "maxValueLength": NUMBER,
+    "offset": NUMBER,
+    "session": TEXT,
+}
+ROUTES: list[Route] = [
+    Route("POST", "/variables", variables, {"filter": _FILTER, "session": TEXT}),
+    Route("POST", "/variables/{name}", variable, _PART),
+    Route("POST", "/inspect", inspect, {**PLACE, "detail": NUMBER, "session": TEXT}, ("code",)),
+    Route("POST", "/hover", hover, {**PLACE, "session": TEXT}, ("code",)),
 ]
-"""As those of the module `mrp`."""
 
 
 def _session(body: Mapping[str, Any]) -> str:

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mrmd_python.server.endpoint import Route
-from mrmd_python.server.environment_request import requested_environment
-from mrmd_python.server.exchange import RefusedError, Reply, Request, text_field
+from mrmd_python.server.endpoint import TEXT, TEXTS, Route, Schema
+from mrmd_python.server.environment_request import ENVIRONMENT, requested_environment
+from mrmd_python.server.exchange import RefusedError, Reply, Request, list_field, text_field
 from mrmd_python.server.requirements import BadRequirementError, CannotTellError, Requirements, Unmet
 from mrmd_python.server.session import Session, SessionStartError
 from mrmd_python.server.sessions import EnvironmentConflictError, Sessions, TooManySessionsError
 
 LANGUAGES = ["python", "py", "python3"]
 _LONGEST_SESSION_ID = 256
+SESSION_ID: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": _LONGEST_SESSION_ID}
 
 
 async def list_sessions(sessions: Sessions, request: Request) -> Reply:
@@ -72,12 +73,19 @@ async def reset_session(sessions: Sessions, request: Request) -> Reply:
     return Reply({"success": True})
 
 
+_SESSION: dict[str, Schema] = {
+    "id": SESSION_ID,
+    "language": TEXT,
+    "environment": ENVIRONMENT,
+    "dependencies": TEXTS,
+    "pythonVersion": TEXT,
+}
 ROUTES: list[Route] = [
-    ("GET", "/sessions", list_sessions),
-    ("POST", "/sessions", create_session),
-    ("GET", "/sessions/{id}", get_session),
-    ("DELETE", "/sessions/{id}", delete_session),
-    ("POST", "/sessions/{id}/reset", reset_session),
+    Route("GET", "/sessions", list_sessions),
+    Route("POST", "/sessions", create_session, _SESSION),
+    Route("GET", "/sessions/{id}", get_session),
+    Route("DELETE", "/sessions/{id}", delete_session),
+    Route("POST", "/sessions/{id}/reset", reset_session),
 ]
 
 
@@ -96,11 +104,11 @@ def session_id_field(body: Mapping[str, Any], name: str, default: str) -> str:
 
 
 def _requirements(body: Mapping[str, Any]) -> Requirements:
-    dependencies = body.get("dependencies")
-    if not isinstance(dependencies or [], list) or not all(isinstance(item, str) for item in dependencies or []):
+    dependencies = list_field(body, "dependencies")
+    if not all(isinstance(item, str) for item in dependencies):
         raise RefusedError(400, "wrong_type", "the field 'dependencies' must be a list of strings")
     try:
-        return Requirements.parse(text_field(body, "pythonVersion", "").strip(), dependencies or [])
+        return Requirements.parse(text_field(body, "pythonVersion", "").strip(), dependencies)
     except BadRequirementError as error:
         raise RefusedError(400, "bad_requirement", str(error)) from None
 

@@ -87,7 +87,7 @@ class OutputPipe:
     def _cut(self) -> None:
         """Emit the pending bytes up to a mark, or all but what may be the beginning of one."""
         length = len(self._secret) + _MARK_DIGITS
-        start = self._pending.find(self._secret)
+        start = self._find_mark()
         if start < 0:
             keep = _overlap(self._pending, self._secret)
             self._emit(self._pending[: len(self._pending) - keep])
@@ -98,6 +98,16 @@ class OutputPipe:
             self._pending = self._pending[start + length :]
             self._stop_reading()
             self._on_mark()
+
+    def _find_mark(self) -> int:
+        """Return where a mark is, or the beginning of one that is not whole yet, or -1."""
+        start = self._pending.find(self._secret)
+        while start >= 0:
+            number = self._pending[start + len(self._secret) :][:_MARK_DIGITS]
+            if not number.strip(b"0123456789"):
+                break
+            start = self._pending.find(self._secret, start + 1)  # a cell has found out the secret
+        return start
 
     def _emit(self, data: bytes) -> None:
         text = self._decoder.decode(data)

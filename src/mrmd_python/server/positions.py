@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mrmd_python.server.endpoint import NUMBER, TEXT, Schema
 from mrmd_python.server.exchange import RefusedError, number_field, text_field
+
+PLACE: dict[str, Schema] = {
+    "code": TEXT,
+    "cursor": NUMBER,
+    "positionEncoding": {"enum": ["utf-16", "utf-32", None]},
+}
+"""The fields of a body that name one."""
 
 
 @dataclass(frozen=True)

@@ -31,4 +31,4 @@ class Provider(Protocol):
 
 def session_routes(sessions: Sessions) -> list[Route]:
     """Return the routes of MRP as `sessions` answer them."""
-    return [(method, path, partial(endpoint, sessions)) for method, path, endpoint in mrp.ROUTES]
+    return [(route.method, route.path, partial(route.endpoint, sessions)) for route in mrp.ROUTES]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +14,8 @@ from yarl import URL
 from mrmd_python.server.event_stream import encode
 from mrmd_python.server.exchange import RefusedError, Relay, Reply, Request
 from mrmd_python.server.mrp import PREFIX
+from mrmd_python.service import token
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.registry import Record
 
 _FAULTS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
@@ -77,14 +80,17 @@ class Forwarder:
     async def _request(self, runtime: Record, method: str, path: str, request: Request) -> aiohttp.ClientResponse:
         filled = re.sub(r"{(\w+)}", lambda match: quote(request.path[match[1]], safe=""), path)
         query = f"?{urlencode(request.query)}" if request.query else ""
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:
+            if runtime.token_file is not None:
+                headers["authorization"] = f"Bearer {await asyncio.to_thread(token.read, Path(runtime.token_file))}"
             return await self._http.request(
                 method,
                 URL(f"http://127.0.0.1:{runtime.port}{PREFIX}{filled}{query}", encoded=True),
                 json=dict(request.body) if method == "POST" else None,
-                headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
+                headers=headers,
             )
-        except _FAULTS:
+        except (*_FAULTS, ServiceError):
             raise RuntimeGoneError(runtime.id) from None
 
 

@@ -13,7 +13,8 @@ from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.history import History
 from mrmd_python.server.lent_modules import CannotLendError, lent_folders
 from mrmd_python.server.spawn import SpawnedWorker, spawn
-from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
+from mrmd_python.server.worker_link import WorkerExit, WorkerLink
+from mrmd_python.server.worker_message import Message
 
 State = Literal["starting", "idle", "busy", "dead"]
 
@@ -261,7 +262,7 @@ class Session:
         match message["op"]:
             case "borrow":
                 self._lend(tuple(message["pythonVersion"]))
-            case "hello":
+            case "hello" if not self._hello.done():
                 self.python_version = message["pythonVersion"]
                 self._enter("idle")
                 self._hello.set_result(None)

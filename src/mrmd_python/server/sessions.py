@@ -11,7 +11,7 @@ from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.worker_link import Message
+from mrmd_python.server.worker_message import Message
 
 DEFAULT = "default"
 MAX_SESSIONS = 100

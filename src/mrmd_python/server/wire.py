@@ -62,7 +62,7 @@ async def response(answer: Reply | JsonStream | EventStream | Relay) -> Response
     match answer:
         case Reply():
             # The newline is for a person with curl.
-            return Response(answer.status, _JSON, f"{json.dumps(answer.body)}\n".encode())
+            return Response(answer.status, {**_JSON, **answer.headers}, f"{json.dumps(answer.body)}\n".encode())
         case JsonStream():
             return Response(200, _JSON, await _at_once_if_short(answer.pieces))
         case EventStream():
@@ -73,7 +73,7 @@ async def response(answer: Reply | JsonStream | EventStream | Relay) -> Response
 
 def refusal(error: RefusedError) -> Reply:
     """Return the answer to a request that is refused."""
-    return Reply({"error": str(error), "code": error.code}, error.status)
+    return Reply({"error": str(error), "code": error.code}, error.status, error.headers)
 
 
 def plain_refusal(method: str, path: str, status: int) -> Reply:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import struct
@@ -9,15 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from mrmd_python.server.looks import Looks
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.orphans import end_marked, end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.spawn import SpawnedWorker
+from mrmd_python.server.worker_message import Message, parse
 
-Message = dict[str, Any]
+_log = logging.getLogger(__name__)
+
 _LONGEST_MESSAGE = 1 << 30
 _EXIT_SECONDS = 1.0
 """How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
@@ -167,12 +170,21 @@ class WorkerLink:
                 if message["op"] == "done":
                     for pipe in self._pipes.values():
                         pipe.end_text()
-                self._listener.on_message(message)
+                self._tell(message)
                 if "mark" in message:
                     for pipe in self._pipes.values():
                         pipe.resume()
         finally:
             self._delivering = False
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._listener.on_message(message)
+        except Exception:
+            # No message of a worker's own can bring that about, but a cell has all the means that its worker has.
+            _log.exception("a worker's message cannot be heeded; the worker is ended")
+            self._messages.clear()
+            self._control.close()
 
     def _is_reached(self, mark: int | None) -> bool:
         """Return whether the output has come to `mark`, reading on to it if it has been written."""
@@ -244,12 +256,18 @@ class _Frames(asyncio.Protocol):
         self._data += data
         while len(self._data) >= 4:
             (length,) = struct.unpack_from(">I", self._data)
-            if length > _LONGEST_MESSAGE:
-                self._transport.close()  # a cell has written to the worker's socket: nothing after it can be trusted
+            if length <= _LONGEST_MESSAGE and len(self._data) < 4 + length:
                 return
-            if len(self._data) < 4 + length:
+            try:
+                if length > _LONGEST_MESSAGE:
+                    raise ValueError(f"it would have {length} bytes")
+                message = parse(self._data[4 : 4 + length])
+            except ValueError as error:
+                # A cell has written to the worker's socket: nothing after it can be trusted.
+                _log.warning("what a worker has sent is no message: %s; the worker is ended", error)
+                self._data.clear()
+                self._transport.close()
                 return
-            message = json.loads(self._data[4 : 4 + length])
             del self._data[: 4 + length]
             self._on_message(message)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import write_atomically
 from mrmd_python.service.marker import VARIABLE as MARKER
+from mrmd_python.service.token import VARIABLE as TOKEN
 
 # What describes the caller's login session, terminal, shell or own service rather than the person's wishes.
 _SESSION = frozenset(
@@ -34,8 +35,8 @@ _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
 def capture(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a runtime should have of its caller's environment.
 
-    Left out: the caller's login session, the marker of a runtime the caller runs in, names that no service manager
-    takes, and values that systemd.exec(5) does not take as UTF-8.
+    Left out: the caller's login session, the marker of a runtime the caller runs in, the token, names that no service
+    manager takes, and values that systemd.exec(5) does not take as UTF-8.
     """
     return {
         name: value
@@ -43,7 +44,7 @@ def capture(environ: Mapping[str, str]) -> dict[str, str]:
         if name not in _SESSION
         and name not in SERVICE
         and not name.startswith("SSH_")
-        and name != MARKER
+        and name not in (MARKER, TOKEN)
         and _NAME.fullmatch(name)
         and _is_unicode(value)
     }
@@ -58,6 +59,8 @@ def refuse_unfit(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
             raise ServiceError(f"{name!r} cannot be the name of a variable: letters, digits and _ are, no digit first")
+        if name == TOKEN:
+            raise ServiceError(f"{TOKEN} is read from this command's own environment: no session is to have it")
         if name == MARKER or name in SERVICE:
             raise ServiceError(f"the variable {name} is not to be chosen: the service manager or mrmd-python sets it")
         if not _is_unicode(value) or "\0" in value:

@@ -44,6 +44,10 @@ class Home:
             return None
         return port if 0 < port < 2**16 else None
 
+    def token(self, runtime_id: str) -> Path:
+        """Return the file of the token that a runtime's clients must show."""
+        return self.root / "tokens" / runtime_id
+
     def lock(self, runtime_id: str) -> Path:
         """Return the file that starting and killing a runtime lock."""
         return self.root / "locks" / f"{runtime_id}.lock"
@@ -59,8 +63,11 @@ class Home:
             ServiceError: they cannot be made or written to.
         """
         try:
-            for folder in (self.root, *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports"))):
-                folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+            for folder in (
+                self.root,
+                *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports", "tokens")),
+            ):
+                make_folder(folder)
                 if folder.stat().st_mode & 0o777 != 0o700:
                     folder.chmod(0o700)
                 if not os.access(folder, os.W_OK | os.X_OK):
@@ -70,6 +77,17 @@ class Home:
                 f"cannot write to {error.filename}: {error.strerror}. "
                 "Make it writable, or name another folder in MRMD_HOME"
             ) from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, all for their owner alone, whatever the umask is.
+
+    Raises:
+        OSError: one of them cannot be made.
+    """
+    for folder in reversed((path, *path.parents)):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

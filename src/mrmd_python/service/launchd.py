@@ -16,7 +16,7 @@ from xml.parsers.expat import ExpatError
 from mrmd_python.service import registry, templates
 from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.home import Home, make_folder, write_atomically
 from mrmd_python.service.log_file import tail
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import LAUNCHD_PREFIX, launchd_label
@@ -160,7 +160,7 @@ class LaunchdBackend:
         path, log = plist_path(spec.id), home.log(spec.id)
         content = render(home, spec, environment)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_atomically(path, content)
             log.touch(mode=0o600)  # launchd would let others read it
             logged = log.stat().st_size
@@ -199,13 +199,13 @@ class LaunchdBackend:
     def enable(self, runtime_id: str) -> None:
         """Have launchd load the agent at login, by where it lies; the running server is none the wiser."""
         path = _at_login(runtime_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         plist_path(runtime_id).replace(path)
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
         path = _apart(runtime_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         plist_path(runtime_id).replace(path)
 
 

@@ -1,6 +1,7 @@
 """The registry: one JSON file for each announced runtime, read by editors as well."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
@@ -52,6 +53,8 @@ class Record:
     venv_source: str
     arguments: list[str]
     """The server's command line, from which the runtime can be started again."""
+    token_file: str | None
+    """Where the token is that clients must show, if they must."""
 
     @property
     def process(self) -> ProcessIdentity:
@@ -81,6 +84,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "assets_dir": (str, type(None)),
     "unit": (str, type(None)),
     "arguments": (list,),
+    "token_file": (str, type(None)),
 }
 
 
@@ -107,20 +111,37 @@ def read(home: Home, runtime_id: str) -> Record | None:
         return None
     except OSError as error:
         raise UnreadableRecordError(path, error.strerror or str(error)) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnreadableRecordError(path, "it is not JSON") from None
+    fault = _fault(found, runtime_id)
+    if fault is not None:
+        raise UnreadableRecordError(path, fault)
+    values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
+    return Record(**values)
+
+
+def _fault(found: Any, runtime_id: str) -> str | None:
+    """Return what keeps a file's content from being the record of a runtime, None if it is one."""
     if not isinstance(found, dict):
-        raise UnreadableRecordError(path, "it is not a JSON object")
+        return "it is not a JSON object"
     for name, kind in _TYPES.items():
         if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
-            raise UnreadableRecordError(path, f"its {name!r} is missing or of the wrong type")
+            return f"its {name!r} is missing or of the wrong type"
+        if isinstance(found.get(name), str) and not _is_text(found[name]):
+            return f"its {name!r} is no text"
     if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
-        raise UnreadableRecordError(path, "its 'pid' or 'port' is none")
-    if not all(isinstance(argument, str) for argument in found["arguments"]):
-        raise UnreadableRecordError(path, "its 'arguments' are not all text")
-    if found["id"] != runtime_id:
-        raise UnreadableRecordError(path, f"it is of the id {found['id']!r}")
-    return Record(**{name: found[name] for name in _TYPES})
+        return "its 'pid' or 'port' is none"
+    if not all(isinstance(argument, str) and _is_text(argument) for argument in found["arguments"]):
+        return "its 'arguments' are not all text"
+    return None if found["id"] == runtime_id else f"it is of the id {found['id']!r}"
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a string can be a path or be printed: JSON can spell half a surrogate pair."""
+    try:
+        return "\0" not in os.fsdecode(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
 
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from mrmd_python.service import environment as environment_file
-from mrmd_python.service import registry, systemctl
+from mrmd_python.service import registry, systemctl, token
 from mrmd_python.service.backend import Backend, StartFailedError, choose
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.fork import ForkBackend
@@ -80,11 +80,14 @@ def start(
     with locked(home.lock(spec.id)):
         running = _running(home, spec.id)
         if running is not None:
+            _refuse_without_token(spec, running)
             return Started(running, already=True)
         chosen = choose(backend_name, spec.limits)
         _forget_others(spec.id, chosen.backend.name)
         environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
         try:
+            if spec.token:
+                token.write(home.token(spec.id), environ)
             chosen.backend.start(home, spec, environment, wait=wait)
             record = registry.read(home, spec.id)
             if record is None and wait:
@@ -141,10 +144,12 @@ def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables:
     """Replace this process by the server of a runtime, in the foreground, with all of its environment.
 
     Raises:
-        ServiceError: the id runs already.
+        ServiceError: the id runs already, or there is no token where there must be one.
     """
     command = spec.server_command()
     if spec.managed:
+        if spec.token and token.chosen(environ) is None:
+            raise ServiceError(f"with --managed, the token must be given: put one into {token.VARIABLE}")
         environment = {**environ, **variables, MARKER: new_marker(spec.id)}
     else:
         home.prepare()
@@ -157,6 +162,9 @@ def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables:
             _forget_others(spec.id, "foreground")
             kept = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
             environment = {**environ, **variables, MARKER: kept[MARKER]}
+            if spec.token:
+                token.write(home.token(spec.id), environ)
+            environment.pop(token.VARIABLE, None)
             # Handed on to the server: between this and its own there must be no moment without a claim.
             descriptor = claim(home.claim(spec.id))
             assert descriptor is not None, "nobody else claims an id that is locked"
@@ -230,6 +238,13 @@ def _forget_others(runtime_id: str, successor: str) -> None:
         LaunchdBackend().stop(runtime_id, None)
 
 
+def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
+    if spec.token and running.token_file is None:
+        raise ServiceError(
+            f"{spec.id!r} is already running at {running.url}, without a token; `mrmd-python --kill {spec.id}` ends it"
+        )
+
+
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Keep an impatient second Ctrl-C from leaving half of what the first one broke off."""
@@ -281,6 +296,7 @@ def _remove_leftovers(home: Home, runtime_id: str) -> int:
     marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
     swept = sweep(marker) if marker is not None else 0
     home.environment(runtime_id).unlink(missing_ok=True)
+    home.token(runtime_id).unlink(missing_ok=True)
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
     home.port(runtime_id).unlink(missing_ok=True)
     home.record(runtime_id).unlink(missing_ok=True)

@@ -48,6 +48,12 @@ class RuntimeSpec:
     """What keeps the process: systemd, launchd, fork or foreground."""
     managed: bool = False
     """Whether an editor owns the process, so that the registry does not list it."""
+    token: bool = False
+    """Whether clients must show the token in `Home.token` or, if it is managed, in MRMD_TOKEN."""
+    allow_hosts: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
+    allow_users: tuple[int, ...] = ()
+    """Who may speak to it besides the user's own programs and editors: see the module `admission`."""
 
     def arguments(self) -> list[str]:
         """Return this spec as arguments of the server, which `from_arguments` reads."""
@@ -69,7 +75,11 @@ class RuntimeSpec:
         return [
             *(f"{option}={value}" for option, value in options.items() if value is not None),
             *(f"--property={setting}" for setting in self.limits.properties),
+            *(f"--allow-host={host}" for host in self.allow_hosts),
+            *(f"--allow-origin={origin}" for origin in self.allow_origins),
+            *(f"--allow-user={user}" for user in self.allow_users),
             *["--managed"] * self.managed,
+            *["--token"] * self.token,
         ]
 
     def server_command(self) -> list[str]:
@@ -103,7 +113,11 @@ class RuntimeSpec:
             parser.add_argument(optional)
         parser.add_argument("--nice", type=int)
         parser.add_argument("--property", action="append", default=[], dest="properties")
+        parser.add_argument("--allow-host", action="append", default=[], dest="allow_hosts")
+        parser.add_argument("--allow-origin", action="append", default=[], dest="allow_origins")
+        parser.add_argument("--allow-user", action="append", default=[], dest="allow_users", type=int)
         parser.add_argument("--managed", action="store_true")
+        parser.add_argument("--token", action="store_true")
         parser.add_argument("--ready-fd", type=int)
         parser.add_argument("--claim-fd", type=int)
         options = vars(parser.parse_args(arguments))
@@ -112,4 +126,6 @@ class RuntimeSpec:
             **{name: options.pop(name) for name in ("memory_max", "memory_high", "cpu_quota", "tasks_max", "nice")},
             properties=tuple(options.pop("properties")),
         )
+        for name in ("allow_hosts", "allow_origins", "allow_users"):
+            options[name] = tuple(options[name])
         return cls(limits=limits, **options), inherited

@@ -7,7 +7,7 @@ from mrmd_python.service import unit
 from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.environment import SERVICE
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.home import Home, make_folder, write_atomically
 from mrmd_python.service.journal import last_lines_of_last_run
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import TEMPLATE, unit_name
@@ -32,7 +32,7 @@ class SystemdBackend:
         path = found.folder / name
         try:
             content = unit.render(home, spec, found.variables - environment.keys() - _OF_THE_USER - SERVICE).encode()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             _install_template(found.folder)
             write_atomically(path, content)
         except UnicodeEncodeError:

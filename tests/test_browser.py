@@ -1,0 +1,249 @@
+"""Pages in a real browser: an editor's can use a runtime, a foreign one cannot, whatever it tries."""
+
+import http.server
+import os
+import shutil
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from tests.client import Client
+from tests.machine import Machine
+
+pytestmark = pytest.mark.xdist_group("browser")
+_ELECTRON = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Electron/33.0 Safari/537.36"
+)
+_NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
+"""Names that an attacker owns, and that lead to this machine."""
+
+_LIBRARY = """
+const tried = async (what) => { try { return await what() } catch (error) { return 'blocked: ' + error.name } };
+const execute = (base, code) => tried(async () => (await fetch(base + '/execute', {
+  method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({code})})).status);
+"""
+_FOREIGN = """
+const base = arguments[0], found = {}, done = arguments[arguments.length - 1];
+const mark = (name) => `marks = [*globals().get('marks', []), '${name}']`;
+const plain = (name, mode) => tried(async () => (await fetch(base + '/execute', {
+  method: 'POST', mode, headers: {'Content-Type': 'text/plain'}, body: JSON.stringify({code: mark(name)})})).type);
+const loaded = (tag, url) => new Promise((answer) => {
+  const element = Object.assign(document.createElement(tag), {src: url});
+  element.onload = () => answer('loaded'); element.onerror = () => answer('blocked');
+  document.body.append(element); });
+(async () => {
+  found.json = await execute(base, mark('json'));
+  found.plain = await plain('plain', 'cors');
+  found.opaque = await plain('opaque', 'no-cors');
+  found.beacon = navigator.sendBeacon(base + '/execute', new Blob([JSON.stringify({code: mark('beacon')})],
+    {type: 'application/json'}));
+  found.read = await tried(async () => (await fetch(base + '/sessions')).text());
+  found.deleted = await tried(async () => (await fetch(base + '/sessions/default', {method: 'DELETE'})).status);
+  found.stream = await new Promise((answer) => {
+    const source = new EventSource(base + '/executions/kept/stream');
+    source.addEventListener('start', () => answer('opened')); source.onerror = () => answer('blocked'); });
+  found.picture = await loaded('img', base + '/assets/kept_0001.svg');
+  found.script = await loaded('script', base + '/sessions');
+  const frame = Object.assign(document.createElement('iframe'), {name: 'sink'});
+  document.body.append(frame);
+  const form = Object.assign(document.createElement('form'),
+    {action: base + '/execute', method: 'POST', enctype: 'text/plain', target: 'sink'});
+  const start = `{"code": "${mark('form')}", "x": "`;
+  form.append(Object.assign(document.createElement('input'), {name: start, value: '"}'}));
+  document.body.append(form);
+  found.form = await new Promise((answer) => { frame.onload = () => answer('answered'); form.submit(); });
+  done(found);
+})();
+"""
+_SANDBOXED = """
+const base = arguments[0], done = arguments[arguments.length - 1];
+addEventListener('message', (message) => done(message.data));
+const frame = document.createElement('iframe');
+frame.sandbox = 'allow-scripts';
+frame.srcdoc = `<script>fetch('${base}/execute', {method: 'POST', headers: {'Content-Type': 'application/json'},
+  body: JSON.stringify({code: "marks = ['null']"})}).then((answer) => answer.status, (error) => 'blocked')
+  .then((found) => parent.postMessage(found, '*'))</` + 'script>';
+document.body.append(frame);
+"""
+_EDITOR = """
+const base = arguments[0], done = arguments[arguments.length - 1];
+(async () => {
+  const answer = await fetch(base + '/execute/stream', {method: 'POST', headers: {'Content-Type': 'application/json'},
+    body: JSON.stringify({code: "ran = 41; print('one')", execId: 'edited'})});
+  const text = await answer.text();
+  const result = await (await fetch(base + '/execute', {method: 'POST',
+    headers: {'Content-Type': 'application/json'}, body: JSON.stringify({code: 'ran + 1'})})).json();
+  const deleted = (await fetch(base + '/sessions/none', {method: 'DELETE'})).status;
+  const again = await new Promise((opened) => {
+    const source = new EventSource(base + '/executions/edited/stream');
+    source.addEventListener('done', () => { source.close(); opened('followed') });
+    source.onerror = () => { source.close(); opened('blocked') }; });
+  const picture = await new Promise((shown) => {
+    const image = Object.assign(new Image(), {src: base + '/assets/kept_0001.svg'});
+    image.onload = () => shown('shown'); image.onerror = () => shown('blocked'); });
+  done({events: text.match(/event: \\w+/g), result: result.result, deleted, again, picture});
+})().catch((error) => done(String(error)));
+"""
+_DONE = {
+    "events": ["event: start", "event: stdout", "event: result", "event: done"],
+    "result": "42",
+    "deleted": 404,
+    "again": "followed",
+    "picture": "shown",
+}
+
+
+class _Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        content = b"<!doctype html><meta charset=utf-8><body></body>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[int]:
+    """The port of a web server of somebody's, which has an empty page at every path."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Page) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@contextmanager
+def _browser(folder: Path, *arguments: str) -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        missing = "the browser tests need chromium: apt-get install chromium chromium-driver"
+        if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    own = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={folder}")
+    for argument in (*own, f"--host-resolver-rules={_NAMES}", *arguments):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options, Service(driver))
+    try:
+        browser.set_script_timeout(60)
+        yield browser
+    finally:
+        browser.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with _browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def runtime(shared: Client) -> Client:
+    """A runtime with something worth having in it."""
+    picture = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    shared.request("DELETE", "/executions/edited")
+    if shared.request("GET", "/executions/kept")[0] == 404:
+        shared.execute(picture, execId="kept")
+    return shared
+
+
+def _run(browser: webdriver.Chrome, page: str, script: str, *arguments: str) -> Any:
+    browser.get(page)
+    return browser.execute_async_script(_LIBRARY + script, *arguments)
+
+
+def _marks(runtime: Client) -> str:
+    return runtime.value("globals().get('marks', [])")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_foreign_page_does_and_learns_nothing(
+    browser: webdriver.Chrome, pages: int, runtime: Client, host: str
+) -> None:
+    runtime.execute("kept = 1")
+    found = _run(browser, f"http://attacker.test:{pages}/", _FOREIGN, f"http://{host}:{runtime.port}/mrp/v1")
+    assert found == {
+        "json": "blocked: TypeError",
+        "plain": "blocked: TypeError",
+        "opaque": "opaque",
+        "beacon": found["beacon"],
+        "read": "blocked: TypeError",
+        "deleted": "blocked: TypeError",
+        "stream": "blocked",
+        "picture": "blocked",
+        "script": "blocked",
+        "form": "answered",
+    }
+    assert _marks(runtime) == "[]"
+    assert runtime.value("kept") == "1"
+
+
+def test_a_page_that_rebinds_its_name_does_and_learns_nothing(browser: webdriver.Chrome, runtime: Client) -> None:
+    """The runtime is then the page's own origin, and the browser lets it do everything."""
+    page = f"http://rebound.test:{runtime.port}/mrp/v1/sessions"
+    status = _run(
+        browser,
+        page,
+        """
+const done = arguments[arguments.length - 1];
+(async () => done([await execute('/mrp/v1', "marks = ['rebound']"),
+  await tried(async () => (await fetch('/mrp/v1/sessions')).status), document.body.innerText]))();
+""",
+    )
+    assert status[:2] == [403, 403]
+    assert "host_refused" in status[2]
+    assert _marks(runtime) == "[]"
+
+
+def test_a_sandboxed_frame_has_no_origin_and_does_nothing(
+    browser: webdriver.Chrome, pages: int, runtime: Client
+) -> None:
+    base = f"http://localhost:{runtime.port}/mrp/v1"
+    assert _run(browser, f"http://attacker.test:{pages}/", _SANDBOXED, base) == "blocked"
+    assert _marks(runtime) == "[]"
+
+
+@pytest.mark.parametrize("origin", ["localhost", "127.0.0.1"])
+def test_a_page_of_an_editor_on_this_machine_runs_code(
+    browser: webdriver.Chrome, pages: int, runtime: Client, origin: str
+) -> None:
+    base = f"http://localhost:{runtime.port}/mrp/v1"
+    assert _run(browser, f"http://{origin}:{pages}/", _EDITOR, base) == _DONE
+
+
+def test_a_page_of_an_editor_with_a_token_runs_code(browser: webdriver.Chrome, pages: int, here: Machine) -> None:
+    """It shows its token in a header, which the preflight allows."""
+    client = here.start("a", "--token")
+    token = (here.home / ".mrmd" / "tokens" / "a").read_text().strip()
+    script = """
+const [base, token, done] = arguments;
+const run = (headers) => tried(async () => (await fetch(base + '/execute', {method: 'POST', headers:
+  {'Content-Type': 'application/json', ...headers}, body: JSON.stringify({code: '41 + 1'})})).json());
+(async () => done([(await run({})).code, (await run({Authorization: 'Bearer ' + token})).result]))();
+"""
+    base = f"http://localhost:{client.port}/mrp/v1"
+    assert _run(browser, f"http://localhost:{pages}/", script, base, token) == ["token_required", "42"]
+
+
+def test_a_file_is_an_editors_page_under_electron_alone(
+    browser: webdriver.Chrome, runtime: Client, tmp_path: Path
+) -> None:
+    page = tmp_path / "editor.html"
+    page.write_text("<!doctype html><meta charset=utf-8><body></body>")
+    base = f"http://localhost:{runtime.port}/mrp/v1"
+    assert "TypeError" in _run(browser, page.as_uri(), _EDITOR, base)
+    with _browser(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
+        assert _run(electron, page.as_uri(), _EDITOR, base) == _DONE

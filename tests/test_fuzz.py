@@ -1,0 +1,279 @@
+"""Input that nobody means: made-up requests, cut streams, workers that talk nonsense, registry files of any content."""
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mrmd_python.cli.main import command
+from mrmd_python.service.errors import ServiceError
+from tests.client import Client
+from tests.fuzzing import examples
+from tests.machine import Machine
+
+_ANSWER_SECONDS = 60.0
+
+_DOTS = ("..", ".", "%2e%2e", "%252e%252e", "..%2f..", "..%5c", "..\\", "%00", "secret.txt", "etc", "passwd", "")
+_SEGMENT = st.one_of(
+    st.sampled_from(("mrp", "v1", "assets", "sessions", "executions", "variables", "default", "stream", *_DOTS)),
+    st.text(max_size=8).map(lambda text: "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "replace"))),
+    st.text("abc{}()*~'\"\\<>", max_size=4),
+)
+_PATH = st.one_of(
+    st.lists(_SEGMENT, max_size=6).map(lambda parts: "/" + "/".join(parts)),
+    st.lists(_SEGMENT, max_size=5).map(lambda parts: "/mrp/v1/" + "/".join(parts)),
+    st.lists(_SEGMENT, max_size=4).map(lambda parts: "/mrp/v1/assets/" + "/".join(parts)),
+)
+_NAMES = (
+    "Origin",
+    "Authorization",
+    "Range",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Content-Type",
+    "Content-Length",
+    "Host",
+)
+_HEADER = st.tuples(
+    st.sampled_from((*_NAMES, "Transfer-Encoding", "Expect", "Referer", "X-Other")), st.text(max_size=20)
+)
+_METHOD = st.sampled_from(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "TRACE", "CONNECT", "get", "Ü", ""))
+
+
+@given(method=_METHOD, path=_PATH, headers=st.lists(_HEADER, max_size=3), body=st.binary(max_size=40))
+@examples(150)
+def test_no_request_is_a_failure_of_the_servers(
+    shared_runtime: Client, shared_machine: Machine, method: str, path: str, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    (shared_machine.home / "secret.txt").write_text("behind the wall")
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    answer = _send(shared_runtime, "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body)
+    assert b" 500 " not in answer.partition(b"\r\n")[0], answer
+    assert b"behind the wall" not in answer
+    assert b"root:x:" not in answer
+    assert shared_runtime.request("GET", "/capabilities")[0] == 200
+
+
+def _send(client: Client, content: bytes) -> bytes:
+    """Send what may be a request, and nothing after it; return all that comes back."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=_ANSWER_SECONDS) as ends:
+        answer = b""
+        try:
+            ends.sendall(content)
+            ends.shutdown(socket.SHUT_WR)
+            while chunk := ends.recv(65536):
+                answer += chunk
+        except ConnectionError:
+            pass  # it has refused to hear all of it
+    return answer
+
+
+_PIECE = st.text(min_size=1, max_size=20).map(lambda text: text.encode("utf-8", "replace").decode())
+_CUT = st.integers(min_value=1, max_value=3000)
+
+
+@given(pieces=st.lists(_PIECE, min_size=1, max_size=8), cuts=st.lists(_CUT, max_size=6))
+@examples(15)
+def test_a_stream_that_is_cut_anywhere_goes_on_where_it_was(
+    shared_runtime: Client, pieces: list[str], cuts: list[int]
+) -> None:
+    """A client that has read up to some byte knows the last whole event, and asks for what follows it."""
+    code = "import sys, time\n" + "\n".join(
+        f"sys.stdout.write({text!r}); sys.stdout.flush(); time.sleep(0.01)" for text in pieces
+    )
+    started = shared_runtime.execute(code)
+    whole = _read(shared_runtime, started["execId"], None, None)
+    seen: list[tuple[int, str, dict[str, Any]]] = []
+    for cut in cuts:
+        seen += _read(shared_runtime, started["execId"], seen[-1][0] if seen else None, cut)
+    seen += _read(shared_runtime, started["execId"], seen[-1][0] if seen else None, None)
+    assert _meaning(seen) == _meaning(whole)
+    assert _meaning(whole)[0] == "".join(pieces)
+
+
+def _read(client: Client, exec_id: str, last: int | None, cut: int | None) -> list[tuple[int, str, dict[str, Any]]]:
+    """Follow an execution after event `last`; break off after `cut` bytes; return the whole events."""
+    connection = client.connect()
+    connection.request(
+        "GET", f"/mrp/v1/executions/{exec_id}/stream", headers={} if last is None else {"Last-Event-ID": str(last)}
+    )
+    content = connection.getresponse().read(cut)
+    connection.close()
+    return list(_events(content))
+
+
+def _events(content: bytes) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    for block in content.decode("ascii").split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+
+
+def _meaning(events: list[tuple[int, str, dict[str, Any]]]) -> tuple[str, list[str]]:
+    """Return the text of some events and the names of the others: how text is cut into events may differ."""
+    numbers = [number for number, _, _ in events]
+    assert numbers == sorted(set(numbers))
+    text = "".join(data["content"] for _, name, data in events if name == "stdout")
+    return text, [name for _, name, _ in events if name != "stdout"]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+_OPS = ("hello", "borrow", "failed", "running", "done", "display", "stdin_request", "stdin_over", "ready", "answer")
+_HELLO = {"op": "hello", "pythonVersion": "3.11.0"}
+_DONE = {"op": "done", "success": True, "variables": 0}
+_FIELDS = ("mark", "success", "variables", "executionCount", "error", "rich", "data", "metadata", "number", "prompt")
+_SAID = st.fixed_dictionaries(
+    {"op": st.sampled_from(_OPS)},
+    optional=dict.fromkeys((*_FIELDS, "pythonVersion", "message", "password", "result", "imports"), _JSON),
+)
+
+
+def _frame(value: object) -> bytes:
+    data = json.dumps(value).encode()
+    return struct.pack(">I", len(data)) + data
+
+
+_STEP = st.one_of(
+    st.sampled_from((_HELLO, _DONE)).map(lambda said: ("control", _frame(said))),
+    st.tuples(st.just("control"), st.one_of(_SAID, _JSON).map(_frame)),
+    st.tuples(st.just("control"), st.binary(max_size=12).map(lambda data: struct.pack(">I", len(data)) + data)),
+    st.tuples(st.sampled_from(("control", "looks", "replies", "stdout", "stderr")), st.binary(min_size=1, max_size=12)),
+    st.tuples(st.just("looks"), _JSON.map(lambda value: json.dumps(value).encode() + b"\n")),
+    st.tuples(st.just("marked"), st.text("0123456789x", max_size=12).map(str.encode)),
+    st.just(("heed", b"")),
+)
+_WORKER = """#!/usr/bin/python3 -IS
+import json, os, socket
+control, replies, looks = (socket.socket(fileno=int(name)) for name in os.environ["MRMD_WORKER_FDS"].split())
+secret = control.recv(32)
+control.settimeout(0.3)
+for where, content in json.loads(os.environ["STEPS"]):
+    content = bytes.fromhex(content)
+    try:
+        if where == "heed":
+            control.recv(65536)
+        elif where == "marked":
+            os.write(1, secret + content), os.write(2, secret + content)
+        elif where in ("stdout", "stderr"):
+            os.write(1 + (where == "stderr"), content)
+        else:
+            {"control": control, "replies": replies, "looks": looks}[where].sendall(content)
+    except OSError:
+        pass  # the server listens no more
+"""
+
+
+@given(steps=st.lists(_STEP, max_size=8))
+@example(steps=[("control", _frame([]))])
+@example(steps=[("control", _frame(_HELLO)), ("control", _frame(_HELLO)), ("heed", b""), ("control", _frame(_HELLO))])
+@example(steps=[("control", _frame(_HELLO)), ("heed", b""), ("control", _frame({**_DONE, "executionCount": "x"}))])
+@example(steps=[("control", _frame(_HELLO)), ("heed", b""), ("control", _frame({**_DONE, "rich": {"data": {}}}))])
+@example(steps=[("control", _frame({**_HELLO, "mark": "1"}))])
+@example(steps=[("control", _frame({"op": "borrow", "pythonVersion": ["3"]}))])
+@example(steps=[("marked", b"x" * 12), ("control", _frame(_HELLO)), ("marked", b"0000000001")])
+@examples(10)
+def test_a_worker_that_talks_nonsense_ends_its_session_alone(
+    shared_runtime: Client, shared_machine: Machine, steps: list[tuple[str, bytes]]
+) -> None:
+    worker = shared_machine.home / "nonsense"
+    worker.write_text(_WORKER)
+    worker.chmod(0o700)
+    spelled = json.dumps([(where, content.hex()) for where, content in steps])
+    environment = {"executable": str(worker), "env": {"STEPS": spelled}}
+    status, answer = shared_runtime.request("POST", "/sessions", {"id": "nonsense", "environment": environment})
+    assert status in (200, 422), answer
+    if status == 200:
+        status, result = shared_runtime.request("POST", "/execute", {"code": "1", "session": "nonsense"})
+        assert status == 200
+        assert result["success"] or result["error"]["type"] in ("SessionDied", "SessionStartError"), result
+        for path in ("/sessions", "/executions", "/sessions/nonsense"):
+            shared_runtime.get(path)
+        for path in ("/history", "/variables", "/interrupt", "/reset"):
+            shared_runtime.post(path, {"session": "nonsense"})
+        assert shared_runtime.request("DELETE", "/sessions/nonsense") == (200, {"success": True})
+    assert shared_runtime.value("40 + 2") == "42", "the others go on"
+    log = (shared_machine.home / ".mrmd" / "logs" / "shared.log").read_text()
+    assert "Exception in callback" not in log
+    assert "Fatal error" not in log
+
+
+def test_a_display_that_is_no_picture_is_none_of_the_servers_failures(shared: Client) -> None:
+    code = "display({mime: chr(0xDC80) + 'ü', 'text/plain': kind}, raw=True)"
+    for mime in ("image/png", "image/svg+xml", "text/html"):
+        bound = f"mime = {mime!r}; kind = '<IPython.core.display.HTML object>'\n"
+        assert shared.execute(bound + code)["success"], mime
+    assert shared.value("1") == "1"
+
+
+_RECORD = {
+    "id": "made-up",
+    "pid": 1,
+    "port": 1,
+    "host": "localhost",
+    "url": "http://localhost:1/mrp/v1",
+    "venv": "/venv",
+    "cwd": "/",
+    "assets_dir": None,
+    "created": "",
+    "lastActivity": "",
+    "backend": "fork",
+    "unit": None,
+    "pid_started": "x",
+    "version": "0",
+    "log": "",
+    "python": "/venv/bin/python",
+    "venv_source": "own",
+    "arguments": [],
+}
+_CONTENT = st.one_of(
+    st.binary(max_size=30),
+    _JSON.map(json.dumps).map(str.encode),
+    st.builds(
+        lambda changes, gone: json.dumps(
+            {name: value for name, value in {**_RECORD, **changes}.items() if name not in gone}
+        ).encode(),
+        st.dictionaries(st.sampled_from(sorted(_RECORD)), _JSON | st.integers(), max_size=2),
+        st.sets(st.sampled_from(sorted(_RECORD)), max_size=1),
+    ),
+)
+
+
+@given(content=_CONTENT)
+@example(content=b"[" * 100_000)
+@example(content=json.dumps({**_RECORD, "pid": 10**400}).encode())
+@example(content=json.dumps({**_RECORD, "venv": "\ud800"}).encode())
+@example(content=b"\xff\xfe{\x00}\x00")
+@examples(60)
+def test_a_registry_file_of_any_content_is_no_traceback(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    home = tmp_path_factory.mktemp("registry")
+    path = home / "runtimes" / "made-up.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    runner = CliRunner(env={"MRMD_HOME": str(home), "MRMD_BACKEND": "fork", "XDG_CONFIG_HOME": str(home)})
+    for arguments in (
+        ["--list"],
+        ["--list", "--json"],
+        ["--info", "made-up"],
+        ["--info", "made-up", "--json"],
+        ["--kill", "made-up"],
+    ):
+        done = runner.invoke(command, arguments)
+        assert done.exception is None or isinstance(done.exception, (ServiceError, OSError)), (arguments, done.exc_info)
+        if arguments[0] == "--list":
+            assert "made-up" in done.output
+    assert not path.exists(), "--kill clears it away"

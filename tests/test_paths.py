@@ -1,0 +1,183 @@
+"""Names that should lead out of where they belong, and do not: of assets, executions, sessions, folders, runtimes."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import Machine
+
+_DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+_SPELLINGS = [
+    *("../secret.svg", "..%2fsecret.svg", "..%2Fsecret.svg", "%2e%2e/secret.svg", "%2e%2e%2fsecret.svg"),
+    *("%252e%252e%252fsecret.svg", "%25252e%25252e%25252fsecret.svg", "..%5csecret.svg", "..\\secret.svg", "..%c0%afx"),
+    *(
+        "secret.svg%00.svg",
+        "%00",
+        "a%0a",
+        ".",
+        "..",
+        "%2e",
+        "%2e%2e",
+        "....//secret.svg",
+        "..;/secret.svg",
+        "./a_0001.svg",
+    ),
+    *(
+        "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "%2fetc%2fpasswd",
+        "/etc/passwd",
+        "file:%2f%2f%2fetc%2fpasswd",
+        "~root",
+        "-",
+        "*",
+    ),
+    *(
+        "link.svg",
+        "link_to_folder%2fsecret.svg",
+        "link_to_folder/secret.svg",
+        "folder",
+        "fifo",
+        ".hidden.svg",
+        "a_0001.svg/",
+    ),
+    *("a_0001.svg%00", "a_0001.svg%20", "A%CC%88.svg", "a_0001.svg::$DATA", "con", "%ff"),
+]
+_RUNTIMES = """
+import socket, uvicorn
+from mrmd_python import create_app
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    print(listener.getsockname()[1], flush=True)
+    app = create_app(daemon_mode={owned})
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+"""
+
+
+@contextmanager
+def _served(here: Machine, front: str) -> Iterator[Client]:
+    if front == "runtime":
+        yield here.start("a")
+        return
+    command = here.command(sys.executable, "-c", _RUNTIMES.format(owned=front == "application"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield Client(int(process.stdout.readline()), process.pid)
+        finally:
+            process.terminate()
+
+
+def _get(client: Client, target: str) -> tuple[int, bytes]:
+    """GET a target as it is spelled."""
+    connection = client.connect()
+    connection._validate_path = lambda url: None  # type: ignore[attr-defined]
+    connection.putrequest("GET", target, skip_host=True)
+    connection.putheader("Host", "localhost")
+    connection.endheaders()
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("front", ["runtime", "application", "runtimes behind an application"])
+def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
+    with _served(here, front) as client:
+        assert client.execute(_DRAWING, execId="a")["assets"][0]["url"] == "/mrp/v1/assets/a_0001.svg"
+        folder = here.home / ".mrmd-assets"
+        for secret in (here.home / "secret.svg", here.home / "outside" / "secret.svg", folder / ".hidden.svg"):
+            secret.parent.mkdir(exist_ok=True)
+            secret.write_text("behind the wall")
+        (folder / "link.svg").symlink_to(here.home / "secret.svg")
+        (folder / "link_to_folder").symlink_to(here.home / "outside")
+        (folder / "folder").mkdir()
+        subprocess.run(["mkfifo", folder / "fifo"], check=True)
+        for spelling in _SPELLINGS:
+            for target in (f"/mrp/v1/assets/{spelling}", f"/mrp/v1/sessions/../assets/{spelling}"):
+                status, content = _get(client, target)
+                assert status in (400, 404, 405), (target, status)
+                assert b"behind the wall" not in content
+                assert b"root:x:" not in content
+        assert _get(client, "/mrp/v1/assets/a_0001.svg")[0] == 200
+
+
+@pytest.mark.parametrize("front", ["runtime", "runtimes behind an application"])
+def test_ids_in_a_path_lead_to_no_file(here: Machine, front: str) -> None:
+    """Behind an application a session's id is a runtime's, and so part of the names of files."""
+    with _served(here, front) as client:
+        client.execute("1")
+        outside = here.home / "outside.json"
+        outside.write_text(next((here.home / ".mrmd" / "runtimes").glob("*.json")).read_text())
+        for spelling in (*_SPELLINGS, "..%2f..%2foutside", "..%2foutside.json%00", "{id}"):
+            for path in ("/sessions/{}", "/executions/{}", "/executions/{}/stream"):
+                assert _get(client, f"/mrp/v1{path.format(spelling)}")[0] in (400, 403, 404, 405)
+        for session in ("../../outside", "..\\outside", "a/b", "/etc/passwd", "a\0", "..", "%2e%2e"):
+            status, answer = client.request("POST", "/execute", {"code": "", "session": session})
+            if front == "runtime" and session.isprintable():
+                assert status == 200, "there, an id is but a name"
+            else:
+                assert (status, answer["code"]) == (400, "bad_session")
+        assert outside.exists()
+        assert sorted(path.name for path in here.home.parent.iterdir()) == ["home"]
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", 1, ["x"]])
+def test_a_folder_that_cannot_be_one_is_told(shared: Client, bad: object) -> None:
+    status, answer = shared.request("POST", "/execute", {"code": _DRAWING, "assetDir": bad})
+    assert (status, answer["code"]) == (400, "wrong_type")
+
+
+@pytest.mark.parametrize("exec_id", ["\0", "\ud800", "../x", "..\\x", "%2e%2e%2fx", "." * 5, "a\nb", "ü" * 200])
+def test_an_asset_folder_and_an_id_make_names_in_that_folder(
+    shared: Client, shared_machine: Machine, exec_id: str
+) -> None:
+    folder = shared_machine.home / "chosen"
+    asset = shared.execute(_DRAWING, execId=exec_id, assetDir="chosen")["assets"][0]
+    path = Path(asset["path"])
+    assert path.parent == folder
+    assert not path.is_symlink()
+    assert _get(shared, asset["url"])[0] == 200
+
+
+def test_a_link_that_lies_where_an_asset_would_is_not_followed(shared: Client, shared_machine: Machine) -> None:
+    folder = shared_machine.home / "linked"
+    folder.mkdir()
+    target = shared_machine.home / "target.svg"
+    (folder / "link_0001.svg").symlink_to(target)
+    asset = shared.execute(_DRAWING, execId="link", assetDir="linked")["assets"][0]
+    assert asset["path"] == str(folder / "link_0002.svg")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["../runtimes/a", "..%2fa", "%2e%2e%2fa", "%252e%252e%252fa", "..\\a", "a/../b", "/a", "a\\", "a*", "~", "a%00"],
+)
+def test_no_runtime_is_called_like_a_path(shared_machine: Machine, bad: str) -> None:
+    for option in ("--info", "--kill", "--id"):
+        done = shared_machine.mrmd(f"{option}={bad}")
+        assert (done.returncode, "is not a runtime id" in done.stderr) == (2, True)
+
+
+def test_killing_removes_a_link_and_not_what_it_leads_to(here: Machine) -> None:
+    record = here.home / ".mrmd" / "runtimes" / "a.json"
+    here.start("a")
+    content = record.read_text()
+    assert here.mrmd("--kill", "a").returncode == 0
+    outside = here.home / "outside"
+    for name in ("runtimes/a.json", "env/a.env", "tokens/a", "logs/b.log"):
+        target = here.home / name.replace("/", "-")
+        target.write_text(content)
+        (here.home / ".mrmd" / name).unlink(missing_ok=True)
+        (here.home / ".mrmd" / name).symlink_to(target)
+    killed = here.mrmd("--kill", "a")
+    assert killed.returncode == 0, killed.stderr
+    assert not record.is_symlink()
+    assert (here.home / "runtimes-a.json").read_text() == content
+    assert (here.home / "tokens-a").read_text() == content
+    assert not outside.exists()

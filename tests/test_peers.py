@@ -1,0 +1,169 @@
+"""Another local user's programs reach the port as everybody does, and are turned away."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import Machine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root, to be another user")
+
+_NOBODY = 65534
+_CONNECT = """
+import socket, struct, sys
+host, port, way, more = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+body = b'{"code": "ran = 1"}'
+request = f"POST /mrp/v1/execute HTTP/1.1\\r\\nHost: localhost\\r\\n{more}Content-Type: application/json\\r\\n"
+request += f"Connection: close\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
+ends = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+ends.connect((host, port))
+ends.sendall(request.encode() + body)
+if way == "reset":
+    ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+if way in ("reset", "close"):
+    ends.close()
+else:
+    print(ends.makefile("rb").read().decode())
+"""
+
+
+def _execute(client: Client, uid: int, host: str = "127.0.0.1", way: str = "open", more: str = "") -> str:
+    """Execute `ran = 1` as a user, and return the answer."""
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", _CONNECT, host, str(client.port), way, more],
+        user=uid,
+        group=uid,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _has_run(client: Client) -> bool:
+    return client.execute("ran")["success"] is True
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_another_user_is_refused(shared: Client, host: str) -> None:
+    answer = _execute(shared, _NOBODY, host)
+    assert answer.startswith("HTTP/1.1 403 ")
+    assert '"peer_refused"' in answer
+    assert "--allow-user 65534" in answer
+    assert not _has_run(shared)
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_another_user_who_goes_before_being_asked_is_refused(shared: Client, host: str, way: str) -> None:
+    """A socket that is closed is nobody's, or, on some kernels, root's."""
+    os.kill(shared.pid, signal.SIGSTOP)
+    try:
+        _execute(shared, _NOBODY, host, way)
+    finally:
+        os.kill(shared.pid, signal.SIGCONT)
+    assert not _has_run(shared)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_ones_own_programs_pass(shared: Client, host: str) -> None:
+    assert _execute(shared, os.geteuid(), host).startswith("HTTP/1.1 200 ")
+    assert _has_run(shared)
+
+
+def test_a_user_who_is_named_passes(here: Machine) -> None:
+    client = here.start("a", "--allow-user", "nobody", "--allow-user", "4243")
+    for uid in (_NOBODY, 4243):
+        assert _execute(client, uid).startswith("HTTP/1.1 200 ")
+    assert _execute(client, 4244).startswith("HTTP/1.1 403 ")
+
+
+_UVICORN = """
+import socket, uvicorn
+from mrmd_python import create_app
+with socket.create_server(("{address}", 0), family=socket.{family}, dualstack_ipv6={dual}) as listener:
+    print(listener.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(create_app(daemon_mode=True), log_level="warning")).run(sockets=[listener])
+"""
+
+
+@contextmanager
+def _under_uvicorn(here: Machine, address: str = "127.0.0.1", *, dual: bool = False) -> Iterator[Client]:
+    program = _UVICORN.format(address=address, family="AF_INET6" if dual else "AF_INET", dual=dual)
+    with subprocess.Popen(here.command(sys.executable, "-c", program), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield Client(int(process.stdout.readline()), process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_another_user_is_refused_by_an_application(here: Machine) -> None:
+    with _under_uvicorn(here) as client:
+        assert _execute(client, os.geteuid()).startswith("HTTP/1.1 200 ")
+        client.post("/reset")
+        assert _execute(client, _NOBODY).startswith("HTTP/1.1 403 ")
+        connection = client.connect()
+        connection.connect()
+        mine = f"127.0.0.1:{connection.sock.getsockname()[1]}"
+        for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+            for name in (mine, "127.0.0.1", "192.0.2.7", f"for={mine}"):
+                assert _execute(client, _NOBODY, more=f"{header}: {name}\r\n").startswith("HTTP/1.1 403 ")
+        connection.close()
+        os.kill(client.pid, signal.SIGSTOP)
+        try:
+            for way in ("close", "reset"):
+                _execute(client, _NOBODY, way=way)
+        finally:
+            os.kill(client.pid, signal.SIGCONT)
+        assert not _has_run(client)
+
+
+def test_an_application_on_a_socket_of_both_families(here: Machine) -> None:
+    with _under_uvicorn(here, "::", dual=True) as client:
+        for host in ("127.0.0.1", "::1"):
+            assert _execute(client, os.geteuid(), host).startswith("HTTP/1.1 200 ")
+            client.post("/reset")
+            assert _execute(client, _NOBODY, host).startswith("HTTP/1.1 403 ")
+        assert not _has_run(client)
+
+
+@pytest.mark.systemd
+def test_where_the_kernel_may_not_be_asked_its_lists_tell(box: Machine) -> None:
+    """The user of the box is an ordinary one; root comes in from outside."""
+    limits = Path("/home/dev/.config/systemd/user/mrmd-python@.service.d/limits.conf")
+    box.read("install", "-D", "/dev/null", str(limits))
+    families = "[Service]\\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\\n"
+    box.read("bash", "-c", f"printf '{families}' > {limits}")
+    client = box.start("a")
+    asked = client.execute("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4)")
+    assert asked["error"]["type"] == "OSError", "the limit holds"
+    for host in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        assert _execute(client, 4243, host).startswith("HTTP/1.1 403 ")
+        assert not _has_run(client)
+        assert _execute(client, 4242, host).startswith("HTTP/1.1 200 ")
+        client.post("/reset")
+    box.read("rm", "-r", str(limits.parent))
+
+
+@pytest.mark.systemd
+def test_users_of_the_box(box: Machine) -> None:
+    client = box.start("a")
+    for host in ("127.0.0.1", "::1"):
+        assert _execute(client, 4243, host).startswith("HTTP/1.1 403 ")
+        assert not _has_run(client)
+        for uid in (0, 4242):
+            assert _execute(client, uid, host).startswith("HTTP/1.1 200 ")
+            client.post("/reset")

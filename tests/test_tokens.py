@@ -1,0 +1,349 @@
+"""A token that clients must show: when there must be one, where it is kept, and where it is not."""
+
+import json
+import secrets
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import MRMD, Machine, processes_of, wait_until
+
+_CHOSEN = f"chosen.{secrets.token_hex(16)}"
+
+
+def _status(client: Client, token: str | None, **headers: str) -> int:
+    shown = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return client.request("POST", "/execute", {"code": "ran = 1"}, headers={**shown, **headers})[0]
+
+
+def _token(machine: Machine, runtime_id: str) -> str:
+    return machine.read("cat", json.loads(machine.mrmd("--info", runtime_id, "--json").stdout)["token_file"])
+
+
+def test_a_runtime_with_a_token_wants_it(machine: Machine) -> None:
+    client = machine.start("a", "--token")
+    token = _token(machine, "a")
+    assert len(token) >= 43, "256 bits"
+    assert machine.read("stat", "--format=%a %n", f"{machine.home}/.mrmd/tokens/a", f"{machine.home}/.mrmd/tokens") == (
+        f"600 {machine.home}/.mrmd/tokens/a\n700 {machine.home}/.mrmd/tokens"
+    )
+    connection = client.connect()
+    connection.request("GET", "/mrp/v1/capabilities")
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("WWW-Authenticate")) == (401, 'Bearer realm="mrmd-python"')
+    assert json.loads(answer.read())["code"] == "token_required"
+    for wrong in ("", "x", token[:-1], token + "x", token.swapcase(), "ü" * 43):
+        assert _status(client, wrong.encode().decode("latin-1")) == 401, wrong
+    assert _status(client, None, Authorization=f"Basic {token}") == 401
+    assert client.request("GET", f"/capabilities?token={token}&access_token={token}")[0] == 401, "URLs are logged"
+    for path in ("/sessions", "/executions", "/assets/x", "/nowhere"):
+        assert client.request("GET", path)[0] == 401
+    assert _status(client, token, Host="evil.example") == 403, "it stands in for no other rule"
+    assert client.request("POST", "/execute", {"code": "ran"}, {"Authorization": f"bearer {token}"})[1]["error"]
+    assert _status(client, token) == 200
+
+
+def test_a_preflight_cannot_show_a_token_and_need_not(here: Machine) -> None:
+    client = here.start("a", "--token")
+    connection = client.connect()
+    asked = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
+    connection.request("OPTIONS", "/mrp/v1/execute", headers=asked)
+    assert connection.getresponse().status == 204
+    status, answer = client.request("GET", "/capabilities", headers={"Origin": "http://localhost:1"})
+    assert (status, answer["code"]) == (401, "token_required")
+
+
+def test_the_token_is_in_its_file_alone(machine: Machine) -> None:
+    started = machine.mrmd("--id", "a", "--token", env={"MRMD_TOKEN": _CHOSEN})
+    assert started.returncode == 0, started.stderr
+    assert f"{machine.home}/.mrmd/tokens/a" in started.stdout
+    client = machine.client("a")
+    shown = {"Authorization": f"Bearer {_CHOSEN}"}
+    wrong = client.request("GET", "/sessions", headers={"Authorization": f"Bearer {_CHOSEN}x"})
+    code = "import os, subprocess, sys; print(os.environ, open('/proc/self/environ').read(), sys.argv)"
+    code += "; print(subprocess.run(['env'], capture_output=True, text=True).stdout)"
+    result = client.request("POST", "/execute", {"code": code}, shown)[1]
+    assert result["success"]
+    client.request("POST", "/complete", {"code": "impor", "cursor": 5, "session": "other"}, shown)  # another process
+    told = [started.stdout, started.stderr, result["stdout"], str(wrong)]
+    for arguments in (["--list"], ["--info", "a"], ["--list", "--json"], ["--info", "a", "--json"], ["--id", "a"]):
+        told.append(machine.mrmd(*arguments).stdout)
+    told.append(machine.read("bash", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; ps ax"))
+    told.append(
+        machine.read("bash", "-c", "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' ' | grep -v [g]rep; true")
+    )
+    folders = f"{machine.home}/.mrmd {machine.home}/.config"
+    told.append(
+        machine.read("bash", "-c", f"find {folders} -type f ! -path '*/tokens/*' -exec cat {{}} + 2>/dev/null; true")
+    )
+    if machine.backend == "systemd":
+        told.append(machine.read("systemctl", "--user", "show", "mrmd-python@a"))
+        told.append(machine.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=verbose"))
+    for text in told:
+        assert _CHOSEN not in text
+    assert _token(machine, "a") == _CHOSEN
+    assert machine.mrmd("--kill", "a").returncode == 0
+    assert machine.read("find", f"{machine.home}/.mrmd/tokens", "-type", "f") == ""
+
+
+def test_a_start_with_a_token_does_not_pass_for_one_without(here: Machine) -> None:
+    here.start("open")
+    refused = here.mrmd("--id", "open", "--token")
+    assert (refused.returncode, "without a token" in refused.stderr) == (1, True)
+    here.start("guarded", "--token")
+    token = _token(here, "guarded")
+    assert here.mrmd("--id", "guarded").returncode == 0
+    assert here.mrmd("--id", "guarded", "--token", env={"MRMD_TOKEN": _CHOSEN}).returncode == 0
+    assert _token(here, "guarded") == token
+
+
+@pytest.mark.parametrize(
+    "bad", ["short-one", "with spaces in it, long enough", "ümläuts-und-so-weiter-lang", "x" * 20 + "\n"]
+)
+def test_a_token_that_is_none_is_told_and_not_repeated(here: Machine, bad: str) -> None:
+    for arguments in (["--token"], ["--token", "--foreground"], ["--token", "--foreground", "--managed"]):
+        done = here.mrmd(*arguments, env={"MRMD_TOKEN": bad})
+        assert (done.returncode, "MRMD_TOKEN must be" in done.stderr) == (1, True), done
+        assert bad.strip() not in done.stderr
+    assert list((here.home / ".mrmd" / "tokens").iterdir()) == []
+
+
+def test_a_server_without_its_token_file_does_not_serve(here: Machine) -> None:
+    """Rather than serve everybody."""
+    path = here.home / ".mrmd" / "tokens" / "a"
+    path.parent.mkdir(parents=True)
+    path.mkdir()
+    done = here.mrmd("--id", "a", "--token")
+    assert done.returncode == 1
+    assert str(path) in done.stderr
+    path.rmdir()
+
+
+def test_a_token_outlives_a_restart(machine: Machine) -> None:
+    client = machine.start("a", "--token")
+    token = _token(machine, "a")
+    restarted = machine.mrmd("--restart", "a")
+    assert restarted.returncode == 0, restarted.stderr
+    again = machine.client("a")
+    assert again.pid != client.pid
+    assert (_status(again, None), _status(again, token)) == (401, 200)
+
+
+def test_a_token_is_no_variable_of_a_runtime(here: Machine) -> None:
+    """It would be in this very command line."""
+    refused = here.mrmd("--env", f"MRMD_TOKEN={_CHOSEN}")
+    assert refused.returncode == 1
+    assert _CHOSEN not in refused.stderr
+    assert _CHOSEN not in here.mrmd("--token", "--render", "systemd", env={"MRMD_TOKEN": _CHOSEN}).stdout
+
+
+@pytest.mark.systemd
+def test_a_token_outlives_a_crash_of_the_server(box: Machine) -> None:
+    client = box.start("a", "--token")
+    token = _token(box, "a")
+    box.kill("KILL", client.pid)
+    wait_until(lambda: "running" in box.mrmd("--list").stdout, "it is up again")
+    again = box.client("a")
+    assert again.pid != client.pid
+    assert (_status(again, None), _status(again, token)) == (401, 200)
+    box.kill("KILL", again.pid)
+    box.read("rm", f"{box.home}/.mrmd/tokens/a")
+    result = box.run("systemctl", "--user", "restart", "mrmd-python@a")
+    assert result.returncode != 0, "without its file it does not serve"
+    assert "token cannot be read" in box.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=cat")
+
+
+def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_port: int) -> None:
+    missing = here.mrmd("--foreground", "--managed", "--token")
+    assert (missing.returncode, "MRMD_TOKEN" in missing.stderr) == (1, True)
+    options = ["--foreground", "--managed", "--token", "--port", str(free_port)]
+    command = here.command(MRMD, *options, env={"MRMD_TOKEN": _CHOSEN})
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            client = Client(free_port, process.pid)
+            wait_until(lambda: _answers(free_port), "it listens")
+            assert (_status(client, None), _status(client, _CHOSEN)) == (401, 200)
+            shown = {"Authorization": f"Bearer {_CHOSEN}"}
+            code = "import os; 'MRMD_TOKEN' in os.environ"
+            assert client.request("POST", "/execute", {"code": code}, shown)[1]["result"] == "False"
+        finally:
+            process.terminate()
+    wait_until(lambda: processes_of(here.home) == [], "it has ended")
+
+
+def test_a_runtime_in_the_foreground_leaves_no_token(here: Machine) -> None:
+    path = here.home / ".mrmd" / "tokens" / "a"
+    with subprocess.Popen(
+        here.command(MRMD, "--id", "a", "--foreground", "--token"), stderr=subprocess.PIPE
+    ) as process:
+        try:
+            wait_until(lambda: "running" in here.mrmd("--list").stdout, "it is announced")
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert _status(here.client("a"), path.read_text().strip()) == 200
+        finally:
+            process.terminate()
+            assert process.stderr is not None
+            assert str(path) in process.stderr.read().decode()
+    assert not path.exists()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _other_addresses() -> list[str]:
+    """Return addresses of this machine that are not loopback."""
+    found = []
+    for family, remote in ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((remote, 9))  # which sends nothing
+                found.append(probe.getsockname()[0])
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "own"])
+def test_another_address_wants_a_token(here: Machine, host: str) -> None:
+    addresses = [address for address in _other_addresses() if host == "own" or (":" in address) == (host == "::")]
+    if not addresses:
+        pytest.skip("this machine has no address of that kind but loopback")
+    address = addresses[0]
+    started = here.mrmd("--id", "a", "--host", address if host == "own" else host, "--allow-host", "kernel.example")
+    assert started.returncode == 0, started.stderr
+    assert "Authorization: Bearer $(cat" in started.stdout
+    local = here.client("a")
+    token = _token(here, "a")
+    named = f"[{address}]" if ":" in address else address
+    assert (_status(local, None), _status(local, token)) == (401, 200), "on loopback too"
+    with socket.create_connection((address, local.port), timeout=30) as remote:
+        for shown, host_header, status in (
+            (None, named, 401),
+            (token, named, 200),
+            (token, f"{named}:{local.port}", 200),
+            (token, "kernel.example", 200),
+            (token, "evil.example", 403),
+        ):
+            authorization = f"Authorization: Bearer {shown}\r\n" if shown else ""
+            remote.sendall(f"GET /mrp/v1/sessions HTTP/1.1\r\nHost: {host_header}\r\n{authorization}\r\n".encode())
+            answer = remote.recv(65536).decode()
+            assert answer.startswith(f"HTTP/1.1 {status} "), (host_header, answer)
+
+
+_APP = """
+import socket, sys, uvicorn
+from mrmd_python import create_app
+with socket.create_server(("{address}", 0)) as listener:
+    print(listener.getsockname()[1], flush=True)
+    app = create_app({arguments})
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+"""
+_AIOHTTP = """
+import secrets
+import socket
+from aiohttp import web
+from mrmd_python import create_app
+parent = web.Application()
+parent.add_subapp("/mrp/v1", create_app({arguments}).aiohttp())
+listener = socket.create_server(("{address}", 0))
+print(listener.getsockname()[1], flush=True)
+web.run_app(parent, sock=listener, print=None)
+"""
+
+
+@pytest.mark.parametrize("program", [_APP, _AIOHTTP])
+def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine, program: str) -> None:
+    others = [address for address in _other_addresses() if ":" not in address]
+    for arguments, statuses in (
+        ("daemon_mode=True", [200, 403, 403]),
+        (f"daemon_mode=True, token={_CHOSEN!r}", [401, 401, 200]),
+    ):
+        source = program.format(address="0.0.0.0", arguments=arguments)
+        with subprocess.Popen(here.command(sys.executable, "-c", source), stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout is not None
+                client = Client(int(process.stdout.readline()), process.pid)
+                assert _status(client, None) == statuses[0]
+                for token, status in zip((None, _CHOSEN), statuses[1:], strict=True):
+                    for address in others:
+                        assert _status_at(address, client.port, token) == status
+            finally:
+                process.terminate()
+
+
+def _status_at(address: str, port: int, token: str | None) -> int:
+    with socket.create_connection((address, port), timeout=30) as remote:
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        remote.sendall(f"GET /mrp/v1/sessions HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n".encode())
+        return int(remote.recv(65536).split()[1])
+
+
+def test_an_application_shows_the_token_of_a_runtime_that_wants_one(here: Machine) -> None:
+    guarded = here.start("guarded", "--token")
+    source = _APP.format(address="127.0.0.1", arguments="daemon_mode=False")
+    with subprocess.Popen(here.command(sys.executable, "-c", source), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            client = Client(int(process.stdout.readline()), process.pid)
+            assert client.value("41 + 1", session="guarded") == "42"
+            assert [event.name for event in client.stream("1", session="guarded")][-2:] == ["result", "done"]
+            assert client.get("/sessions")["sessions"][0]["pid"] != guarded.pid
+            assert client.get("/sessions/guarded")["id"] == "guarded"
+            (here.home / ".mrmd" / "tokens" / "guarded").unlink()
+            status, answer = client.request("POST", "/execute", {"code": "1", "session": "guarded"})
+            assert (status, answer["code"]) == (503, "runtime_gone")
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_files_are_their_owners_alone_under_any_umask(machine: Machine, umask: str) -> None:
+    home, config = f"{machine.home}/deep/er/mrmd-{umask}", f"{machine.home}/conf-{umask}"
+    variables = {"MRMD_HOME": home}
+    if machine.backend == "fork":
+        variables["XDG_CONFIG_HOME"] = config
+    else:
+        config = f"{machine.home}/.config/systemd/user"
+    script = f"umask {umask}; exec {MRMD} --id a --token --assets-dir {machine.home}/pictures-{umask}/in/here"
+    started = machine.run("bash", "-c", script, env=variables)
+    assert started.returncode == 0, started.stderr
+    record = json.loads(machine.mrmd("--info", "a", "--json", env=variables).stdout)
+    client, token = Client.of_record(json.dumps(record)), machine.read("cat", record["token_file"])
+    svg = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    shown = {"Authorization": f"Bearer {token}"}
+    for folder in (None, f"{machine.home}/pictures-{umask}/on/request"):
+        assert client.request("POST", "/execute", {"code": svg, "assetDir": folder}, shown)[1]["assets"]
+    if machine.backend == "fork":
+        _fill_log(client, shown, Path(home, "logs"))
+    folders = f"{machine.home}/deep {config} {machine.home}/pictures-{umask}"
+    listed = machine.read("bash", "-c", f"find {folders} -printf '%y %m %p\\n' 2>/dev/null; true").splitlines()
+    files = [line for line in listed if line.startswith("f ")]
+    assert len(files) >= 6
+    for line in listed:
+        kind, mode, path = line.split(" ", 2)
+        if not path.startswith(f"{machine.home}/.config") or kind == "f":
+            assert mode == {"d": "700", "f": "600"}[kind], line
+    result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, shown)[1]
+    if machine.backend == "fork":
+        assert int(result["result"].strip("'"), 8) == int(umask, 8), "code has the caller's umask"
+    assert machine.mrmd("--kill-all", env=variables).returncode == 0
+
+
+def _fill_log(client: Client, shown: dict[str, str], folder: Path) -> None:
+    """Have the log rotated: what a session prints while nothing runs goes there."""
+    code = """
+import threading, time
+def fill():
+    go.wait()
+    for _ in range(1200): print("x" * 10_000)
+go = threading.Event(); threading.Thread(target=fill).start(); _ = threading.Timer(0.2, go.set).start()
+"""
+    client.request("POST", "/execute", {"code": code}, shown)
+    wait_until(lambda: (folder / "a.log.1").exists(), "the log is rotated")
