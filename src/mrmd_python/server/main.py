@@ -1,19 +1,17 @@
-"""The server's life: claim the id, listen, bring the default session up, announce, serve until told to stop."""
+"""A server's life until its event loop runs: claim the id, listen, spawn the default session's worker."""
 
-import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mrmd_python.server import sockets
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.spawn import SpawnedWorker, spawn
+from mrmd_python.server.spawn import spawn
+from mrmd_python.server.starter import STOP_SIGNALS, report
 from mrmd_python.server.subreaper import become_subreaper
 from mrmd_python.service import registry, token
 from mrmd_python.service.errors import ServiceError
@@ -27,13 +25,9 @@ from mrmd_python.service.spec import RuntimeSpec
 _EX_CONFIG = 78  # sysexits.h; the unit does not restart a server that ends with it
 
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_LOSS = "the runtime was restarted after its server had died"
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
     """Run a server until it is told to stop; exit 0 then, and 78 if it cannot serve as asked, but 0 under launchd."""
-    for number in _STOP_SIGNALS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets SIGHUP
             signal.signal(number, _stop_before_serving)
     spec, inherited = RuntimeSpec.from_arguments(arguments)
@@ -52,7 +46,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
             become_subreaper()
             # The worker loads while this process imports what follows.
             spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
-            _serve(home, spec, listeners, wanted, spawned, crashed, inherited.ready)
+            from mrmd_python.server.lifetime import Prepared, run
+
+            run(Prepared(home, spec, listeners, wanted, spawned, crashed is not None, inherited.ready))
     except (ServiceError, sockets.PortError, OSError) as error:
         # The terminal says who speaks; the log has its own prefix.
         print(f"mrmd-python: {error}" if spec.backend == "foreground" else error, file=sys.stderr, flush=True)
@@ -87,16 +83,9 @@ def _claimed_id(home: Home, spec: RuntimeSpec, held: int | None) -> Iterator[Non
         yield
     finally:
         if spec.backend == "foreground":  # there is no keeper who may start it again
-            _forget(home, spec)
+            home.forget_start(spec.id)
         home.claim(spec.id).unlink(missing_ok=True)
         os.close(descriptor)
-
-
-def _forget(home: Home, spec: RuntimeSpec) -> None:
-    """Remove what a runtime would be started again with."""
-    home.environment(spec.id).unlink(missing_ok=True)
-    home.port(spec.id).unlink(missing_ok=True)
-    home.token(spec.id).unlink(missing_ok=True)
 
 
 def _record_of_a_crash(home: Home, spec: RuntimeSpec) -> Record | None:
@@ -122,80 +111,3 @@ def _token(home: Home, spec: RuntimeSpec, given: str | None) -> str | None:
     if given is None:
         raise ServiceError(f"there is no token in {token.VARIABLE}")
     return given
-
-
-def _serve(
-    home: Home,
-    spec: RuntimeSpec,
-    listeners: list[socket.socket],
-    wanted: str | None,
-    spawned: SpawnedWorker,
-    crashed: Record | None,
-    ready_fd: int | None,
-) -> None:
-    import asyncio
-
-    from mrmd_python.server.log import keep_log
-
-    keep_log(home, spec)
-
-    from mrmd_python.server.access import Access
-    from mrmd_python.server.announce import announced
-    from mrmd_python.server.assets import AssetFolders
-    from mrmd_python.server.http import serving
-    from mrmd_python.server.idleness import Idleness
-    from mrmd_python.server.mrp import PREFIX
-    from mrmd_python.server.session import SessionStartError
-    from mrmd_python.server.sessions import Sessions
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        for number in _STOP_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        assets = AssetFolders(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
-        sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
-        start = asyncio.create_task(sessions.start_default(spawned, None if crashed is None else _LOSS))
-        stopped = asyncio.create_task(stop.wait())
-        idleness = Idleness(sessions)
-        access = Access(
-            hosts=frozenset(spec.allow_hosts) | sockets.names(spec.host, listeners),
-            origins=frozenset(spec.allow_origins),
-            users=frozenset(spec.allow_users),
-            token=wanted,
-            any_address=sockets.is_wildcard(spec.host),
-        )
-        async with serving(sessions, listeners, access, idleness):
-            try:
-                await asyncio.wait({start, stopped}, timeout=spec.start_seconds, return_when=asyncio.FIRST_COMPLETED)
-                if not stop.is_set():
-                    if not start.done():
-                        raise ServiceError(f"{spec.python} was not ready to run code within {spec.start_seconds} s")
-                    await start
-                    async with announced(home, spec, sessions, listeners[0].getsockname()[1]):
-                        report(ready_fd, None)
-                        ends: set[asyncio.Task[Any]] = {stopped}
-                        if spec.idle_seconds:
-                            ends.add(asyncio.create_task(idleness.reaches(spec.idle_seconds)))
-                        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                        if not stop.is_set() and spec.backend == "fork":  # nobody will come to clear up
-                            _forget(home, spec)
-            except SessionStartError as error:
-                raise ServiceError(str(error)) from None
-            finally:
-                await sessions.close()
-                # What becomes of a start that is broken off is nobody's news.
-                await asyncio.gather(start, return_exceptions=True)
-        sweep(os.environ[MARKER])
-
-    asyncio.run(serve())
-
-
-def report(ready_fd: int | None, fault: str | None) -> None:
-    """Tell whoever forked this daemon, if it listens, that it is ready or what its fault is."""
-    if ready_fd is not None:
-        try:
-            os.write(ready_fd, json.dumps({"error": fault}).encode())
-        except BrokenPipeError:
-            pass  # it was interrupted while it waited
-        os.close(ready_fd)

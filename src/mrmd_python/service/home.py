@@ -56,6 +56,11 @@ class Home:
         """Return the file that a runtime's server keeps locked for as long as it lives."""
         return self.root / "locks" / f"{runtime_id}.claim"
 
+    def forget_start(self, runtime_id: str) -> None:
+        """Remove what a runtime would be started again with."""
+        for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
+            path.unlink(missing_ok=True)
+
     def prepare(self) -> None:
         """Make the folders, for their owner alone.
 

@@ -295,9 +295,7 @@ def _remove_leftovers(home: Home, runtime_id: str) -> int:
     """End what still carries the marker of an ended runtime, and remove its files; return how many that were."""
     marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
     swept = sweep(marker) if marker is not None else 0
-    home.environment(runtime_id).unlink(missing_ok=True)
-    home.token(runtime_id).unlink(missing_ok=True)
+    home.forget_start(runtime_id)
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
-    home.port(runtime_id).unlink(missing_ok=True)
     home.record(runtime_id).unlink(missing_ok=True)
     return swept
