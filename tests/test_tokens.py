@@ -263,14 +263,20 @@ def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Ma
     others = [address for address in _other_addresses() if ":" not in address]
     for arguments, statuses in (
         ("daemon_mode=True", [200, 403, 403]),
-        (f"daemon_mode=True, token={_CHOSEN!r}", [401, 401, 200]),
+        ("daemon_mode=True, token=__import__('os').environ['MRMD_TOKEN']", [401, 401, 200]),
     ):
         source = program.format(address="0.0.0.0", arguments=arguments)
-        with subprocess.Popen(here.command(sys.executable, "-c", source), stdout=subprocess.PIPE) as process:
+        command = here.command(sys.executable, "-c", source, env={"MRMD_TOKEN": _CHOSEN})
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout is not None
                 client = Client(int(process.stdout.readline()), process.pid)
                 assert _status(client, None) == statuses[0]
+                code = {"code": "import os; 'MRMD_TOKEN' in os.environ"}
+                assert (
+                    client.request("POST", "/execute", code, {"Authorization": f"Bearer {_CHOSEN}"})[1]["result"]
+                    == "False"
+                )
                 for token, status in zip((None, _CHOSEN), statuses[1:], strict=True):
                     for address in others:
                         assert _status_at(address, client.port, token) == status
@@ -305,35 +311,38 @@ def test_an_application_shows_the_token_of_a_runtime_that_wants_one(here: Machin
 
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_files_are_their_owners_alone_under_any_umask(machine: Machine, umask: str) -> None:
-    home, config = f"{machine.home}/deep/er/mrmd-{umask}", f"{machine.home}/conf-{umask}"
-    variables = {"MRMD_HOME": home}
+    variables = {"MRMD_HOME": f"{machine.home}/deep/er/mrmd-{umask}"}
     if machine.backend == "fork":
-        variables["XDG_CONFIG_HOME"] = config
-    else:
-        config = f"{machine.home}/.config/systemd/user"
-    script = f"umask {umask}; exec {MRMD} --id a --token --assets-dir {machine.home}/pictures-{umask}/in/here"
+        variables["XDG_CONFIG_HOME"] = f"{machine.home}/conf-{umask}"
+    try:
+        _check_modes(machine, umask, variables)
+    finally:
+        assert machine.mrmd("--kill-all", env=variables).returncode == 0
+
+
+def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> None:
+    pictures = f"{machine.home}/pictures-{umask}"
+    script = f"umask {umask}; exec {MRMD} --id a --token --assets-dir {pictures}/in/here"
     started = machine.run("bash", "-c", script, env=variables)
     assert started.returncode == 0, started.stderr
     record = json.loads(machine.mrmd("--info", "a", "--json", env=variables).stdout)
     client, token = Client.of_record(json.dumps(record)), machine.read("cat", record["token_file"])
     svg = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
     shown = {"Authorization": f"Bearer {token}"}
-    for folder in (None, f"{machine.home}/pictures-{umask}/on/request"):
+    for folder in (None, f"{pictures}/on/request"):
         assert client.request("POST", "/execute", {"code": svg, "assetDir": folder}, shown)[1]["assets"]
     if machine.backend == "fork":
-        _fill_log(client, shown, Path(home, "logs"))
-    folders = f"{machine.home}/deep {config} {machine.home}/pictures-{umask}"
-    listed = machine.read("bash", "-c", f"find {folders} -printf '%y %m %p\\n' 2>/dev/null; true").splitlines()
-    files = [line for line in listed if line.startswith("f ")]
-    assert len(files) >= 6
-    for line in listed:
-        kind, mode, path = line.split(" ", 2)
-        if not path.startswith(f"{machine.home}/.config") or kind == "f":
-            assert mode == {"d": "700", "f": "600"}[kind], line
-    result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, shown)[1]
-    if machine.backend == "fork":
+        _fill_log(client, shown, Path(variables["MRMD_HOME"], "logs"))
+        result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, shown)[1]
         assert int(result["result"].strip("'"), 8) == int(umask, 8), "code has the caller's umask"
-    assert machine.mrmd("--kill-all", env=variables).returncode == 0
+    else:
+        unit = f"{machine.home}/.config/systemd/user/mrmd-python@a.service"
+        assert machine.read("stat", "--format=%a", unit) == "600"
+    listed = machine.read("find", f"{machine.home}/deep", pictures, "-printf", "%y %m %p\n").splitlines()
+    assert len([line for line in listed if line.startswith("f ")]) >= 6
+    for line in listed:
+        kind, mode, _ = line.split(" ", 2)
+        assert mode == {"d": "700", "f": "600"}[kind], line
 
 
 def _fill_log(client: Client, shown: dict[str, str], folder: Path) -> None:
