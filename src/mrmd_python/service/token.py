@@ -4,7 +4,6 @@ It is in no argument, unit, log or error, and not in the environment of sessions
 """
 
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,6 +37,8 @@ def write(path: Path, environ: Mapping[str, str]) -> None:
     Raises:
         ServiceError: it is none, or the file cannot be written.
     """
+    import secrets  # which the server, who only reads, need not wait for
+
     token = chosen(environ) or secrets.token_urlsafe(32)
     try:
         write_atomically(path, f"{token}\n".encode())
