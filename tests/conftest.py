@@ -1,13 +1,18 @@
 """Fixtures: the machines, and the box behind one of them."""
 
+import dataclasses
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 import pytest
 
@@ -15,6 +20,7 @@ from tests.client import Client
 from tests.machine import Box, Machine, box_machine, fork_machine, processes_of, wait_until
 
 _BOX = Path(__file__).parent / "systemd" / "box"
+_LAUNCHD = Path(__file__).parent / "launchd"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -106,6 +112,43 @@ def shared(shared_runtime: Client) -> Client:
     """A runtime for tests that leave nothing behind in it; its default session is as new."""
     shared_runtime.post("/reset")
     return shared_runtime
+
+
+@pytest.fixture
+def client(shared_runtime: Client) -> Client:
+    """A runtime with a new default session, in a process of its own, and no other: for tests that may wear it out."""
+    for session in shared_runtime.get("/sessions")["sessions"]:
+        assert shared_runtime.request("DELETE", f"/sessions/{quote(session['id'], safe='')}")[0] == 200
+    return shared_runtime
+
+
+@pytest.fixture
+def mac(here: Machine) -> Iterator[Machine]:
+    """This machine with a launchctl, and a launchd behind it that knows no agent."""
+    with tempfile.TemporaryDirectory(prefix="launchd-") as folder:  # short: the path of a socket has 107 bytes
+        Path(folder, "launchctl").symlink_to(_LAUNCHD / "launchctl")
+        # https://developer.apple.com/library/archive/technotes/tn2083: what every agent has, here of a GUI login.
+        domain = {
+            "HOME": str(here.home), "USER": "dev", "LOGNAME": "dev", "SHELL": "/bin/zsh", "TMPDIR": "/tmp/",
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "SSH_AUTH_SOCK": "/tmp/of-the-domain",
+        }  # fmt: skip
+        command = [sys.executable, str(_LAUNCHD / "daemon.py"), f"{folder}/launchd", json.dumps(domain)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+            wait_until(Path(folder, "launchd").exists, "launchd listens")
+            path = f"{folder}:{here.environ['PATH']}"
+            machine = dataclasses.replace(
+                here, backend="launchd", environ={**here.environ, "PATH": path, "MRMD_BACKEND": "launchd"}
+            )
+            try:
+                yield machine
+                ended = machine.mrmd("--kill-all")
+                assert ended.returncode == 0, ended.stderr
+            finally:
+                daemon.terminate()
+                _, said = daemon.communicate(timeout=60)
+            assert (daemon.returncode, said) == (0, "")
+            agents = [path for path in (machine.home / "Library").rglob("*") if path.is_file()]
+            assert agents == [], "an agent is left"
 
 
 @pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])

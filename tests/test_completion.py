@@ -164,8 +164,7 @@ def test_a_live_session_completes_from_what_it_holds(here: Machine) -> None:
     assert _complete(client, "thing.colour")["matches"][0]["valuePreview"] == "'red'"
 
 
-def test_positions_are_counted_as_the_client_counts(here: Machine) -> None:
-    client = here.start("a")
+def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
     client.execute("alphabet = 1")
     code = "'😀'; alphab + 1"
     found = _complete(client, code, 12)
@@ -189,8 +188,7 @@ def test_positions_are_counted_as_the_client_counts(here: Machine) -> None:
         assert (status, answer["code"]) == (400, code_), body
 
 
-def test_objects_are_looked_at_without_running_what_they_define(here: Machine) -> None:
-    client = here.start("a")
+def test_objects_are_looked_at_without_running_what_they_define(client: Client) -> None:
     assert client.execute(_HOSTILE)["success"]
     assert {"in_class", "in_instance", "raising", "endless"} <= set(_labels(_complete(client, "hostile.")))
     for code, expected in [
@@ -216,8 +214,7 @@ def test_objects_are_looked_at_without_running_what_they_define(here: Machine) -
     assert client.value("ran") == "[]"
 
 
-def test_data_frames_and_arrays(here: Machine) -> None:
-    client = here.start("a")
+def test_data_frames_and_arrays(client: Client) -> None:
     client.execute(
         "import numpy as np, pandas as pd\ndf = pd.DataFrame({'alpha': [1], 'be ta': [2]}); array = np.zeros((2, 3))"
     )
@@ -243,8 +240,7 @@ def test_data_frames_and_arrays(here: Machine) -> None:
     assert (preview["df"], preview["array"]) == ("1 rows, 2 columns", "float64 (2, 3)")
 
 
-def test_answers_are_bounded(here: Machine) -> None:
-    client = here.start("a")
+def test_answers_are_bounded(client: Client) -> None:
     client.execute(
         "import types\nmany = types.SimpleNamespace(**{f'n{i}': 'x' * 10**4 for i in range(3000)})\nbig = 10**100000"
     )
@@ -256,8 +252,7 @@ def test_answers_are_bounded(here: Machine) -> None:
 
 
 @pytest.mark.parametrize("code", ["while True: pass", "pow(7, 2*10**7) and None"])
-def test_a_busy_session_completes_from_the_code_it_has_run(here: Machine, code: str) -> None:
-    client = here.start("a")
+def test_a_busy_session_completes_from_the_code_it_has_run(client: Client, code: str) -> None:
     client.execute("import json\ndef build(alpha): return 'abc'\nglobals()['in_memory'] = 1")
     with _busy(client, f"running = 1\n{code}"):
         for written, start, expected in [
@@ -275,8 +270,7 @@ def test_a_busy_session_completes_from_the_code_it_has_run(here: Machine, code: 
     assert _complete(client, "buil")["source"] == "runtime"
 
 
-def test_a_session_that_does_not_exist_is_not_made(here: Machine) -> None:
-    client = here.start("a")
+def test_a_session_that_does_not_exist_is_not_made(client: Client) -> None:
     assert _labels(_statically(client, "import os\nos.path.jo", "join", session="nobody")) == ["join"]
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 

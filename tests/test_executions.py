@@ -13,11 +13,6 @@ from tests.machine import Machine, wait_until
 
 
 @pytest.fixture
-def client(here: Machine) -> Client:
-    return here.start("a")
-
-
-@pytest.fixture
 def gate(here: Machine) -> Iterator[Path]:
     """A file that cells wait for."""
     yield here.home / "gate"

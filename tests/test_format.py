@@ -12,8 +12,7 @@ def _format(client: Client, code: str, **fields: object) -> Json:
     return client.post("/format", {"code": code, **fields})
 
 
-def test_cells_are_formatted_as_cells(here: Machine) -> None:
-    client = here.start("a")
+def test_cells_are_formatted_as_cells(client: Client) -> None:
     for code, expected in [
         ("x=1", "x = 1"),
         ("x=1\n", "x = 1\n"),
@@ -48,8 +47,7 @@ def test_the_project_says_how(here: Machine) -> None:
         assert _format(client, code)["formatted"] == code.replace("'", '"'), damaged
 
 
-def test_what_cannot_be_formatted_in_time_stays_as_it_is(here: Machine) -> None:
-    client = here.start("a")
+def test_what_cannot_be_formatted_in_time_stays_as_it_is(client: Client) -> None:
     for code in ["x = [" + "[1, 2], " * 100_000 + "]", "x=1\n" * 1_000_000, "(" * 20_000 + ")" * 20_000]:
         started = time.monotonic()
         answer = _format(client, code)
@@ -60,8 +58,7 @@ def test_what_cannot_be_formatted_in_time_stays_as_it_is(here: Machine) -> None:
 
 
 @pytest.mark.parametrize("session", ["default", "nobody"])
-def test_is_complete(here: Machine, session: str) -> None:
-    client = here.start("a")
+def test_is_complete(client: Client, session: str) -> None:
     for code, status, indent in [
         ("x = 1", "complete", ""),
         ("", "complete", ""),

@@ -9,8 +9,7 @@ def _history(client: Client, **fields: object) -> tuple[list[tuple[int, str]], b
     return [(entry["historyIndex"], entry["code"]) for entry in answer["entries"]], answer["hasMore"]
 
 
-def test_history_is_paged_and_filtered(here: Machine) -> None:
-    client = here.start("a")
+def test_history_is_paged_and_filtered(client: Client) -> None:
     for code in ["a = 1", "b = 2", "1 / 0", "a + b", "  ", "syntax error"]:
         client.execute(code)
     client.execute("hidden = 1", storeHistory=False)

@@ -60,8 +60,7 @@ thing = Thing()
 
 
 @pytest.fixture
-def client(here: Machine) -> Client:
-    client = here.start("a")
+def client(client: Client) -> Client:
     assert client.execute(_CODE)["success"]
     return client
 

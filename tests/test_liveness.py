@@ -28,8 +28,7 @@ def _wait_until_busy(client: Client, session: str = "default") -> None:
 
 
 @pytest.mark.parametrize("name", _BUSY)
-def test_an_interrupt_ends_what_runs_and_the_session_goes_on(here: Machine, name: str) -> None:
-    client = here.start("a")
+def test_an_interrupt_ends_what_runs_and_the_session_goes_on(client: Client, name: str) -> None:
     client.execute("kept = 42")
     with client.streaming(_BUSY[name]) as events:
         assert next(events).name == "start"
@@ -41,9 +40,8 @@ def test_an_interrupt_ends_what_runs_and_the_session_goes_on(here: Machine, name
     assert client.value("kept") == "42"
 
 
-def test_an_interrupt_right_after_the_start_is_not_lost(here: Machine) -> None:
+def test_an_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
     """It may come before the worker has begun the cell, or even before there is a worker."""
-    client = here.start("a")
     for attempt in range(20):
         session = "default" if attempt % 4 else f"new{attempt}"
         with client.streaming("while True: pass", session=session) as events:
@@ -52,8 +50,7 @@ def test_an_interrupt_right_after_the_start_is_not_lost(here: Machine) -> None:
             assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
 
 
-def test_an_interrupt_never_hits_the_next_cell(here: Machine) -> None:
-    client = here.start("a")
+def test_an_interrupt_never_hits_the_next_cell(client: Client) -> None:
     for _ in range(100):
         with client.streaming("1") as events:
             client.post("/interrupt")
@@ -74,8 +71,7 @@ def test_an_idle_session_cannot_be_interrupted(here: Machine) -> None:
 @pytest.mark.parametrize(
     "code", ["while True: pass", "import time; time.sleep(100)", "!sleep 100", "pow(7, 2*10**7) and None"]
 )
-def test_the_server_answers_while_the_session_is_busy(here: Machine, code: str) -> None:
-    client = here.start("a")
+def test_the_server_answers_while_the_session_is_busy(client: Client, code: str) -> None:
     with client.streaming(code) as events:
         next(events)
         _wait_until_busy(client)
@@ -86,8 +82,7 @@ def test_the_server_answers_while_the_session_is_busy(here: Machine, code: str) 
         client.post("/interrupt")
 
 
-def test_executions_queue_first_in_first_out(here: Machine) -> None:
-    client = here.start("a")
+def test_executions_queue_first_in_first_out(client: Client) -> None:
     client.execute("order = []")
     with client.streaming("import time; time.sleep(100)") as blocker:
         next(blocker)
@@ -113,8 +108,7 @@ def test_executions_queue_first_in_first_out(here: Machine) -> None:
         ("import os; os.abort()", "was killed by SIGABRT"),
     ],
 )
-def test_the_death_of_the_worker_is_reported_as_itself(here: Machine, code: str, cause: str) -> None:
-    client = here.start("a")
+def test_the_death_of_the_worker_is_reported_as_itself(client: Client, code: str, cause: str) -> None:
     client.execute("kept = 42")
     events = client.stream(f"print('before', flush=True)\n{code}")
     assert text_of(events, "stdout") == "before\n"
@@ -157,8 +151,7 @@ def test_running_out_of_memory_is_reported_as_that(memory_cgroup: Path, here: Ma
     assert "out of memory" not in error["message"], "another SIGKILL is not that"
 
 
-def test_a_limit_to_the_address_space_is_a_memory_error(here: Machine) -> None:
-    client = here.start("a")
+def test_a_limit_to_the_address_space_is_a_memory_error(client: Client) -> None:
     client.execute("import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); kept = 42")
     assert client.execute("x = b'x' * 2**31")["error"]["type"] == "MemoryError"
     assert client.value("kept") == "42"
@@ -184,15 +177,13 @@ def test_the_death_of_an_idle_worker_is_told_to_the_next_execution(here: Machine
     assert "was killed by SIGKILL" in result["stderr"]
 
 
-def test_a_cell_that_closes_every_descriptor_ends_its_session_and_no_more(here: Machine) -> None:
-    client = here.start("a")
+def test_a_cell_that_closes_every_descriptor_ends_its_session_and_no_more(client: Client) -> None:
     error = client.execute("import os; os.closerange(3, 256); import time; time.sleep(100)")["error"]
     assert error["type"] == "SessionDied"
     assert client.value("1 + 1") == "2"
 
 
-def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(here: Machine) -> None:
-    client = here.start("a")
+def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(client: Client) -> None:
     code = "import time\nwhile True:\n    try: time.sleep(100)\n    except KeyboardInterrupt: pass"
     with client.streaming(code) as events:
         next(events)
@@ -202,8 +193,7 @@ def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(here: Machine) -> N
     assert client.execute("1 + 1")["stderr"] == "", "a namespace that was to be lost is no loss"
 
 
-def test_a_forked_child_never_answers_for_the_session(here: Machine) -> None:
-    client = here.start("a")
+def test_a_forked_child_never_answers_for_the_session(client: Client) -> None:
     result = client.execute(
         "import os\npid = os.fork()\nprint('child' if pid == 0 else 'parent')\nif pid == 0: 1 / 0\nos.wait()[0] == pid"
     )
@@ -216,9 +206,8 @@ def test_a_forked_child_never_answers_for_the_session(here: Machine) -> None:
     [("None", 0), ("1 / 0", 1), ("sys.exit()", 0), ("sys.exit(7)", 7), ("sys.exit('no')", 1), ("exit()", 0)],
 )
 def test_a_fork_that_comes_to_the_end_of_its_cell_ends_as_that_of_a_script(
-    here: Machine, code: str, status: int
+    client: Client, code: str, status: int
 ) -> None:
-    client = here.start("a")
     code = f"import os, sys\npid = os.fork()\nif pid == 0: {code}\nelse: print(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))"
     for awaiting in ("", "import asyncio; await asyncio.sleep(0)\n"):
         result = client.execute(awaiting + code)

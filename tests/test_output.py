@@ -10,7 +10,7 @@ from tests.client import Client, text_of
 from tests.machine import Machine, wait_until
 
 
-def test_every_way_to_write_keeps_its_order(here: Machine) -> None:
+def test_every_way_to_write_keeps_its_order(client: Client) -> None:
     code = """
 import ctypes, os, subprocess, sys
 libc = ctypes.CDLL(None)
@@ -24,12 +24,11 @@ for n in range(20):
     sys.stdout.write("sys.stdout\\n")
 """
     expected = "".join(f"print {n}\nend system {n}\nwrite\nrun\nprintf\nsys.stdout\n" for n in range(20))
-    client = here.start("a")
     assert text_of(client.stream(code), "stdout") == expected
     assert client.execute(code)["stdout"] == expected
 
 
-def test_displays_stand_where_they_were_made(here: Machine) -> None:
+def test_displays_stand_where_they_were_made(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
 import sys
@@ -38,7 +37,7 @@ for n in range(50):
     display({"image/png": "", "text/plain": "picture"}, raw=True, metadata={"n": n})
 """
     seen = {"stdout": 0, "stderr": 0, "display": 0}
-    for event in here.start("a").stream(code):
+    for event in client.stream(code):
         if event.name in ("stdout", "stderr"):
             seen[event.name] += event.data["content"].count("\n")
         elif event.name == "display":
@@ -47,14 +46,13 @@ for n in range(50):
     assert seen["display"] == 50
 
 
-def test_very_many_displays_are_all_there(here: Machine) -> None:
+def test_very_many_displays_are_all_there(client: Client) -> None:
     code = "from IPython.display import display\nfor n in range(5000): display({'x/n': str(n)}, raw=True)"
-    events = here.start("a").stream(code)
+    events = client.stream(code)
     assert [event.data["data"]["x/n"] for event in events if event.name == "display"] == list(map(str, range(5000)))
 
 
-def test_the_output_of_one_cell_is_never_the_next_ones(here: Machine) -> None:
-    client = here.start("a")
+def test_the_output_of_one_cell_is_never_the_next_ones(client: Client) -> None:
     for number in range(100):
         result = client.execute(f"import os; print({number}); _ = os.system('echo {number}')")
         assert result["stdout"] == f"{number}\n{number}\n"
@@ -74,20 +72,19 @@ def test_what_a_thread_prints_later_belongs_to_the_execution_that_then_runs_or_t
     assert client.execute("None")["stdout"] == ""
 
 
-def test_characters_are_never_cut(here: Machine) -> None:
+def test_characters_are_never_cut(client: Client) -> None:
     code = """
 import os, time
 for byte in "é€😀".encode() * 200:
     os.write(1, bytes([byte]))
     time.sleep(0.0005)
 """
-    events = here.start("a").stream(code)
+    events = client.stream(code)
     assert text_of(events, "stdout") == "é€😀" * 200
     assert sum(event.name == "stdout" for event in events) > 1
 
 
-def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(here: Machine) -> None:
-    client = here.start("a")
+def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(client: Client) -> None:
     assert client.execute(r"import os; _ = os.write(1, b'\xff\x00\xe2\x82')")["stdout"] == "\ufffd\x00\ufffd"
     assert client.execute(r"_ = os.write(1, b'\xac')")["stdout"] == "\ufffd"
 
@@ -104,8 +101,7 @@ def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(here
         "del sys.stdout",
     ],
 )
-def test_a_session_recovers_its_streams(here: Machine, damage: str) -> None:
-    client = here.start("a")
+def test_a_session_recovers_its_streams(client: Client, damage: str) -> None:
     client.execute(f"import os, sys; {damage}")
     assert client.execute("print('fine'); _ = os.system('echo child')")["stdout"] == "fine\nchild\n"
 
@@ -159,15 +155,13 @@ def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Mac
         assert 48 * 2**20 < len(text) < 80 * 2**20
 
 
-def test_a_client_that_goes_away_changes_nothing(here: Machine) -> None:
-    client = here.start("a")
+def test_a_client_that_goes_away_changes_nothing(client: Client) -> None:
     with client.streaming("import time\nfor n in range(20): print(n); time.sleep(0.02)\ndone = True") as events:
         next(events)
     assert client.value("done") == "True"
 
 
-def test_an_execution_that_is_sent_again_runs_once(here: Machine) -> None:
-    client = here.start("a")
+def test_an_execution_that_is_sent_again_runs_once(client: Client) -> None:
     client.execute("count = 0")
     with client.streaming("count += 1; import time; time.sleep(0.2); print(count)", execId="once") as events:
         next(events)
@@ -178,8 +172,7 @@ def test_an_execution_that_is_sent_again_runs_once(here: Machine) -> None:
     assert (status, answer["code"]) == (409, "exec_id_in_use")
 
 
-def test_accumulated_repeats_the_stream_and_can_be_left_out(here: Machine) -> None:
-    client = here.start("a")
+def test_accumulated_repeats_the_stream_and_can_be_left_out(client: Client) -> None:
     code = "import time\nfor n in range(5): print(n); time.sleep(0.02)"
     so_far = ""
     for event in client.stream(code):
@@ -191,8 +184,7 @@ def test_accumulated_repeats_the_stream_and_can_be_left_out(here: Machine) -> No
 
 
 @pytest.mark.parametrize("accumulated", [True, False])
-def test_the_cost_of_streaming_is_linear(here: Machine, accumulated: bool) -> None:
-    client = here.start("a")
+def test_the_cost_of_streaming_is_linear(client: Client, accumulated: bool) -> None:
     for lines in (1_000, 50_000):
         code = f"for n in range({lines}): print('x' * 79)"
         cost = _wire_bytes(client, "POST", "/execute/stream", {"code": code, "accumulated": accumulated})
@@ -233,8 +225,7 @@ def _wire_bytes(client: Client, method: str, path: str, body: object = None) -> 
     return length
 
 
-def test_sse_is_ascii_with_ids_that_grow(here: Machine) -> None:
-    client = here.start("a")
+def test_sse_is_ascii_with_ids_that_grow(client: Client) -> None:
     events = client.stream("print('é\\u2028😀')")  # the client decodes ASCII only
     assert text_of(events, "stdout") == "é\u2028😀\n"
     numbers = [event.id for event in events]

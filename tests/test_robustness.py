@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.client import Client, text_of
-from tests.machine import Machine, wait_until
+from tests.machine import wait_until
 
 
 @pytest.fixture
@@ -43,8 +43,7 @@ def _rung(bell: socket.socket) -> Iterator[None]:
 
 
 @pytest.fixture
-def client(here: Machine) -> Iterator[Client]:
-    client = here.start("a")
+def client(client: Client) -> Iterator[Client]:
     client.execute("kept = 42")
     yield client
     assert client.get("/capabilities")["runtime"] == "mrmd-python", "the server answers still"

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,14 @@ def _venv(machine: Machine, name: str) -> str:
     return prefix
 
 
+@pytest.fixture(params=["fork", "launchd", pytest.param("systemd", marks=pytest.mark.systemd)])
+def keeper(request: pytest.FixtureRequest) -> Machine:
+    """A machine of each keeper in turn."""
+    fixtures = {"fork": "here", "launchd": "mac", "systemd": "box"}
+    machine: Machine = request.getfixturevalue(fixtures[request.param])
+    return machine
+
+
 @_SETTINGS
 @given(
     runtime_id=_ID,
@@ -75,15 +84,15 @@ def _venv(machine: Machine, name: str) -> str:
     venv=_NAME,
 )
 def test_environment_and_arguments_arrive_exactly(
-    machine: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str
+    keeper: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str
 ) -> None:
-    folder, pictures = f"{machine.home}/w/{cwd}", f"{machine.home}/assets/{assets}"
-    machine.read("mkdir", "-p", "--", folder, pictures)
-    prefix = _venv(machine, venv)
+    folder, pictures = f"{keeper.home}/w/{cwd}", f"{keeper.home}/assets/{assets}"
+    keeper.read("mkdir", "-p", "--", folder, pictures)
+    prefix = _venv(keeper, venv)
     inherited = {f"MRMD_T_{number}": value for number, value in enumerate(values)}
     chosen = {f"MRMD_C_{number}": value for number, value in enumerate(values)}
     options = [option for name, value in chosen.items() for option in ("--env", f"{name}={value}")]
-    client = machine.start(
+    client = keeper.start(
         runtime_id, f"--venv={prefix}", f"--cwd={folder}", f"--assets-dir={pictures}", *options, env=inherited
     )
     code = (
@@ -96,8 +105,8 @@ def test_environment_and_arguments_arrive_exactly(
     assert json.loads(result["stdout"]) == [inherited | chosen, folder, prefix]
     shown = client.execute("from IPython.display import HTML; display(HTML('<b>it</b>'))")
     assert [os.path.dirname(asset["path"]) for asset in shown["assets"]] == [pictures]
-    record = json.loads(machine.mrmd("--info", runtime_id, "--json").stdout)
+    record = json.loads(keeper.mrmd("--info", runtime_id, "--json").stdout)
     assert {name: record[name] for name in ("id", "venv", "cwd", "assets_dir")} == {
         "id": runtime_id, "venv": prefix, "cwd": folder, "assets_dir": pictures,
     }  # fmt: skip
-    assert machine.mrmd("--kill", runtime_id).returncode == 0
+    assert keeper.mrmd("--kill", runtime_id).returncode == 0

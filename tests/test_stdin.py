@@ -3,7 +3,6 @@
 import pytest
 
 from tests.client import Client, Event, text_of
-from tests.machine import Machine
 
 
 def _converse(client: Client, code: str, *answers: "str | None") -> list[Event]:
@@ -40,29 +39,27 @@ def _converse(client: Client, code: str, *answers: "str | None") -> list[Event]:
         ("import asyncio; print(await asyncio.to_thread(input, 'T '))", ["thread"], "T thread\nthread\n"),
     ],
 )
-def test_each_way_to_ask(here: Machine, code: str, answers: list[str], printed: str) -> None:
-    events = _converse(here.start("a"), code, *answers)
+def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
+    events = _converse(client, code, *answers)
     assert text_of(events, "stdout") == printed
     assert [event.name for event in events][-2:] == ["result", "done"]
 
 
-def test_the_prompt_comes_before_the_request_and_in_it(here: Machine) -> None:
-    events = _converse(here.start("a"), "input('Name? ')", "Ada")
+def test_the_prompt_comes_before_the_request_and_in_it(client: Client) -> None:
+    events = _converse(client, "input('Name? ')", "Ada")
     assert [event.name for event in events[:3]] == ["start", "stdout", "stdin_request"]
     assert events[1].data["content"] == "Name? "
     assert events[2].data == {"prompt": "Name? ", "password": False, "execId": "talk input('Name? ')"}
 
 
-def test_a_cancelled_input_raises(here: Machine) -> None:
-    client = here.start("a")
+def test_a_cancelled_input_raises(client: Client) -> None:
     events = _converse(client, "input()", None)
     assert events[-2].data["type"] == "InputCancelled"
     caught = _converse(client, "try: input()\nexcept Exception as e: print(type(e).__name__)", None)
     assert text_of(caught, "stdout") == "InputCancelled\n"
 
 
-def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(here: Machine) -> None:
-    client = here.start("a")
+def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(client: Client) -> None:
     with client.streaming("input('? ')", execId="one") as events:
         assert [next(events).name for _ in range(3)][-1] == "stdin_request"
         assert client.post("/interrupt") == {"interrupted": True}
@@ -71,8 +68,7 @@ def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(here: Machine) 
     assert text_of(_converse(client, "print(input())", "fresh"), "stdout") == "fresh\nfresh\n"
 
 
-def test_a_caught_interrupt_can_be_followed_by_another_question(here: Machine) -> None:
-    client = here.start("a")
+def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) -> None:
     code = "try:\n    input('1 ')\nexcept KeyboardInterrupt:\n    print('no')\nprint(input('2 '))"
     with client.streaming(code, execId="two") as events:
         seen = []
@@ -86,15 +82,13 @@ def test_a_caught_interrupt_can_be_followed_by_another_question(here: Machine) -
 
 
 @pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
-def test_where_nobody_listens_it_raises_at_once(here: Machine, code: str) -> None:
-    client = here.start("a")
+def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> None:
     for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
         assert result["type"] == "StdinNotImplementedError"
         assert "allowStdin" in result["message"]
 
 
-def test_a_debugger_asks(here: Machine) -> None:
-    client = here.start("a")
+def test_a_debugger_asks(client: Client) -> None:
     events = _converse(client, "x = 41\nbreakpoint()\nx += 1", "p x", "c")
     assert "41\n" in text_of(events, "stdout")
     assert client.value("x") == "42"
@@ -102,15 +96,13 @@ def test_a_debugger_asks(here: Machine) -> None:
     assert "7\n" in text_of(_converse(client, "%debug", "p y + 7", "q"), "stdout")
 
 
-def test_a_question_that_nobody_asked_is_refused(here: Machine) -> None:
-    client = here.start("a")
+def test_a_question_that_nobody_asked_is_refused(client: Client) -> None:
     client.execute("1", execId="old")
     for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "old", "text": "x"}, {"execId": 3}):
         assert client.post("/input", body)["accepted"] is False
         assert client.post("/input/cancel", body)["cancelled"] is False
 
 
-def test_children_read_the_end_of_file(here: Machine) -> None:
+def test_children_read_the_end_of_file(client: Client) -> None:
     """They have no client to ask, and must not wait for one."""
-    client = here.start("a")
     assert client.execute("!cat; echo done")["stdout"] == "done\n"

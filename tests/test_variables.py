@@ -3,10 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.client import Client, Json
-from tests.machine import Machine
 
 _PYTHON = """
 import collections, dataclasses, datetime, enum, fractions, pathlib
@@ -82,11 +79,6 @@ class Error(Exception):
 error = Error("x")
 """
 _NO_VALUES: Json = {"size": None, "expandable": False, "shape": None, "dtype": None, "length": None, "keys": None}
-
-
-@pytest.fixture
-def client(here: Machine) -> Client:
-    return here.start("a")
 
 
 def _variables(client: Client, **filter_: Any) -> dict[str, Json]:

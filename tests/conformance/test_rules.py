@@ -5,7 +5,8 @@ import pytest
 from tests.conformance.wire import Json, Server, wait_until
 
 _POSTS = ["/execute", "/execute/stream", "/complete", "/inspect", "/hover", "/variables", "/is_complete", "/format"]
-_BLOCKS = ["while True: pass", "import time; time.sleep(60)", "import ctypes; ctypes.PyDLL(None).sleep(6)"]
+_C_BLOCK = "import ctypes; ctypes.PyDLL(None).sleep(600)"
+_BLOCKS = ["while True: pass", "import time; time.sleep(600)", _C_BLOCK]
 
 
 @pytest.mark.row("POST bodies are application/json objects; unknown fields are ignored; a missing body is {}")
@@ -120,6 +121,8 @@ def test_deadlines_hold_while_a_cell_runs(server: Server, session: str, code: st
         for path, body in (("/variables", {}), ("/is_complete", {"code": "x"}), ("/format", {"code": "x"})):
             assert server.post(path, {**body, "session": session}, timeout=5)
         assert server.post("/interrupt", {"session": session}, timeout=2) == {"interrupted": True}
+        if code == _C_BLOCK:  # which heeds no interrupt until it returns
+            assert server.call("DELETE", f"/sessions/{session}").status == 200
         assert [event.name for event in events][-2:] == ["error", "done"]
 
 
