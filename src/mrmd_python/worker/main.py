@@ -9,6 +9,7 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from types import FrameType
@@ -66,7 +67,10 @@ class Worker:
         sigint.send_unraised_again()
         signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
         signal.signal(signal.SIGTERM, self._exit)
-        os.register_at_fork(after_in_child=_be_an_ordinary_python)
+        forking = Forking()
+        os.register_at_fork(
+            before=forking.begin, after_in_parent=forking.end, after_in_child=forking.be_an_ordinary_python
+        )
 
     def run(self) -> None:
         """Greet the server and do what it says until it is gone."""
@@ -164,8 +168,29 @@ class Worker:
         self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
 
 
-def _be_an_ordinary_python() -> None:
-    """Undo, in a forked child, what makes signals mean something else here."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGURG, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+class Forking:
+    """Undoes, in a forked child, what makes signals mean something else here.
+
+    SIGTERM is blocked meanwhile: one that the child got before it has the default would be noted for the handler of
+    this process, and forgotten (PyOS_AfterFork_Child).
+    """
+
+    def __init__(self) -> None:
+        self._blocked = threading.local()
+        """Of the thread that forks: whether it was this that has blocked it."""
+
+    def begin(self) -> None:
+        """Block SIGTERM before the fork."""
+        self._blocked.here = signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def end(self) -> None:
+        """Let it through again."""
+        if self._blocked.here:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def be_an_ordinary_python(self) -> None:
+        """Have signals do what they do in any Python."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.end()
