@@ -96,7 +96,7 @@ def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
 
 def _is_carried(marker: str) -> bool:
     """Return whether a process other than this one carries `marker` or one below it (proc_pid_environ(5))."""
-    entry, below = f"{VARIABLE}={marker}".encode(), f"{VARIABLE}={marker}/".encode()
+    entry = f"\0{VARIABLE}={marker}".encode()
     me = str(os.getpid())
     for pid in os.listdir("/proc"):
         if pid.isdigit() and pid != me:
@@ -107,9 +107,9 @@ def _is_carried(marker: str) -> bool:
                 others = [_read(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != pid]
             except OSError:
                 continue  # gone meanwhile, or another user's
-            for variable in b"\0".join((environ, *others)).split(b"\0"):
-                if variable == entry or variable.startswith(below):
-                    return True
+            entries = b"\0".join((b"", environ, *others, b""))
+            if entry + b"\0" in entries or entry + b"/" in entries:
+                return True
     return False
 
 

@@ -47,6 +47,8 @@ class Worker:
 
         self._cell = cell
         self._channel = channel
+        self._control = channel.socket.fileno()
+        """A number: of a socket that it does not know, a selector would make the repr, by two system calls."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._shell = shell.create()
@@ -105,7 +107,7 @@ class Worker:
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
         self._message_came = False
         self._looks.serve()
-        self._loop.add_reader(self._channel.socket, self._receive)
+        self._loop.add_reader(self._control, self._receive)
         self._interrupts.between_cells = True
         try:
             while not (self._message_came or self._told_to_exit):
@@ -116,13 +118,13 @@ class Worker:
                         traceback.print_exc()
         finally:
             self._interrupts.between_cells = False
-            self._loop.remove_reader(self._channel.socket)
+            self._loop.remove_reader(self._control)
         return self._message if self._message_came else None
 
     def _receive(self) -> None:
         # A callback that raises leaves run_forever() with this one still queued, and select() then queues it again:
         # the second time would wait for a message that nobody has sent. Removed, it is skipped.
-        self._loop.remove_reader(self._channel.socket)
+        self._loop.remove_reader(self._control)
         self._interrupts.between_cells = False  # half a message read would be the end of the session
         self._message = self._channel.receive()
         self._message_came = True
