@@ -4,12 +4,12 @@ It is the net below the reaper, where no cgroup holds a runtime's processes or o
 """
 
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mrmd_python.service import procfs
 from mrmd_python.service.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def sweep(marker: str) -> int:
     Raises:
         ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
     """
-    if sys.platform == "linux" and not _is_carried(marker):
-        return 0  # most often; psutil takes a while to import, and to look as thoroughly
+    if procfs.IS_HERE and not set(procfs.carriers(VARIABLE, marker)) - {os.getpid()}:
+        return 0  # as nearly always
 
     import psutil
 
@@ -71,8 +71,8 @@ def foreign_descendants(pid: int) -> "set[Process]":
 
     They can neither be ended nor, once their parent is gone, be told from others.
     """
-    if sys.platform == "linux" and _are_own_below(pid):
-        return set()  # as above
+    if procfs.IS_HERE and all(map(procfs.is_own, procfs.below([pid]))):
+        return set()  # as nearly always
 
     import psutil
 
@@ -92,52 +92,6 @@ def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
     left = ", ".join(str(process.pid) for process in processes if _lives(process))
     if left:
         raise ServiceError(f"these processes of {runtime_id!r} have become another user's and cannot be ended: {left}")
-
-
-def _is_carried(marker: str) -> bool:
-    """Return whether a process other than this one carries `marker` or one below it (proc_pid_environ(5))."""
-    entry = f"\0{VARIABLE}={marker}".encode()
-    me = str(os.getpid())
-    for pid in os.listdir("/proc"):
-        if pid.isdigit() and pid != me:
-            try:
-                environ = _read(f"/proc/{pid}/environ")
-                # A main thread that has ended shows none; others of the process may run on.
-                tasks = [] if environ else os.listdir(f"/proc/{pid}/task")
-                others = [_read(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != pid]
-            except OSError:
-                continue  # gone meanwhile, or another user's
-            entries = b"\0".join((b"", environ, *others, b""))
-            if entry + b"\0" in entries or entry + b"/" in entries:
-                return True
-    return False
-
-
-def _are_own_below(pid: int) -> bool:
-    """Return whether all processes below `pid` are this user's (proc_pid_stat(5), proc_pid_status(5))."""
-    children: dict[int, list[int]] = {}
-    for each in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            parent = int(_read(f"/proc/{each}/stat").rpartition(b")")[2].split()[1])
-        except OSError:
-            continue  # gone meanwhile
-        children.setdefault(parent, []).append(int(each))
-    mine = f"\nUid:\t{os.getuid()}\t{os.geteuid()}\t".encode()
-    pending = [pid]
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            pending.append(child)
-            try:
-                if mine not in _read(f"/proc/{child}/status"):
-                    return False
-            except OSError:
-                continue
-    return True
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
 
 
 def marked(marker: str) -> "Iterator[Process]":
