@@ -10,8 +10,8 @@ from benchmarks.setting import Setting
 _COMPLETIONS = {"df.": 0.15, "np.": 0.15, "os.pa": 0.5}
 _NAMESPACES = {
     "10 names": "globals().update({f'v{n}': n for n in range(10)})",
-    "1,000 names": "globals().update({f'v{n}': [n] * 5 for n in range(1000)})",
-    "10,000 names": "globals().update({f'v{n}': [n] * 5 for n in range(10000)})",
+    "1,000 names": "globals().update({f'v{n}': (n, n / 2, str(n), [n] * 5)[n % 4] for n in range(1000)})",
+    "10,000 names": "globals().update({f'v{n}': (n, n / 2, str(n), [n] * 5)[n % 4] for n in range(10000)})",
     "an array of 1e8": "import numpy; big = numpy.zeros(10**8)",
 }
 

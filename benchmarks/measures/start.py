@@ -7,7 +7,9 @@ from benchmarks.peers.peer import Peer
 from benchmarks.setting import Setting
 
 _SHELL = "from IPython.core.interactiveshell import InteractiveShell as S; S.instance().run_cell('1+1')"
-_CHAIN = "IPython to its first result"
+_CHAIN = "what is in a row: click, 3 bare Pythons, IPython to its result"
+"""The command, the process that makes a daemon of the server, the server and the reaper, each of which starts the next,
+and the worker: with what of their imports no other can be waiting for."""
 
 
 def run(setting: Setting) -> Iterable[Case]:
@@ -20,7 +22,12 @@ def run(setting: Setting) -> Iterable[Case]:
         "python -c pass": setting.running("-c", "pass"),
         "import IPython": setting.running("-c", "import IPython"),
         "import aiohttp.web": setting.running("-c", "import aiohttp.web"),
-        _CHAIN: setting.running("-c", _SHELL),
+        "IPython to its result": setting.running("-c", _SHELL),
+        _CHAIN: _in_a_row(
+            setting.running("-c", "import click"),
+            *[setting.running("-I", "-S", "-c", "pass")] * 3,
+            setting.running("-c", _SHELL),
+        ),
     }
     yield interleave(
         "start",
@@ -30,6 +37,10 @@ def run(setting: Setting) -> Iterable[Case]:
         contenders,
         [Target(1.0, OLDER), Target(1.0, OLDER, subject=BOXED), Target(1.25, _CHAIN)],
     )
+
+
+def _in_a_row(*runs: Callable[[], float]) -> Callable[[], float]:
+    return lambda: sum(run() for run in runs)
 
 
 def _starting(peer: Peer) -> Callable[[], float]:

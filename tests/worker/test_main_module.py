@@ -97,6 +97,22 @@ def test_joblib_ships_what_cells_define(client: Client) -> None:
     assert client.value("joblib.Parallel(n_jobs=2)(joblib.delayed(square)(n) for n in range(4))") == "[0, 1, 4, 9]"
 
 
+def test_a_fork_can_be_ended_at_once(client: Client) -> None:
+    """A SIGTERM is not lost in a child that has not come to itself: Pool.terminate() would wait for ever."""
+    code = """
+import os, signal, time
+ends = set()
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        time.sleep(60); os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    ends.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(ends, signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    assert client.execute(code)["stdout"] == "{-15} set()\n"
+
+
 def test_fork_warns_of_no_threads(client: Client) -> None:
     """Python 3.12 on warns where a process with threads forks: the session has none of its own."""
     code = "import os\nif os.fork() == 0: os._exit(0)\nelse: _ = os.wait()"

@@ -35,9 +35,7 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
     await _catch_up(log, seen, position)
     while True:
         while log.last <= position and not log.closed:
-            try:
-                await asyncio.wait_for(log.wait(position), KEEP_ALIVE_SECONDS)
-            except asyncio.TimeoutError:
+            if not await log.wait(position, KEEP_ALIVE_SECONDS):
                 yield b": keep-alive\n\n"
         entries, missed = log.read(position, _BATCH_BYTES)
         if not entries and log.closed:

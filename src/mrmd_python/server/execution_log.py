@@ -147,15 +147,20 @@ class ExecutionLog:
                 break  # there is a gap here: the next call tells of it
         return entries, missed
 
-    async def wait(self, after: int) -> None:
-        """Return when there is an entry after the number `after`, or none will come."""
-        while self.last <= after and not self.closed:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
+    async def wait(self, after: int, seconds: float) -> bool:
+        """Return when there is an entry after the number `after`, or none will come; return False after `seconds`."""
+        if self.last > after or self.closed:
+            return True
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.add(future)
+        deadline = loop.call_later(seconds, _release, future)
+        try:
+            await future
+        finally:
+            deadline.cancel()
+            self._waiting.discard(future)
+        return self.last > after or self.closed
 
     def _next_chunk(self, full: _Chunk) -> _Chunk:
         full.move_to_file()
@@ -171,5 +176,9 @@ class ExecutionLog:
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
         for future in waiting:
-            if not future.done():
-                future.set_result(None)
+            _release(future)
+
+
+def _release(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

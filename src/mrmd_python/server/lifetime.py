@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
+from mrmd_python.server.allocation import keep_read_buffers
 from mrmd_python.server.announce import announced
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
@@ -53,6 +54,7 @@ def run(prepared: Prepared) -> None:
         ServiceError: its default session cannot be started.
     """
     keep_log(prepared.home, prepared.spec)
+    keep_read_buffers()
     asyncio.run(_serve(prepared))
     sweep(os.environ[MARKER])
 

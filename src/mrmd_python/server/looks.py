@@ -41,15 +41,23 @@ class Looks(asyncio.Protocol):
             return None
         self._number += 1
         number = self._number
-        answered = self._waiting[number] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answered = self._waiting[number] = loop.create_future()
+        # Not wait_for(), which goes round the loop twice more.
+        deadline = loop.call_later(_DEADLINE_SECONDS, self._give_up, number)
         self._transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
         try:
-            return await asyncio.wait_for(answered, _DEADLINE_SECONDS)
-        except asyncio.TimeoutError:
-            self._overdue.add(number)
-            return None
+            answer: Answer | None = await answered
+            return answer
         finally:
+            deadline.cancel()
             self._waiting.pop(number, None)
+
+    def _give_up(self, number: int) -> None:
+        answered = self._waiting[number]
+        if not answered.done():
+            self._overdue.add(number)
+            answered.set_result(None)
 
     def close(self) -> None:
         """Let go of a worker that has ended."""

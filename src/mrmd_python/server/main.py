@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
         print(f"mrmd-python: {error}" if spec.backend == "foreground" else error, file=sys.stderr, flush=True)
         report(inherited.ready, str(error))
         sys.exit(_failure_status(spec, crashed))
-    sys.exit(0)
+    sys.stderr.flush()
+    os._exit(0)  # all has ended; to take the interpreter apart as well would take longer than the rest of the end did
 
 
 def _failure_status(spec: RuntimeSpec, crashed: Record | None) -> int:

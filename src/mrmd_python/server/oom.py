@@ -1,5 +1,6 @@
 """How often the kernel has ended processes of this cgroup because memory ran out."""
 
+from functools import cache
 from pathlib import Path
 
 
@@ -22,6 +23,7 @@ def oom_kills() -> int:
     return 0
 
 
+@cache
 def _of_own_cgroup() -> list[Path]:
     """Return the files that may hold the count, by cgroups(7): a line is ``HIERARCHY:CONTROLLERS:PATH``."""
     found = []

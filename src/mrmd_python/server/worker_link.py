@@ -108,9 +108,9 @@ class WorkerLink:
 
     def send(self, message: Message) -> None:
         """Send a message; never blocks."""
-        self._oom_kills = oom_kills()
         data = json.dumps(message).encode()
         self._control.write(struct.pack(">I", len(data)) + data)
+        self._oom_kills = oom_kills()  # while the worker is at it: this takes as long as much of what it may be told
 
     @property
     def is_ending(self) -> bool:

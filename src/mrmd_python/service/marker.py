@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mrmd_python.service import procfs
 from mrmd_python.service.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def sweep(marker: str) -> int:
     Raises:
         ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
     """
+    if procfs.IS_HERE and not set(procfs.carriers(VARIABLE, marker)) - {os.getpid()}:
+        return 0  # as nearly always
+
     import psutil
 
     ended: set[Process] = set()
@@ -67,6 +71,9 @@ def foreign_descendants(pid: int) -> "set[Process]":
 
     They can neither be ended nor, once their parent is gone, be told from others.
     """
+    if procfs.IS_HERE and all(map(procfs.is_own, procfs.below([pid]))):
+        return set()  # as nearly always
+
     import psutil
 
     mine = (os.getuid(), os.geteuid())

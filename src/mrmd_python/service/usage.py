@@ -3,15 +3,12 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from mrmd_python.service.marker import marked
+from mrmd_python.service import procfs
+from mrmd_python.service.marker import VARIABLE, marked
 from mrmd_python.service.registry import Record
-
-if TYPE_CHECKING:
-    from psutil import Process
 
 _NVIDIA_SMI_SECONDS = 5.0
 
@@ -27,38 +24,43 @@ class Usage:
     """Bytes, or None if it cannot be told or none of them has a GPU open."""
 
 
-def processes_of(record: Record | None, marker: str | None) -> "set[Process]":
-    """Return the processes of a runtime: the server, all below it, and what carries its marker."""
+def processes_of(record: Record | None, marker: str | None) -> set[int]:
+    """Return the pids of a runtime: the server, all below it, and what carries its marker, with all below that."""
+    server = {record.pid} if record is not None and record.is_alive() else set()
+    if procfs.IS_HERE:
+        roots = server | (set(procfs.carriers(VARIABLE, marker)) if marker is not None else set())
+        return roots | procfs.below(roots)
+
     import psutil
 
-    found = set(marked(marker)) if marker is not None else set()
-    if record is not None and record.is_alive():
+    found = {process.pid for process in marked(marker)} if marker is not None else set()
+    for pid in server:
         try:
-            server = psutil.Process(record.pid)
-            found |= {server, *server.children(recursive=True)}
+            found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
         except psutil.Error:
             pass
     return found
 
 
-def usage_of(processes: "Iterable[Process]") -> Usage:
+def usage_of(pids: Collection[int]) -> Usage:
     """Return what these processes hold."""
-    found = list(processes)
-    return Usage(len(found), sum(map(memory_of, found)), _gpu_memory({process.pid for process in found}))
+    return Usage(len(pids), sum(map(memory_of, pids)), _gpu_memory(pids))
 
 
-def memory_of(process: "Process") -> int:
+def memory_of(pid: int) -> int:
     """Return the bytes of a process's own, or 0 if it is gone or another user's."""
+    if procfs.IS_HERE:
+        return procfs.proportional_bytes(pid)
+
     import psutil
 
     try:
-        full = process.memory_full_info()
+        return int(psutil.Process(pid).memory_full_info().uss)
     except (psutil.Error, OSError):
         return 0
-    return int(getattr(full, "pss", 0) or full.uss)  # Linux tells the first, macOS the second
 
 
-def _gpu_memory(pids: set[int]) -> int | None:
+def _gpu_memory(pids: Collection[int]) -> int | None:
     """Return the bytes that NVIDIA's driver holds for these pids (nvidia-smi(1), --query-compute-apps)."""
     program = shutil.which("nvidia-smi")
     if program is None or not any(map(_has_gpu_open, pids)):

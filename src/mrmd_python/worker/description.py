@@ -8,6 +8,7 @@ from typing import Any, Optional, Tuple
 
 from . import libraries, signature, static
 from .text import is_told_whole, text
+from .writer import is_leaf
 
 _SHORT = 120
 _SHOWN_KEYS = 20
@@ -20,9 +21,9 @@ _LEAVES: "Tuple[type, ...]" = (str, int, float, *_BYTES)
 """What is not worth going down into."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Description:
-    """MRP's Variable, less its name."""
+    """MRP's Variable, less its name. Not frozen: ten thousand of those take twice the time to be made."""
 
     type: str
     value: str
@@ -42,6 +43,8 @@ class Description:
 def describe(value: object) -> Description:
     """Return what to tell of a value in a list of many."""
     kind = static.class_name(type(value))
+    if is_leaf(value):
+        return Description(kind, repr(value))
     shown, _ = full_text(value, _SHORT)
     told = libraries.metadata(value)
     if told is not None:

@@ -131,7 +131,7 @@ class Looks:
         if self._bell.fileno() in readable:
             self._bell.recv(1)
             return True
-        data = self._socket.recv(1 << 20)
+        data = self._socket.recv(1 << 16)
         self._data += data
         return bool(data)
 

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from types import FrameType
@@ -46,6 +47,8 @@ class Worker:
 
         self._cell = cell
         self._channel = channel
+        self._control = channel.socket.fileno()
+        """A number: of a socket that it does not know, a selector would make the repr, by two system calls."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._shell = shell.create()
@@ -66,7 +69,10 @@ class Worker:
         sigint.send_unraised_again()
         signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
         signal.signal(signal.SIGTERM, self._exit)
-        os.register_at_fork(after_in_child=_be_an_ordinary_python)
+        forking = Forking()
+        os.register_at_fork(
+            before=forking.begin, after_in_parent=forking.end, after_in_child=forking.be_an_ordinary_python
+        )
 
     def run(self) -> None:
         """Greet the server and do what it says until it is gone."""
@@ -101,7 +107,7 @@ class Worker:
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
         self._message_came = False
         self._looks.serve()
-        self._loop.add_reader(self._channel.socket, self._receive)
+        self._loop.add_reader(self._control, self._receive)
         self._interrupts.between_cells = True
         try:
             while not (self._message_came or self._told_to_exit):
@@ -112,13 +118,13 @@ class Worker:
                         traceback.print_exc()
         finally:
             self._interrupts.between_cells = False
-            self._loop.remove_reader(self._channel.socket)
+            self._loop.remove_reader(self._control)
         return self._message if self._message_came else None
 
     def _receive(self) -> None:
         # A callback that raises leaves run_forever() with this one still queued, and select() then queues it again:
         # the second time would wait for a message that nobody has sent. Removed, it is skipped.
-        self._loop.remove_reader(self._channel.socket)
+        self._loop.remove_reader(self._control)
         self._interrupts.between_cells = False  # half a message read would be the end of the session
         self._message = self._channel.receive()
         self._message_came = True
@@ -164,8 +170,29 @@ class Worker:
         self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
 
 
-def _be_an_ordinary_python() -> None:
-    """Undo, in a forked child, what makes signals mean something else here."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGURG, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+class Forking:
+    """Undoes, in a forked child, what makes signals mean something else here.
+
+    SIGTERM is blocked meanwhile: one that the child got before it has the default would be noted for the handler of
+    this process, and forgotten (PyOS_AfterFork_Child).
+    """
+
+    def __init__(self) -> None:
+        self._blocked = threading.local()
+        """Of the thread that forks: whether it was this that has blocked it."""
+
+    def begin(self) -> None:
+        """Block SIGTERM before the fork."""
+        self._blocked.here = signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def end(self) -> None:
+        """Let it through again."""
+        if self._blocked.here:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def be_an_ordinary_python(self) -> None:
+        """Have signals do what they do in any Python."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.end()

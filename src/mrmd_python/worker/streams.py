@@ -2,10 +2,15 @@
 
 import codecs
 import io
+import os
 import sys
-from typing import Optional, TextIO, Union
+from typing import Any, Optional, TextIO, Union
 
 _ESCAPE = "mrmd.escape"
+_SHORT = 1024
+"""So many characters of UTF-8 are no more than the 4096 bytes that Linux takes as one (pipe(7), PIPE_BUF)."""
+
+_write = os.write  # a cell may put another into the module
 
 
 def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
@@ -22,10 +27,15 @@ codecs.register_error(_ESCAPE, _escape)
 class Stream(io.TextIOWrapper):
     """Writes each piece of text to its descriptor at once, so that it and a child's output keep their order.
 
-    The buffer below stays empty but for a write that a signal cut short, which it then completes.
+    A short piece, as print() makes two of for each line, is one system call, past the layers of `io`: a pipe takes it
+    whole or not at all. They are for all else: a long piece, which a signal may cut short and they then complete, and
+    what is out of the ordinary.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
+        self._indirect = 0
+        """How many have a reason to go by the layers: long pieces under way, or left there, and whoever uses them."""
+        self._descriptor = descriptor
         super().__init__(
             io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
             encoding="utf-8",
@@ -39,11 +49,48 @@ class Stream(io.TextIOWrapper):
         """``<stdout>`` or ``<stderr>``, as in any Python."""
         return self._name
 
+    @property
+    def buffer(self) -> Any:
+        """The layer of bytes; who has it may have left some there."""
+        self._indirect += 1
+        return super().buffer
+
     def write(self, text: str) -> int:
         """Write and flush."""
-        written = super().write(text)
+        if not self._indirect and type(text) is str and len(text) <= _SHORT:
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                return self._write_by_layers(text)
+            written = _write(self._descriptor, data)
+            if written < len(data):  # to a file that a cell has put there, on a full disk
+                self._indirect += 1
+                super().buffer.write(data[written:])
+                self.flush()
+            return len(text)
+        return self._write_by_layers(text)
+
+    def _write_by_layers(self, text: str) -> int:
+        self._indirect += 1
+        count = super().write(text)
         self.flush()
-        return written
+        self._indirect -= 1  # unless that was interrupted
+        return count
+
+    def reconfigure(self, **options: Any) -> None:
+        """Do as TextIOWrapper does."""
+        self._indirect += 1
+        super().reconfigure(**options)
+
+    def detach(self) -> Any:
+        """Do as TextIOWrapper does."""
+        self._indirect += 1
+        return super().detach()
+
+    def close(self) -> None:
+        """Do as TextIOWrapper does."""
+        self._indirect += 1
+        super().close()
 
 
 def install() -> None:

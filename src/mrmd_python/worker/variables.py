@@ -25,7 +25,7 @@ def listing(shell: Shell, request: "Mapping[str, Any]") -> "dict[str, Any]":
     """Answer POST /variables: the user's variables that pass the filter, in the order they were made."""
     names = variable_names(shell) + ([] if request["excludePrivate"] else _private_names(shell))
     pattern, types = request["namePattern"].lower(), set(request["types"])
-    matching = (name for name in names if _matches(name.lower(), pattern))
+    matching = names if not pattern else [name for name in names if _matches(name.lower(), pattern)]
     variables, whole = _bounded(_described(shell, matching, types))
     return {"variables": variables, "count": len(variables), "truncated": not whole}
 
