@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from mrmd_python.server import sockets
+from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.log import keep_log
 from mrmd_python.server.orphans import become_subreaper
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             crashed = _record_of_a_crash(home, spec)
             if crashed is not None:
                 sweep(os.environ[MARKER])  # what has left the cgroup or lost its reaper
+            descriptors.raise_limit()
             listeners = sockets.listen(spec.port, None if spec.managed else home.last_port(spec.id))
             become_subreaper()
             # The worker loads while this process imports what follows.
