@@ -23,8 +23,9 @@ _EXIT_SECONDS = 1.0
 """How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
 _EXITING_SECONDS = 0.005
 """How long a reaper that has closed its leash may take to exit, or as much again."""
-_END_SECONDS = 10.0
-"""How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up."""
+_END_SECONDS = 6.0
+"""How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
+less than what keepers give the server to end: eight seconds and more."""
 
 
 @dataclass(frozen=True)

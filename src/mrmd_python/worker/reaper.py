@@ -126,6 +126,7 @@ def _watch(server: socket.socket, wakeup: int, worker: int) -> int:
             if b"interrupt\n" in orders:
                 # Not reaped yet, so the pid is the worker's; its group holds what it runs in the foreground.
                 _signal_group(worker, signal.SIGINT)
+                _signal_group(worker, signal.SIGCONT)  # one that was stopped would not get it
                 nudge = time.monotonic() + _NUDGE_SECONDS
                 _say(server, "interrupted\n" * (orders.count(b"interrupt\n") - 1) + "interrupted")
 
