@@ -72,6 +72,7 @@ class _Chunk:
         self._ends: list[int] = []
         self._spill = spill
         self._memory = bytearray()
+        self._most_memory = _MEMORY_BYTES
         self._filed = start
 
     def append(self, name: str, data: bytes) -> None:
@@ -80,16 +81,19 @@ class _Chunk:
         self._ends.append(self.end)
         self.cost += len(data) + _ENTRY_COST
         self._memory += data
-        if len(self._memory) > _MEMORY_BYTES:
+        if len(self._memory) > self._most_memory:
             self.move_to_file()
 
     def move_to_file(self) -> None:
         try:
             self._spill.write(self.slot, self._filed - self.start, self._memory)
         except OSError:
-            return  # no room: it stays in memory, which the chunk's own size bounds
+            # No room: it stays in memory, which the chunk's own size bounds, and is not tried again for each line.
+            self._most_memory = len(self._memory) + _MEMORY_BYTES
+            return
         self._filed += len(self._memory)
         self._memory = bytearray()
+        self._most_memory = _MEMORY_BYTES
 
     def entries(self, after: int) -> Iterator[Entry]:
         for index in range(bisect_right(self._ends, after), len(self._ends)):

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from mrmd_python.server import exchange, mrp, wire
 from mrmd_python.server.access import Access
+from mrmd_python.server.connections import KEEP_ALIVE_SECONDS, Connections
 from mrmd_python.server.idleness import Idleness
 from mrmd_python.server.peer import Connection
 from mrmd_python.server.provider import Answer, Route, session_routes
@@ -24,6 +25,9 @@ if TYPE_CHECKING:  # not in every aiohttp that will do
 _log = logging.getLogger(__name__)
 _CLOSE_SECONDS = 1.0
 """How long clients have, once all sessions have ended, to read the last of their streams."""
+_BODY_SECONDS = 15.0
+_SLOWEST_BODY = 10_000
+"""A body may take so many seconds, and one more for so many bytes that have come."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,19 +56,21 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Answer on the `listeners` for as long as the block runs."""
     app = application(session_routes(sessions), access, mrp.PREFIX)
+    connections = Connections()
 
     @web.middleware
     async def end_idleness(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connections.spoke(request.protocol)
         with idleness.interrupted():
             return await handler(request)
 
     app.middlewares.append(end_idleness)  # within the gate: who is turned away keeps nothing up
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
-    for listener in listeners:
-        await web.SockSite(runner, listener).start()
+    assert runner.server is not None
     try:
-        yield
+        async with connections.accepted(runner.server, listeners):
+            yield
     finally:
         await runner.cleanup()
 
@@ -84,11 +90,17 @@ def _handler(respond: Callable[[exchange.Request], Awaitable[Answer]]) -> Handle
 
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     # Not request.read(): its limit is that of the outermost application, which may be another program's.
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _BODY_SECONDS
     try:
-        async for chunk in request.content.iter_any():
+        while not request.content.at_eof():
+            chunk = await asyncio.wait_for(request.content.readany(), deadline - loop.time())
+            deadline += len(chunk) / _SLOWEST_BODY
             yield chunk
     except (web.RequestPayloadError, ConnectionResetError) as error:
         raise exchange.RefusedError(400, "broken_body", f"the body cannot be read to its end: {error}") from None
+    except asyncio.TimeoutError:
+        raise exchange.RefusedError(408, "slow_body", "the body comes too slowly: send the request again") from None
 
 
 async def _send(request: web.Request, response: wire.Response) -> web.StreamResponse:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from mrmd_python.server import sockets
+from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn
 from mrmd_python.server.starter import STOP_SIGNALS, report
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             if crashed is not None:
                 sweep(os.environ[MARKER])  # what has left the cgroup or lost its reaper
             wanted = _token(home, spec, given_token)
+            descriptors.raise_limit()
             listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
             become_subreaper()
             # The worker loads while this process imports what follows.

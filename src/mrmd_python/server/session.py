@@ -110,7 +110,6 @@ class Session:
                 f"session {self.id!r} has {self.queued} executions waiting: let some of them end first"
             )
         execution = Execution(cell)
-        self._forget_oldest()
         self.executions[cell.exec_id] = execution
         self._queue.append(execution)
         self._is_queued.set()
@@ -134,6 +133,7 @@ class Session:
         elif execution.state == "queued":
             self._queue.remove(execution)
             _drop(execution, "it was deleted")
+            self._forget_oldest()
 
     def forget(self, execution: Execution) -> None:
         """Keep an execution that has ended no longer."""
@@ -185,6 +185,7 @@ class Session:
             await self._link.end()
         self._work.cancel()
         await asyncio.wait({self._work})
+        self.executions.clear()  # or their files would stay open until Python collects what refers to each other
 
     async def _run_queue(self) -> None:
         while True:
@@ -345,6 +346,7 @@ class Session:
                     self.history.add(execution.cell.code, outcome.get("executionCount", 0))
             self.last_activity = timestamp()
             execution.end(outcome)
+            self._forget_oldest()
 
     def _end_turn(self) -> None:
         if self._turn is not None and not self._turn.done():
@@ -353,11 +355,12 @@ class Session:
     def _drop_queue(self, why: str) -> None:
         while self._queue:
             _drop(self._queue.popleft(), why)
+        self._forget_oldest()
 
     def _forget_oldest(self) -> None:
         """Keep the last executions that ended, for readers that come back."""
         ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
-        for exec_id in ended[: max(0, len(ended) - _KEPT_EXECUTIONS + 1)]:
+        for exec_id in ended[:-_KEPT_EXECUTIONS]:
             del self.executions[exec_id]
 
 

@@ -5,16 +5,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
+from mrmd_python.server.descriptors import limit_of_children
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.subreaper import is_subreaper
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import marker_below
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
+_REAPER = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py")]
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
 _F_SETPIPE_SZ = 1031  # linux/fcntl.h; the fcntl module has it from Python 3.10 on, on Linux
 
@@ -69,20 +72,17 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     marker = None if is_subreaper() else marker_below(environ.get(MARKER))
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + os.urandom(15).hex().encode()
-    leash, reaper_leash = socket.socketpair()
-    control, worker_control = socket.socketpair()
-    replies, worker_replies = socket.socketpair()
-    looks, worker_looks = socket.socketpair()
-    stdout, worker_stdout = _pipe()
-    stderr, worker_stderr = _pipe()
-    worker_sockets = (reaper_leash, worker_control, worker_replies, worker_looks)
-    given = [*(end.fileno() for end in worker_sockets), worker_stdout, worker_stderr]
-    command = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py"), *map(str, given)]
-    command += [cwd, *program]
-    control.sendall(secret)  # before there is anyone to read it, who might be gone again already
-    try:
+    with ExitStack() as theirs, ExitStack() as ours:
+        leash, reaper_leash = _pair(ours, theirs)
+        control, worker_control = _pair(ours, theirs)
+        replies, worker_replies = _pair(ours, theirs)
+        looks, worker_looks = _pair(ours, theirs)
+        stdout, worker_stdout = _pipe(ours, theirs)
+        stderr, worker_stderr = _pipe(ours, theirs)
+        control.sendall(secret)  # before there is anyone to read it, who might be gone again already
+        given = [reaper_leash, worker_control, worker_replies, worker_looks, worker_stdout, worker_stderr]
         reaper = subprocess.Popen(
-            command,
+            [*_REAPER, *map(str, [*given, limit_of_children()]), cwd, *program],
             env={**environ, **({} if marker is None else {MARKER: marker})},
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -90,23 +90,24 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
             # A signal to the server's process group must leave the reaper to do its work.
             start_new_session=True,
         )
-    except BaseException:
-        for descriptor in (leash, control, replies, looks):
-            descriptor.close()
-        os.close(stdout)
-        os.close(stderr)
-        raise
-    finally:
-        for end in worker_sockets:
-            end.close()
-        os.close(worker_stdout)
-        os.close(worker_stderr)
+        ours.pop_all()
     _leashes.add(leash)
     return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret, marker)
 
 
-def _pipe() -> tuple[int, int]:
+def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
+    """Return the two ends of a new socket, each to be closed by one of the stacks."""
+    here, there = socket.socketpair()
+    ours.enter_context(here)
+    theirs.enter_context(there)
+    return here, there.fileno()
+
+
+def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    """Return the two ends of a new pipe, each to be closed by one of the stacks."""
     reader, writer = os.pipe()
+    ours.callback(os.close, reader)
+    theirs.callback(os.close, writer)
     if sys.platform == "linux":
         import fcntl
 

@@ -24,6 +24,11 @@ _log = logging.getLogger(__name__)
 _LONGEST_MESSAGE = 1 << 30
 _EXIT_SECONDS = 1.0
 """How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
+_EXITING_SECONDS = 0.005
+"""How long a reaper that has closed its leash may take to exit, or as much again."""
+_END_SECONDS = 6.0
+"""How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
+less than what keepers give the server to end: eight seconds and more."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,10 @@ class WorkerLink:
         """End the worker and all it started; return when they are gone."""
         await self._connected.wait()
         self.order_end()
-        await asyncio.shield(self._ended)
+        await asyncio.wait({self._ended}, timeout=_END_SECONDS)
+        if not self._ended.done():
+            self._spawned.reaper.kill()  # then the worker dies with it, and its orphans are ended from here
+            await asyncio.shield(self._ended)
 
     def order_end(self) -> None:
         """Have the reaper end the worker and all it started."""
@@ -202,7 +210,9 @@ class WorkerLink:
         self._ending = asyncio.create_task(self._bury())
 
     async def _bury(self) -> None:
-        await asyncio.to_thread(self._spawned.reaper.wait)
+        # No thread waits for it: there may be none to be had.
+        while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(_EXITING_SECONDS)
         self._live_reapers.discard(self._spawned.reaper.pid)
         if self._spawned.marker is not None:
             await end_marked(self._spawned.marker)

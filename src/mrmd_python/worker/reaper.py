@@ -1,9 +1,9 @@
 """The reaper: parent of one worker, and the one that ends every process which that worker ever started.
 
-    python -I -S reaper.py LEASH CONTROL REPLIES LOOKS STDOUT STDERR CWD PROGRAM [ARG...]
+    python -I -S reaper.py LEASH CONTROL REPLIES LOOKS STDOUT STDERR NOFILE CWD PROGRAM [ARG...]
 
-The first six are inherited descriptors. It starts PROGRAM with CONTROL, REPLIES and LOOKS open, and their numbers in
-MRMD_WORKER_FDS.
+The first six are inherited descriptors. It starts PROGRAM with CONTROL, REPLIES and LOOKS open, their numbers in
+MRMD_WORKER_FDS, and NOFILE as its soft limit to descriptors, which the server has raised for itself alone.
 
 On the leash, a socket to the server, it says ``spawned PID``, ``failed REASON`` and at last ``exited WAIT_STATUS
 PEAK_KIB``, and is told ``interrupt``, which it answers by ``interrupted``, and ``end``, each a line. The end of file on
@@ -67,7 +67,9 @@ def _watch_children() -> int:
 
 def _spawn(leash: int, given: "list[int]") -> int:
     """Fork and exec the worker in a session of its own; return its pid."""
-    cwd, *command = sys.argv[7:]
+    nofile, cwd, *command = sys.argv[7:]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(nofile), hard))
     worker = os.fork()
     if worker == 0:
         try:
@@ -123,6 +125,7 @@ def _watch(leash: int, wakeup: int, worker: int) -> int:
             if b"interrupt\n" in orders:
                 # Not reaped yet, so the pid is the worker's; its group holds what it runs in the foreground.
                 _signal_group(worker, signal.SIGINT)
+                _signal_group(worker, signal.SIGCONT)  # one that was stopped would not get it
                 nudge = time.monotonic() + _NUDGE_SECONDS
                 _say(leash, "interrupted\n" * (orders.count(b"interrupt\n") - 1) + "interrupted")
 
