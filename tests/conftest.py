@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
+from zlib import crc32
 
 import pytest
 
@@ -25,10 +26,10 @@ _LAUNCHD = Path(__file__).parent / "launchd"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that share the box to one worker of xdist, so that one box is booted."""
+    """Give the tests that share a box to two workers of xdist, file by file, so that two boxes are booted."""
     for item in items:
         if item.get_closest_marker("systemd") and "own_box" not in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("box"))
+            item.add_marker(pytest.mark.xdist_group(f"box {crc32(item.path.name.encode()) % 2}"))
 
 
 @contextmanager

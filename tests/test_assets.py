@@ -12,8 +12,14 @@ _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2])"
 
 
 @pytest.fixture
-def client(here: Machine) -> Client:
-    return here.start("a")
+def client(shared: Client) -> Client:
+    """The shared runtime, whose matplotlib is imported already."""
+    return shared
+
+
+@pytest.fixture
+def here(shared_machine: Machine) -> Machine:
+    return shared_machine
 
 
 def _fetch(client: Client, url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -30,14 +36,17 @@ def _assets(events: list[Event]) -> list[dict[str, Any]]:
     return [event.data for event in events if event.name == "asset"]
 
 
-@pytest.mark.parametrize("code", [f"{_PLOT};", f"{_PLOT}; plt.show()", f"{_PLOT}; plt.gcf()", f"{_PLOT}\n1 / 0"])
-def test_a_figure_is_shown_and_closed_with_its_cell(here: Machine, client: Client, code: str) -> None:
-    events = client.stream(code, execId="plot")
+@pytest.mark.parametrize(
+    ("plot", "code"),
+    [("a", f"{_PLOT};"), ("b", f"{_PLOT}; plt.show()"), ("c", f"{_PLOT}; plt.gcf()"), ("d", f"{_PLOT}\n1 / 0")],
+)
+def test_a_figure_is_shown_and_closed_with_its_cell(here: Machine, client: Client, plot: str, code: str) -> None:
+    events = client.stream(code, execId=plot)
     found = _assets(events)
     assert found, "at least one picture"
     assert {asset["mimeType"] for asset in found} == {"image/png"}
-    assert found[0]["path"] == str(here.home / ".mrmd-assets" / "plot_0001.png")
-    assert found[0]["url"] == "/mrp/v1/assets/plot_0001.png"
+    assert found[0]["path"] == str(here.home / ".mrmd-assets" / f"{plot}_0001.png")
+    assert found[0]["url"] == f"/mrp/v1/assets/{plot}_0001.png"
     assert found[0]["assetType"] == "image"
     content = Path(found[0]["path"]).read_bytes()
     assert content.startswith(b"\x89PNG")
