@@ -1,6 +1,6 @@
 """A runtime under load: many streams, a long queue, many executions and sessions, and nothing left of any.
 
-MRMD_TEST_LONG=1 makes each of them what a long day brings; `pytest -s` shows the figures.
+MRMD_TEST_LONG=1 makes each of them what a long day brings; `pytest -rP` shows the figures.
 """
 
 import contextlib

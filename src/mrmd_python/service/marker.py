@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "MRMD_RUNTIME"
 _SWEEP_SECONDS = 10.0
+_MOST_SCANS = 100
 
 
 def new_marker(runtime_id: str) -> str:
@@ -45,7 +46,7 @@ def sweep(marker: str) -> int:
     ended: set[Process] = set()
     deadline = time.monotonic() + _SWEEP_SECONDS
     while True:
-        found = {process for process in marked(marker) if process.pid != os.getpid() and _lives(process)}
+        found = _frozen(marker)
         foreign = set()
         for process in found:
             try:
@@ -64,6 +65,24 @@ def sweep(marker: str) -> int:
         pids = ", ".join(str(process.pid) for process in found)
         raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
     return len(ended)
+
+
+def _frozen(marker: str) -> "set[Process]":
+    """SIGSTOP whatever carries `marker` until there is no more of it, for it may fork faster than it is killed."""
+    import psutil
+
+    stopped: set[Process] = set()
+    for _ in range(_MOST_SCANS):
+        found = {process for process in marked(marker) if process.pid != os.getpid() and _lives(process)}
+        if found <= stopped:
+            break
+        for process in found - stopped:
+            try:
+                process.suspend()
+            except psutil.Error:
+                pass  # it is gone, or another user's, as the attempt to kill it will tell
+        stopped |= found
+    return found
 
 
 def foreign_descendants(pid: int) -> "set[Process]":

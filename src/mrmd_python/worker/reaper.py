@@ -28,6 +28,7 @@ _GRACE_SECONDS = 1.0
 _NUDGE_SECONDS = 0.05
 """How long after an interrupt the worker gets a SIGURG, which means nothing to it. CPython notes a signal and heeds it
 between two instructions: what it has noted just before a system call would wait for the end of that."""
+_MOST_SCANS = 100
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"
 
@@ -144,7 +145,7 @@ def _end_everything(wakeup: int) -> "dict[int, int]":
     deadline = time.monotonic() + _GRACE_SECONDS
     signalled: "set[tuple[int, int]]" = set()
     while _reap(ended):
-        living = _descendants()
+        living = _descendants() if number == signal.SIGTERM else _frozen_descendants()
         foreign = {identity for identity in living - signalled if not _signal(identity, number)}
         if number == signal.SIGTERM:
             signalled |= living
@@ -183,6 +184,19 @@ def _descendants() -> "set[tuple[int, int]]":
             found.add(identity)
             pending.append(identity[0])
     return found
+
+
+def _frozen_descendants() -> "set[tuple[int, int]]":
+    """SIGSTOP every descendant until there are no new ones, for they may fork faster than they are killed."""
+    stopped: "set[tuple[int, int]]" = set()
+    for _ in range(_MOST_SCANS):
+        living = _descendants()
+        if living <= stopped:
+            break
+        for identity in living - stopped:
+            _signal(identity, signal.SIGSTOP)
+        stopped |= living
+    return living
 
 
 def _processes() -> "list[tuple[int, int, int]]":

@@ -1,0 +1,319 @@
+"""What is stopped, killed, starved of descriptors or put into another time: told as what it is, and recovered from.
+
+MRMD_TEST_LONG=1 kills the server many times over; `pytest -rP` shows the figures.
+"""
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.client import Client
+from tests.machine import MRMD, Machine, processes_of, wait_until
+
+_LONG = bool(os.environ.get("MRMD_TEST_LONG"))
+_KILLS = 20 if _LONG else 2
+_OPERATIONS = 50
+
+pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
+
+
+def _wait_until_busy(client: Client) -> None:
+    wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+
+
+@contextlib.contextmanager
+def _stopped(machine: Machine, pid: int) -> Iterator[None]:
+    machine.kill("STOP", pid)
+    wait_until(lambda: machine.read("ps", "-o", "stat=", "-p", str(pid)).startswith("T"), "it is stopped")
+    try:
+        yield
+    finally:
+        machine.run("kill", "-s", "CONT", str(pid))
+
+
+def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("kept = 42")
+    worker = client.get("/sessions/default")["pid"]
+    with client.streaming("while True: pass") as events:
+        next(events)
+        _wait_until_busy(client)
+        with _stopped(here, worker):
+            assert client.get("/sessions/default")["state"] == "busy"
+            assert client.post("/variables")["variables"] == []
+            assert client.post("/complete", {"code": "kep", "cursor": 3})["source"] == "static"
+            assert client.value("6 * 7", session="other") == "42"
+            assert client.post("/interrupt") == {"interrupted": True}
+            assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
+    assert client.value("kept") == "42"
+
+
+def test_a_worker_that_is_stopped_while_idle_is_not_interrupted_and_goes_on_where_it_was(here: Machine) -> None:
+    client = here.start("a")
+    client.execute("kept = 42")
+    with _stopped(here, client.get("/sessions/default")["pid"]):
+        assert client.post("/interrupt")["interrupted"] is False
+        with client.streaming("kept += 1") as events:
+            assert next(events).name == "start"
+    wait_until(lambda: client.get("/sessions/default")["state"] == "idle", "it has run")
+    assert client.value("kept") == "43"
+
+
+@pytest.mark.parametrize("what", ["worker", "reaper"])
+@pytest.mark.parametrize("how", ["delete", "kill"])
+def test_a_session_of_which_something_is_stopped_can_be_ended(here: Machine, what: str, how: str) -> None:
+    client = here.start("a")
+    code = "import os, subprocess; child = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
+    reaper, worker, child = json.loads(client.value(f"{code}; [os.getppid(), os.getpid(), child.pid]"))
+    with contextlib.ExitStack() as stopped:
+        stopped.enter_context(_stopped(here, worker if what == "worker" else reaper))
+        if how == "delete":
+            assert client.request("DELETE", "/sessions/default") == (200, {"success": True})
+            assert client.value("1 + 1") == "2"
+        else:
+            assert "Ended 'a'" in here.read(MRMD, "--kill", "a")
+        assert here.alive([reaper, worker, child]) == []
+
+
+class _Editor(threading.Thread):
+    """A client that does whatever an editor does, fifty times, and takes any end of the connection."""
+
+    def __init__(self, client: Client, choice: random.Random, kill_at: int, kill: "threading.Event") -> None:
+        super().__init__(daemon=True)
+        self._client, self._choice, self._kill_at, self._kill = client, choice, kill_at, kill
+        self.done = 0
+
+    def run(self) -> None:
+        for number in range(_OPERATIONS):
+            if number == self._kill_at:
+                self._kill.set()
+            try:
+                self._operate()
+            except (OSError, http.client.HTTPException, json.JSONDecodeError):
+                return
+            self.done += 1
+
+    def _operate(self) -> None:
+        session = self._choice.choice(["default", "s1", "s2"])
+        match self._choice.randrange(8):
+            case 0:
+                self._client.execute("x = 1", session=session)
+            case 1:
+                list(self._client.stream("print('x' * 300_000)", session=session))
+            case 2:
+                self._client.request("POST", "/sessions", {"id": session})
+            case 3:
+                self._client.request("DELETE", f"/sessions/{session}")
+            case 4:
+                self._client.post("/interrupt", {"session": session})
+            case 5:
+                self._client.post("/reset", {"session": session})
+            case 6:
+                self._client.post("/variables", {"session": session})
+            case 7:
+                code = "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)"
+                self._client.execute(code, session=session)
+
+
+def _consistent(machine: Machine) -> None:
+    """Check that what lies about is whole, and that the commands agree on it."""
+    listed = json.loads(machine.read(MRMD, "--list", "--json"))
+    assert [found["id"] for found in listed] in (["a"], []), listed
+    for name in machine.run("find", f"{machine.home}/.mrmd/runtimes", "-type", "f").stdout.split():
+        assert json.loads(machine.read("cat", name))["id"] == "a"
+
+
+def _nothing_is_left(machine: Machine) -> None:
+    folders = [f"{machine.home}/.mrmd"]
+    if machine.backend == "systemd":
+        folders.append(f"{machine.home}/.config/systemd/user")
+    found = machine.read(
+        "find", *folders, "-type", "f", "-not", "-path", "*/logs/*", "-not", "-name", "mrmd-python@.service"
+    )
+    assert found == ""
+
+
+def test_a_server_that_is_killed_anywhere_leaves_what_the_next_start_can_use(machine: Machine) -> None:
+    seed = random.randrange(2**32)
+    choice = random.Random(seed)
+    operations = 0
+    for attempt in range(_KILLS):
+        client = machine.start("a")
+        assert client.value("1 + 1") == "2", f"seed {seed}, attempt {attempt}"
+        kill = threading.Event()
+        editor = _Editor(client, random.Random(choice.random()), choice.randrange(_OPERATIONS), kill)
+        editor.start()
+        kill.wait(60)
+        time.sleep(choice.random() * 0.1)  # into different parts of the operation
+        machine.kill("KILL", client.pid)
+        editor.join(60)
+        assert not editor.is_alive(), f"a client hangs: seed {seed}, attempt {attempt}"
+        operations += editor.done
+        _consistent(machine)
+    again = machine.start("a")
+    assert again.value("6 * 7") == "42"
+    if machine.backend == "systemd":
+        assert machine.read("systemctl", "--user", "is-active", "mrmd-python@a") == "active"
+    assert machine.mrmd("--kill", "a").returncode == 0
+    _nothing_is_left(machine)
+    print(f"\n{machine.backend}: {_KILLS} kills in runs of {operations} operations, seed {seed}")
+
+
+def test_a_server_that_is_killed_while_it_starts_is_told_and_the_next_start_works(here: Machine) -> None:
+    choice = random.Random()
+    for _ in range(_KILLS):
+        with subprocess.Popen(
+            here.command(MRMD, "--id", "a"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as starting:
+            wait_until(lambda: _server_of(here) is not None or starting.poll() is not None, "it starts")
+            server = _server_of(here)
+            time.sleep(choice.random() * 0.8)  # into different parts of the start
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if server is not None:
+                    server.kill()
+            _, told = starting.communicate(timeout=90)
+        assert "Traceback" not in told
+        if starting.returncode != 0:
+            assert (starting.returncode, len(told.strip().splitlines())) == (1, 1), told
+        _consistent(here)
+        assert here.start("a").value("6 * 7") == "42"
+        assert here.mrmd("--kill", "a").returncode == 0
+    _nothing_is_left(here)
+
+
+def _server_of(machine: Machine) -> "psutil.Process | None":
+    for pid in processes_of(machine.home):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if "--id=a" in process.cmdline():
+                return process
+    return None
+
+
+def _limited(machine: Machine, descriptors: int) -> Machine:
+    limit = ["prlimit", f"--nofile={descriptors}:{descriptors}", "--"]
+    return dataclasses.replace(machine, prefix=[*machine.prefix, *limit])
+
+
+def test_connections_beyond_the_descriptors_wait_and_the_server_neither_spins_nor_floods_its_log(
+    here: Machine,
+) -> None:
+    client = _limited(here, 64).start("a")
+    server = psutil.Process(client.pid)
+    log = here.home / ".mrmd/logs/a.log"
+    with contextlib.ExitStack() as opened:
+        for _ in range(150):
+            opened.enter_context(socket.create_connection(("127.0.0.1", client.port)))
+        wait_until(lambda: "no connection can be accepted" in log.read_text(), "it has run out")
+        assert server.num_fds() >= 63
+        spent, began = sum(server.cpu_times()[:2]), time.monotonic()
+        wait_until(lambda: time.monotonic() > began + 3, "some time has passed")
+        assert sum(server.cpu_times()[:2]) - spent < 1.5
+    assert client.value("1 + 1") == "2", "those that are let go of make room"
+    assert len(log.read_text().splitlines()) < 20
+
+
+def test_sessions_beyond_the_descriptors_are_refused_and_cost_none(here: Machine) -> None:
+    client = _limited(here, 64).start("a")
+    client.execute("kept = 42")
+    server = psutil.Process(client.pid)
+    before = server.num_fds()
+    started: list[str] = []
+    for number in range(40):
+        result = client.execute("1", session=f"s{number}")
+        if not result["success"]:
+            assert result["error"]["type"] == "SessionStartError"
+            assert "Too many open files" in result["error"]["message"]
+            break
+        started.append(f"s{number}")
+    assert 3 < len(started) < 12
+    for session in ("again", "and-again"):
+        status, refused = client.request("POST", "/sessions", {"id": session})
+        assert (status, refused["code"]) == (422, "session_start_failed"), refused
+    assert client.value("kept") == "42"
+    assert client.execute("print('x' * 1_000_000)")["stdout"] == "x" * 1_000_000 + "\n", "kept in memory"
+    for session in client.get("/sessions")["sessions"]:
+        if session["id"] != "default":
+            assert client.request("DELETE", f"/sessions/{session['id']}")[0] == 200
+    wait_until(lambda: server.num_fds() <= before + 1, "none is lost")
+    assert client.value("6 * 7", session="s0") == "42"
+
+
+def test_a_cell_that_takes_all_descriptors_of_its_process_is_told_and_the_session_goes_on(here: Machine) -> None:
+    client = here.start("a")
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+while True: held.append(open('/dev/null'))
+"""
+    error = client.execute(code)["error"]
+    assert (error["type"], error["message"]) == ("OSError", "[Errno 24] Too many open files: '/dev/null'")
+    assert client.value("len(held) > 10") == "True"
+    assert client.execute("1 / 0")["error"]["type"] == "ZeroDivisionError"
+    assert client.execute("print('x' * 100_000)")["stdout"] == "x" * 100_000 + "\n"
+    with client.streaming("while True: pass") as events:
+        next(events)
+        _wait_until_busy(client)
+        client.post("/interrupt")
+        assert [event.name for event in events][-1] == "done"
+    assert client.value("held.clear(); len(open('/dev/null').read())") == "0"
+
+
+def test_sessions_have_the_descriptors_that_their_runtime_was_given(here: Machine) -> None:
+    """The server takes more for itself."""
+    limit = ["prlimit", "--nofile=200:5000", "--"]
+    client = dataclasses.replace(here, prefix=limit).start("a")
+    assert client.value("import resource; resource.getrlimit(resource.RLIMIT_NOFILE)") == "(200, 5000)"
+    assert psutil.Process(client.pid).rlimit(psutil.RLIMIT_NOFILE) == (5000, 5000)
+
+
+@pytest.mark.parametrize("step", ["+10y", "-10y"])
+def test_a_clock_that_jumps_while_a_runtime_runs(here: Machine, tmp_path: Path, step: str) -> None:
+    """Streams, deadlines and ids go by the monotonic clock; libfaketime moves the other for the runtime alone."""
+    now = tmp_path / "now"
+    now.write_text("+0\n")
+    env = {
+        "LD_PRELOAD": _libfaketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(now),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    client = here.start("a", env=env)
+    year = int(client.value("import time; time.gmtime().tm_year"))
+    with client.streaming("input()\nprint('after')") as events:
+        next(events)
+        now.write_text(f"{step}\n")
+        exec_id = client.get("/executions?session=default")["executions"][-1]["execId"]
+        wait_until(lambda: client.post("/input", {"execId": exec_id, "text": ""})["accepted"], "it has asked")
+        assert [event.name for event in events][-2:] == ["result", "done"]
+    assert int(client.value("time.gmtime().tm_year")) in (year + int(step[:-1]) + d for d in (-1, 0, 1))
+    with client.streaming("while True: pass") as events:
+        next(events)
+        _wait_until_busy(client)
+        assert client.post("/interrupt") == {"interrupted": True}
+        assert [event.name for event in events][-1] == "done"
+    assert client.value("6 * 7", session="other") == "42"
+    assert client.request("DELETE", "/sessions/other")[0] == 200
+    listed = json.loads(here.read(MRMD, "--list", "--json"))[0]
+    assert (listed["status"], listed["pid"]) == ("running", client.pid)
+    assert "Ended 'a'" in here.read(MRMD, "--kill", "a")
+
+
+def _libfaketime() -> str:
+    found = [str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+    if not found:
+        pytest.skip("the test of clocks needs libfaketime: apt-get install faketime")
+    return found[0]
