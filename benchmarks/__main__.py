@@ -8,6 +8,7 @@ machine does hits all alike. Prints a table; writes it, all samples and a pictur
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -61,6 +62,7 @@ _TREE = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Run the benchmark."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # having ended what was started
     options = _options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)

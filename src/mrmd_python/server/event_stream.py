@@ -108,7 +108,8 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
             text = b"".join(entry.data for entry in entries if entry.name == name).decode()
             yield _inside_json_string(text)
             position = entries[-1].number
-            await asyncio.sleep(0)
+            if position < execution.log.last:
+                await asyncio.sleep(0)
         yield b'"'
     yield b"}\n"
 

@@ -111,10 +111,10 @@ def _choose(name: str | None) -> Choice:
     if name == "fork":
         return Choice(ForkBackend())
     try:
-        manager()
+        found = manager()
     except ServiceError as fault:
         if name == "systemd":
             raise ServiceError(f"the systemd backend needs a user manager: {fault}. Use --backend fork") from None
         absent = isinstance(fault, NoManagerError)
         return Choice(ForkBackend(), None if absent else f"not a systemd unit, but a daemon: {fault}")
-    return Choice(SystemdBackend())
+    return Choice(SystemdBackend(found))

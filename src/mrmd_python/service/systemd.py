@@ -12,7 +12,7 @@ from mrmd_python.service.journal import last_lines_of_last_run
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import TEMPLATE, unit_name
 from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.systemctl import is_enabled, manager, succeed, systemctl, unit_path, verify
+from mrmd_python.service.systemctl import Manager, is_enabled, manager, succeed, systemctl, unit_path, verify
 
 # Of the manager's variables, those that tell who the user is and how to reach the session's own services.
 _OF_THE_USER = {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER", "XDG_RUNTIME_DIR"}
@@ -25,10 +25,14 @@ class SystemdBackend:
 
     name = "systemd"
 
+    def __init__(self, found: Manager | None = None) -> None:
+        self._manager = found
+        """What `manager` has just returned, if it was asked."""
+
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Write the unit, load it and start it; systemctl waits for READY=1."""
         name = unit_name(spec.id)
-        found = manager()
+        found = self._manager or manager()
         path = found.folder / name
         try:
             content = unit.render(home, spec, found.variables - environment.keys() - _OF_THE_USER - SERVICE).encode()
