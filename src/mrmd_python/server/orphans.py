@@ -7,13 +7,20 @@ program that has sessions has children of its own; there, what a session leaves 
 import asyncio
 import logging
 import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+from mrmd_python.service import procfs
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.marker import sweep
+
+if TYPE_CHECKING:
+    from psutil import Process
 
 _log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.01
+_MOST_SCANS = 100
 
 
 async def end_orphans(spare: set[int]) -> None:
@@ -23,15 +30,14 @@ async def end_orphans(spare: set[int]) -> None:
     """
     import psutil
 
-    foreign: set[psutil.Process] = set()
+    foreign: set[Process] = set()
     while True:
-        orphans = {child for child in psutil.Process().children() if child.pid not in spare} - foreign
+        orphans = _frozen(spare, foreign)
         if not orphans:
             return
         for orphan in orphans:
             try:
-                for process in (*orphan.children(recursive=True), orphan):
-                    process.kill()
+                orphan.kill()
             except psutil.AccessDenied:
                 foreign.add(orphan)
             except psutil.NoSuchProcess:
@@ -41,6 +47,26 @@ async def end_orphans(spare: set[int]) -> None:
             except ChildProcessError:
                 pass
         await asyncio.sleep(_PAUSE_SECONDS)  # a process takes a moment to die
+
+
+def _frozen(spare: set[int], foreign: "set[Process]") -> "set[Process]":
+    """SIGSTOP all orphans and what is below them until there are no new ones: they may fork faster than they die."""
+    import psutil
+
+    stopped: set[Process] = set()
+    for _ in range(_MOST_SCANS):
+        found = {child for child in psutil.Process().children() if child.pid not in spare} - foreign
+        for pid in procfs.below([child.pid for child in found]):
+            with suppress(psutil.NoSuchProcess):
+                found.add(psutil.Process(pid))
+        found -= foreign
+        if found <= stopped:
+            break
+        for process in found - stopped:
+            with suppress(psutil.Error):  # it is gone, or another user's, as the attempt to kill it will tell
+                process.suspend()
+        stopped |= found
+    return found
 
 
 async def end_marked(marker: str) -> None:
