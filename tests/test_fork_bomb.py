@@ -70,6 +70,11 @@ def _processes_of(machine: Machine, runtime_id: str) -> list[int]:
     return found
 
 
+def _confine(machine: Machine, runtime_id: str, limit: Path) -> None:
+    for pid in _processes_of(machine, runtime_id):
+        (limit / "cgroup.procs").write_text(str(pid))
+
+
 def _set_off(client: Client, bomb: str, limit: Path) -> None:
     """Run the bomb in a session of its own and wait until it has all the tasks there are."""
     connection = client.connect()
@@ -80,23 +85,40 @@ def _set_off(client: Client, bomb: str, limit: Path) -> None:
     wait_until(lambda: int((limit / "pids.current").read_text()) >= _TASKS, "it has them all")
 
 
-@pytest.mark.parametrize(("end", "bomb"), [("kill", _BOMB), ("delete", _DETACHING_BOMB)], ids=["kill", "delete"])
-def test_a_fork_bomb_is_held_and_ended(machine: Machine, end: str, bomb: str) -> None:
+def _check_that_all_else_goes_on(client: Client) -> None:
+    assert client.get("/capabilities")["runtime"] == "mrmd-python"
+    assert client.value("kept") == "42", "other sessions run"
+    refused = client.execute("1", session="one-more")
+    assert refused["success"] or refused["error"]["type"] == "SessionStartError"
+
+
+def test_a_fork_bomb_is_held_and_kill_ends_all_of_it(machine: Machine) -> None:
     limits = ["--tasks-max", str(_TASKS)] if machine.backend == "systemd" else []
     runtime_id = f"bomb-{os.getpid()}"
     with _task_limit() as limit:
         client = machine.start(runtime_id, *limits)
         client.execute("kept = 42")
-        for pid in _processes_of(machine, runtime_id):
-            (limit / "cgroup.procs").write_text(str(pid))
-        _set_off(client, bomb, limit)
-        assert client.get("/capabilities")["runtime"] == "mrmd-python"
-        assert client.value("kept") == "42", "other sessions run"
-        refused = client.execute("1", session="one-more")
-        assert refused["success"] or refused["error"]["type"] == "SessionStartError"
-        if end == "delete":
-            assert client.request("DELETE", "/sessions/bomb") == (200, {"success": True})
-            assert client.value("kept") == "42"
-            assert client.value("6 * 7", session="after") == "42"
+        _confine(machine, runtime_id, limit)
+        _set_off(client, _BOMB, limit)
+        _check_that_all_else_goes_on(client)
         assert f"Ended {runtime_id!r}" in machine.read(MRMD, "--kill", runtime_id)
         assert _processes_of(machine, runtime_id) == []
+
+
+@pytest.mark.parametrize("end", ["deletion", "death of the reaper"])
+def test_a_fork_bomb_ends_with_its_session(here: Machine, end: str) -> None:
+    with _task_limit() as limit:
+        client = here.start("a")
+        client.execute("kept = 42")
+        reaper = int(client.value("import os; os.getppid()", session="bomb"))
+        _confine(here, "a", limit)
+        _set_off(client, _DETACHING_BOMB, limit)
+        _check_that_all_else_goes_on(client)
+        if end == "deletion":
+            assert client.request("DELETE", "/sessions/bomb") == (200, {"success": True})
+        else:
+            here.kill("KILL", reaper)
+            wait_until(lambda: client.get("/sessions/bomb")["state"] == "dead", "all of it is gone", 60)
+        assert client.value("kept") == "42"
+        assert client.value("6 * 7", session="bomb") == "42"
+        assert len(_processes_of(here, "a")) <= 7, "server, and a reaper and a worker of each session"
