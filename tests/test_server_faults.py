@@ -23,7 +23,7 @@ from tests.client import Client
 from tests.machine import MRMD, Machine, processes_of, wait_until
 
 _LONG = bool(os.environ.get("MRMD_TEST_LONG"))
-_KILLS = 20 if _LONG else 2
+_KILLS = 20 if _LONG else 1
 _OPERATIONS = 50
 
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
