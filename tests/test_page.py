@@ -248,14 +248,17 @@ def test_history(page: _Page) -> None:
 def test_a_cell_that_runs_is_found_again_after_a_reload(page: _Page, client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     page.ran("print('earlier')")
-    page.run(f"print('before', flush=True)\n{_waits_for(gate)}\nprint('after')")
+    page.run(f"input('Now?')\nprint('before', flush=True)\n{_waits_for(gate)}\nprint('after')")
+    page.until(lambda: page.asked == "Now?", "it asks")
+    page.press("yes", Keys.ENTER)
     page.shows(".output", "before")
     page.load()
-    page.until(lambda: page.text(".output") == "earlier\n|before\n", "all of it is shown again")
+    page.until(lambda: page.text(".output") == "earlier\n|Now?yes\nbefore\n", "all of it is shown again")
+    assert page.asked is None, "what has its answer is not asked again"
     assert page.verdicts[1] == "running"
     assert "time.sleep" in page.text(".source")
     gate.touch()
-    page.until(lambda: page.text(".output") == "earlier\n|before\nafter\n", "it goes on")
+    page.until(lambda: page.text(".output") == "earlier\n|Now?yes\nbefore\nafter\n", "it goes on")
     page.until(lambda: "took" in page.verdicts[1], "it has ended")
     assert client.value("1") == "1"
 
