@@ -16,7 +16,9 @@ from urllib.parse import quote
 from zlib import crc32
 
 import pytest
+from selenium import webdriver
 
+from tests.browser import started
 from tests.client import Client
 from tests.machine import Box, Machine, box_machine, fork_machine, processes_of, wait_until
 
@@ -122,6 +124,13 @@ def client(shared_runtime: Client) -> Client:
     for session in shared_runtime.get("/sessions")["sessions"]:
         assert shared_runtime.request("DELETE", f"/sessions/{quote(session['id'], safe='')}")[0] == 200
     return shared_runtime
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A browser that all tests of the group "browser" share."""
+    with started(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -1,19 +1,16 @@
 """Pages in a real browser: an editor's can use a runtime, a foreign one cannot, whatever it tries."""
 
 import http.server
-import os
-import shutil
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
+from tests.browser import started
 from tests.client import Client
 from tests.machine import Machine
 
@@ -21,9 +18,6 @@ pytestmark = pytest.mark.xdist_group("browser")
 _ELECTRON = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Electron/33.0 Safari/537.36"
 )
-_NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
-"""Names that an attacker owns, and that lead to this machine."""
-
 _LIBRARY = """
 const tried = async (what) => { try { return await what() } catch (error) { return 'blocked: ' + error.name } };
 const execute = (base, code) => tried(async () => (await fetch(base + '/execute', {
@@ -123,33 +117,6 @@ def pages() -> Iterator[int]:
         server.shutdown()
 
 
-@contextmanager
-def _browser(folder: Path, *arguments: str) -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        missing = "the browser tests need chromium: apt-get install chromium chromium-driver"
-        if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    own = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={folder}")
-    for argument in (*own, f"--host-resolver-rules={_NAMES}", *arguments):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options, Service(driver))
-    try:
-        browser.set_script_timeout(60)
-        yield browser
-    finally:
-        browser.quit()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with _browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
 @pytest.fixture
 def runtime(shared: Client) -> Client:
     """A runtime with something worth having in it."""
@@ -245,5 +212,5 @@ def test_a_file_is_an_editors_page_under_electron_alone(
     page.write_text("<!doctype html><meta charset=utf-8><body></body>")
     base = f"http://localhost:{runtime.port}/mrp/v1"
     assert "TypeError" in _run(browser, page.as_uri(), _EDITOR, base)
-    with _browser(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
+    with started(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
         assert _run(electron, page.as_uri(), _EDITOR, base) == _DONE

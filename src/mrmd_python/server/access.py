@@ -146,6 +146,8 @@ class Access:
             # <img>, <script> and links tell no Origin. A page can keep its Referer back, but not choose it.
             match = _ORIGIN.match(headers.get("referer", ""))
             origin = match[0] if match else "null"
+        if origin == f"http://{headers.get('host')}":
+            return None  # the page that this server itself has shown
         if origin == "null":
             return _Sender(origin, "Electron/" in headers.get("user-agent", ""))
         match = _ORIGIN.fullmatch(origin)

@@ -15,6 +15,7 @@ from mrmd_python.server import exchange, mrp, wire
 from mrmd_python.server.access import Access
 from mrmd_python.server.connections import KEEP_ALIVE_SECONDS, Connections
 from mrmd_python.server.idleness import Idleness
+from mrmd_python.server.page import page_of
 from mrmd_python.server.peer import Connection
 from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.sessions import Sessions
@@ -28,6 +29,8 @@ _CLOSE_SECONDS = 1.0
 _BODY_SECONDS = 15.0
 _SLOWEST_BODY = 10_000
 """A body may take so many seconds, and one more for so many bytes that have come."""
+_PAGE = "page"
+"""The name of the one route that wants no token."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,11 +55,16 @@ def application(routes: Iterable[Route], access: Access, prefix: str = "") -> we
 
 @asynccontextmanager
 async def serving(
-    sessions: Sessions, listeners: Iterable[socket.socket], access: Access, idleness: Idleness
+    runtime: str, sessions: Sessions, listeners: Iterable[socket.socket], access: Access, idleness: Idleness
 ) -> AsyncIterator[None]:
-    """Answer on the `listeners` for as long as the block runs."""
+    """Answer on the `listeners`, as the runtime of that id, for as long as the block runs."""
     app = application(session_routes(sessions), access, mrp.PREFIX)
     connections = Connections()
+
+    async def show_page(request: web.Request) -> web.StreamResponse:
+        return await _send(request, page_of(runtime))
+
+    app.router.add_get("/", show_page, name=_PAGE)
 
     @web.middleware
     async def end_idleness(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -157,7 +165,8 @@ def _gate(access: Access) -> "Middleware":
             preflight = access.preflight(request.method, request.headers)
             if preflight is not None:
                 return await _send(request, preflight)
-            access.check_token(request.headers)
+            if request.match_info.route.name != _PAGE:  # which asks for the token
+                access.check_token(request.headers)
             return await handler(request)
         except exchange.RefusedError as error:
             return await _send(request, await wire.response(wire.refusal(error)))

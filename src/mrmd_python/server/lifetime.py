@@ -66,7 +66,7 @@ async def _serve(prepared: Prepared) -> None:
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
     start = asyncio.create_task(sessions.start_default(prepared.spawned, _LOSS if prepared.has_crashed else None))
     idleness = Idleness(sessions)
-    async with serving(sessions, prepared.listeners, _access(prepared), idleness):
+    async with serving(spec.id, sessions, prepared.listeners, _access(prepared), idleness):
         try:
             await asyncio.wait({start, stopped}, timeout=spec.start_seconds, return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done():
