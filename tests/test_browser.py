@@ -82,7 +82,7 @@ const base = arguments[0], done = arguments[arguments.length - 1];
   const picture = await new Promise((shown) => {
     const image = Object.assign(new Image(), {src: base + '/assets/kept_0001.svg'});
     image.onload = () => shown('shown'); image.onerror = () => shown('blocked'); });
-  done({events: text.match(/event: \\w+/g), result: result.result, deleted, again, picture});
+  done({events: [...new Set(text.match(/event: \\w+/g))], result: result.result, deleted, again, picture});
 })().catch((error) => done(String(error)));
 """
 _DONE = {

@@ -108,6 +108,13 @@ def test_a_dead_daemon_can_be_restarted(here: Machine) -> None:
     assert here.alive([worker]) == []
 
 
+def test_a_start_after_a_crash_takes_the_old_port(here: Machine) -> None:
+    client = here.start("a", "--token")
+    here.kill("KILL", client.pid)
+    again = here.start("a")
+    assert (again.port, again.value("1 + 1")) == (client.port, "2"), "and wants no token"
+
+
 def test_a_runtime_in_the_foreground_is_not_restarted(here: Machine) -> None:
     with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL):
         wait_until(lambda: "running" in here.mrmd("--list").stdout, "it runs")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from mrmd_python.service.errors import ServiceError
 
@@ -59,7 +60,7 @@ class Home:
     def forget_start(self, runtime_id: str) -> None:
         """Remove what a runtime would be started again with."""
         for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def prepare(self) -> None:
         """Make the folders, for their owner alone.
@@ -101,7 +102,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or read-only; `path` is as it was.
     """
-    part = path.parent / f".mrmd-{os.urandom(8).hex()}"
+    part = path.parent / f"{_prefix_of_parts(path)}{os.urandom(8).hex()}"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
@@ -112,3 +113,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(part)
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file that `write_atomically` writes, and what a writer left of it that was killed meanwhile.
+
+    Nobody may be about to write it.
+    """
+    path.unlink(missing_ok=True)
+    for part in path.parent.glob(f"{_prefix_of_parts(path)}*"):
+        part.unlink(missing_ok=True)
+
+
+def _prefix_of_parts(path: Path) -> str:
+    # Not the name itself, to which nothing can be added if it is as long as a name may be.
+    return f".mrmd-{crc32(path.name.encode()):08x}-"

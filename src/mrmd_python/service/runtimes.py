@@ -15,7 +15,7 @@ from mrmd_python.service import registry, systemctl, token
 from mrmd_python.service.backend import Backend, StartFailedError, choose
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.fork import ForkBackend
-from mrmd_python.service.home import Home
+from mrmd_python.service.home import Home, remove
 from mrmd_python.service.launchd import LaunchdBackend, plist_path
 from mrmd_python.service.lock import claim, is_claimed, locked
 from mrmd_python.service.marker import VARIABLE as MARKER
@@ -226,7 +226,8 @@ def _running(home: Home, runtime_id: str) -> Record | None:
                 f"`mrmd-python --kill {runtime_id}` ends it"
             )
         time.sleep(0.05)  # neither a lock file nor another's unit can be waited for together
-    _remove_leftovers(home, runtime_id)
+    _end_leftovers(home, runtime_id)
+    remove(home.token(runtime_id))  # the next start may want none; it does want the port
     return None
 
 
@@ -293,9 +294,15 @@ def _write_environment(home: Home, runtime_id: str, variables: Mapping[str, str]
 
 def _remove_leftovers(home: Home, runtime_id: str) -> int:
     """End what still carries the marker of an ended runtime, and remove its files; return how many that were."""
+    swept = _end_leftovers(home, runtime_id)
+    home.forget_start(runtime_id)
+    return swept
+
+
+def _end_leftovers(home: Home, runtime_id: str) -> int:
+    """End what still carries the marker of an ended runtime, and withdraw it; return how many that were."""
     marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
     swept = sweep(marker) if marker is not None else 0
-    home.forget_start(runtime_id)
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
-    home.record(runtime_id).unlink(missing_ok=True)
+    remove(home.record(runtime_id))
     return swept
