@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from mrmd_python.cli import wording
-from mrmd_python.cli.faults import no_such_runtime
-from mrmd_python.service import status
+from mrmd_python.cli.faults import no_such_runtime, note
+from mrmd_python.service import predecessor, status
 from mrmd_python.service.home import Home
 from mrmd_python.service.status import Status
 
@@ -32,6 +32,7 @@ def list_all(*, as_json: bool) -> None:
         click.echo("No runtimes. Start one with: mrmd-python --id NAME")
     else:
         _print_table([_HEADINGS, *map(_row, found)])
+        _note_older(found)
 
 
 def info(runtime_id: str, *, as_json: bool) -> None:
@@ -59,6 +60,12 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
         if row is not rows[0]:
             cells[_STATUS] = cells[_STATUS].replace(row[_STATUS], wording.state(row[_STATUS]))
         click.echo("  ".join(cells).rstrip())
+
+
+def _note_older(found: list[Status]) -> None:
+    older = [each.record for each in found if each.state == "running" and each.record is not None]
+    for told in filter(None, map(predecessor.note, older)):
+        note(told)
 
 
 def _row(found: Status) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from mrmd_python.cli import variables
+from mrmd_python.cli.faults import note
 from mrmd_python.cli.spinner import spinning
 from mrmd_python.service import place, runtimes
 from mrmd_python.service.admission import is_loopback
@@ -87,11 +88,6 @@ class Wanted:
             ServiceError: one cannot be had.
         """
         return variables.chosen(os.environ, files=self.env_files, settings=self.env, gpus=self.gpus)
-
-
-def note(text: str) -> None:
-    """Tell something by the way."""
-    click.echo(f"mrmd-python: note: {text}", err=True)
 
 
 def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool) -> None:

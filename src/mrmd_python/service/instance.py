@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from mrmd_python.service import environment as environment_file
+from mrmd_python.service import predecessor, registry
+from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import new_marker
 from mrmd_python.service.place import interpreter
+from mrmd_python.service.registry import UnreadableRecordError
 from mrmd_python.service.runtime_id import TEMPLATE, id_of_unit, parse_id
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -32,6 +36,10 @@ def become(home: Home, instance: str, environ: Mapping[str, str]) -> NoReturn:
         backend="systemd",
     )
     home.prepare()
+    with suppress(UnreadableRecordError):
+        running = registry.read(home, runtime_id)
+        if running is not None and running.is_alive():
+            raise ServiceError(predecessor.note(running) or f"{runtime_id!r} is already running at {running.url}")
     # One marker for all runs of the unit: what a crashed one left is swept by the next.
     marker = environment_file.read(home.environment(runtime_id)).get(MARKER) or new_marker(runtime_id)
     environment_file.write(home.environment(runtime_id), {**environment_file.capture(environ), MARKER: marker})

@@ -1,6 +1,6 @@
 """Where the log of a runtime is, and what shows it."""
 
-from mrmd_python.service import journal, registry, systemctl
+from mrmd_python.service import journal, predecessor, registry, systemctl
 from mrmd_python.service.home import Home
 from mrmd_python.service.registry import UnreadableRecordError
 
@@ -11,7 +11,8 @@ def command(home: Home, runtime_id: str, *, follow: bool, lines: int) -> list[st
         record = registry.read(home, runtime_id)
     except UnreadableRecordError:
         record = None
-    log = home.log(runtime_id)
+    older = record is not None and record.backend == predecessor.NAME
+    log = predecessor.log_file(home, runtime_id) if older else home.log(runtime_id)
     if record.backend == "systemd" if record is not None else systemctl.unit_path(runtime_id).exists():
         return journal.command(runtime_id, f"--lines={lines}", *["--follow"] * follow)
     if log.exists():

@@ -3,13 +3,15 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.service import predecessor
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home, write_atomically
+from mrmd_python.service.home import Home, remove, write_atomically
 from mrmd_python.service.process_identity import ProcessIdentity
 from mrmd_python.service.runtime_id import is_id
 from mrmd_python.service.spec import RuntimeSpec
@@ -105,19 +107,34 @@ def read(home: Home, runtime_id: str) -> Record | None:
         UnreadableRecordError: there is a file, and it is not a record of that id.
     """
     path = home.record(runtime_id)
+    if not path.exists():
+        older = predecessor.record_file(home, runtime_id)
+        path = older if _id_of(home, older) == runtime_id else path
+    found = _content(home, path)
+    if found is None:
+        return None
+    fault = _fault(found, runtime_id)
+    if fault is not None:
+        raise UnreadableRecordError(path, fault)
+    values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
+    return Record(**values)
+
+
+def _content(home: Home, path: Path) -> Any:
+    """Return what a registry file holds, with all that records have today; None if there is no such file.
+
+    Raises:
+        UnreadableRecordError: there is one, and it is not JSON.
+    """
     try:
-        found: Any = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UnreadableRecordError(path, error.strerror or str(error)) from None
     except (ValueError, RecursionError):
         raise UnreadableRecordError(path, "it is not JSON") from None
-    fault = _fault(found, runtime_id)
-    if fault is not None:
-        raise UnreadableRecordError(path, fault)
-    values: dict[str, Any] = {name: found.get(name) for name in _TYPES}
-    return Record(**values)
+    return predecessor.completed(home, found)
 
 
 def _fault(found: Any, runtime_id: str) -> str | None:
@@ -146,8 +163,7 @@ def _is_text(value: str) -> bool:
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
     """Yield each registered id with its record, or with what is wrong with its file; sorted by id."""
-    for path in sorted((home.root / "runtimes").glob("*.json")):
-        runtime_id = path.stem
+    for runtime_id in sorted({_id_of(home, path) for path in (home.root / "runtimes").glob("*.json")}):
         if not is_id(runtime_id):
             continue
         try:
@@ -157,6 +173,23 @@ def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]
         else:
             if record is not None:
                 yield runtime_id, record
+
+
+def _id_of(home: Home, path: Path) -> str:
+    """Return the id of a registry file: its name, unless an older version has changed that."""
+    with suppress(UnreadableRecordError):
+        found = _content(home, path) if "_" in path.stem else None
+        if isinstance(found, dict) and found.get("backend") == predecessor.NAME:
+            return str(found["id"])
+    return path.stem
+
+
+def forget(home: Home, runtime_id: str) -> None:
+    """Remove what the registry has of an id, whichever version wrote it."""
+    older = predecessor.record_file(home, runtime_id)
+    if older.exists() and _id_of(home, older) == runtime_id:
+        older.unlink(missing_ok=True)
+    remove(home.record(runtime_id))
 
 
 def withdraw(home: Home, record: Record) -> None:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from mrmd_python.service import environment as environment_file
-from mrmd_python.service import registry, systemctl, token
+from mrmd_python.service import predecessor, registry, systemctl, token
 from mrmd_python.service.backend import Backend, StartFailedError, choose
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.fork import ForkBackend
@@ -20,6 +20,7 @@ from mrmd_python.service.launchd import LaunchdBackend, plist_path
 from mrmd_python.service.lock import claim, is_claimed, locked
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import foreign_descendants, new_marker, refuse_to_leave, sweep
+from mrmd_python.service.predecessor import Predecessor
 from mrmd_python.service.registry import Record, UnreadableRecordError
 from mrmd_python.service.runtime_id import unit_name
 from mrmd_python.service.spec import RuntimeSpec
@@ -81,7 +82,7 @@ def start(
         running = _running(home, spec.id)
         if running is not None:
             _refuse_without_token(spec, running)
-            return Started(running, already=True)
+            return Started(running, already=True, note=predecessor.note(running))
         chosen = choose(backend_name, spec.limits)
         _forget_others(spec.id, chosen.backend.name)
         environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
@@ -266,6 +267,10 @@ def _is_defined(runtime_id: str) -> bool:
 
 def _keeper(runtime_id: str, record: Record | None) -> Backend:
     """Return the backend that keeps an id, judged by its record or else by the files that the backends write."""
+    if record is not None and record.backend == predecessor.NAME:
+        if record.is_alive() or not _is_defined(runtime_id):
+            return Predecessor()
+        record = None
     if record.backend == "systemd" if record is not None else _is_unit(runtime_id):
         return SystemdBackend()
     if record.backend == "launchd" if record is not None else plist_path(runtime_id).exists():
@@ -304,5 +309,5 @@ def _end_leftovers(home: Home, runtime_id: str) -> int:
     marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
     swept = sweep(marker) if marker is not None else 0
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
-    remove(home.record(runtime_id))
+    registry.forget(home, runtime_id)
     return swept
