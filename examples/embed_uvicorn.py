@@ -1,0 +1,16 @@
+"""MRP in a program of one's own, under uvicorn: python embed_uvicorn.py 8765.
+
+Its sessions are processes of this program's and end with it.
+"""
+
+import sys
+
+import uvicorn
+
+from mrmd_python import create_app
+
+app = create_app(daemon_mode=True)
+
+if __name__ == "__main__":
+    # While a cell runs, its client is connected: without a limit, the server would wait for both when told to stop.
+    uvicorn.run(app, host="localhost", port=int(sys.argv[1]), timeout_graceful_shutdown=3)

@@ -1,0 +1,32 @@
+"""What --kill frees: python memory_comes_back.py runs an engine in a runtime, ends that, and looks for its workers."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+from client import Client
+
+ID = "engine-example"
+COMMAND = "mrmd-python"
+
+
+def main() -> None:
+    """Start it, show it, end it, and show that it is gone."""
+    here = str(Path(__file__).parent)
+    started = subprocess.run([COMMAND, "--id", ID, "--cwd", here, "--json"], stdout=subprocess.PIPE, check=True)
+    client = Client(json.loads(started.stdout)["url"])
+    made = client.post("/execute", code="from engine import Engine; engine = Engine(2, 200); print(*engine.pids)")
+    pids = [int(word) for word in made["stdout"].split()]
+    apart = [pid for pid in pids if os.getsid(pid) == pid]
+    print(f"{len(apart)} workers in sessions of their own: {pids}", flush=True)
+    subprocess.run([COMMAND, "--list"], check=True)
+    subprocess.run([COMMAND, "--kill", ID], check=True)
+    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    print(f"{len(left)} of the workers are left.", flush=True)
+    subprocess.run([COMMAND, "--list"], check=True)
+
+
+if __name__ == "__main__":
+    main()

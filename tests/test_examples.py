@@ -1,0 +1,65 @@
+"""What is in examples/, run as its own first lines say."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client import Client
+from tests.machine import Machine, wait_until
+
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+_CODE = "import sys\nfor n in range(3): print(n)\nprint(input('Name? ')[::-1], file=sys.stderr)\n6 * 7"
+
+
+@pytest.mark.parametrize("client", ["client.py", "client.mjs"])
+def test_a_client_shows_output_and_passes_input_on(shared: Client, client: str) -> None:
+    program = sys.executable if client.endswith(".py") else shutil.which("node")
+    assert program is not None, "this test needs Node 18 or newer: apt-get install nodejs"
+    command = [program, str(_EXAMPLES / client), f"http://localhost:{shared.port}/mrp/v1", _CODE]
+    done = subprocess.run(command, input="Ada\n", capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "adA\n")
+    assert re.fullmatch(r"0\n1\n2\nName\? Ada\nOut\[\d+\]: 42\n", done.stdout), done.stdout
+
+
+def test_the_python_client_has_40_lines() -> None:
+    assert len((_EXAMPLES / "client.py").read_text().splitlines()) == 40
+
+
+@pytest.mark.parametrize("example", ["embed_uvicorn.py", "embed_aiohttp.py"])
+def test_a_program_that_embeds_it_serves_and_ends_it(here: Machine, free_port: int, example: str) -> None:
+    client = Client(free_port)
+    command = here.command(sys.executable, str(_EXAMPLES / example), str(free_port))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
+        try:
+            wait_until(lambda: _answers(client), "it answers", 60)
+            worker = int(client.value("import os; os.getpid()"))
+        finally:
+            program.terminate()
+            program.wait(timeout=30)
+    wait_until(lambda: here.alive([worker]) == [], "its session has ended with it")
+
+
+def _answers(client: Client) -> bool:
+    try:
+        return "runtime" in client.get("/capabilities")
+    except ConnectionError:
+        return False
+
+
+def test_memory_that_an_engine_held_comes_back(here: Machine) -> None:
+    done = here.run(sys.executable, str(_EXAMPLES / "memory_comes_back.py"))
+    assert done.returncode == 0, done.stderr
+    pids = re.search(r"^2 workers in sessions of their own: \[(\d+), (\d+)\]$", done.stdout, re.MULTILINE)
+    assert pids is not None, done.stdout
+    assert here.alive([int(pid) for pid in pids.groups()]) == []
+    held = re.search(r"^engine-example +running .* (\d+) MB ", done.stdout, re.MULTILINE)
+    assert held is not None, done.stdout
+    assert int(held[1]) > 400, "two workers of 200 MB"
+    freed = re.search(r"^Ended 'engine-example' .*: 6 processes, (\d+) MB of memory freed", done.stdout, re.MULTILINE)
+    assert freed is not None, done.stdout
+    assert int(freed[1]) > 400
+    assert done.stdout.endswith("0 of the workers are left.\nNo runtimes. Start one with: mrmd-python --id NAME\n")
