@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from tests.client import Client
 
 BIN = Path(sys.executable).parent
@@ -142,10 +144,10 @@ def _enter(leader: int) -> list[str]:
 def processes_of(home: Path) -> list[int]:
     """Return the live processes of this machine whose environment has `home` as HOME."""
     found = []
-    for folder in Path("/proc").iterdir():
+    for process in psutil.process_iter():
         try:
-            if folder.name.isdigit() and f"HOME={home}\0".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return [pid for pid in found if pid != os.getpid()]
+            if process.pid != os.getpid() and process.environ().get("HOME") == str(home):
+                found.append(process.pid)
+        except (psutil.Error, OSError):
+            continue  # gone meanwhile, or another user's
+    return found
