@@ -45,3 +45,9 @@ def make_venv(version: str, venv: Path, *packages: str, options: tuple[str, ...]
     if packages:
         subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *packages], check=True)
     return python
+
+
+if __name__ == "__main__":
+    for version in supported():
+        if numbers(version) >= numbers(sys.argv[1]) and interpreters()[version] != sys.executable:
+            print(interpreters()[version])
