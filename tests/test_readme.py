@@ -82,3 +82,6 @@ def test_what_terminals_are_shown_with_works(
             *["timeout", "2"] * endless, "bash", "-c", command.replace("8765", str(free_port)), env={"USER": "dev"}
         )
         assert done.returncode == (_CUT_OFF if endless else 0), (command, done.stderr)
+    # An instance of the template that systemctl has stopped is in no list.
+    for kept in box.read("ls", f"{box.home}/.mrmd/env").split():
+        assert box.mrmd("--kill", kept.removesuffix(".env")).returncode == 0
