@@ -37,7 +37,7 @@ def kill_all(*, as_json: bool) -> None:
     home = Home.of(os.environ)
     ended: dict[str, Killed] = {}
     faults: list[str] = []
-    for runtime_id in [found.id for found in status.all_statuses(home)]:
+    for runtime_id in sorted({found.id for found in status.all_statuses(home)} | home.kept_ids()):
         try:
             killed = runtimes.kill(home, runtime_id)
         except (ServiceError, OSError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from zlib import crc32
 
 from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.runtime_id import is_id
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Home:
     def claim(self, runtime_id: str) -> Path:
         """Return the file that a runtime's server keeps locked for as long as it lives."""
         return self.root / "locks" / f"{runtime_id}.claim"
+
+    def kept_ids(self) -> set[str]:
+        """Return the ids that an environment is kept of; a stopped instance of the template has nothing else."""
+        return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
 
     def forget_start(self, runtime_id: str) -> None:
         """Remove what a runtime would be started again with."""
