@@ -85,10 +85,9 @@ async def serving(
 
 def _handler(respond: Callable[[exchange.Request], Awaitable[Answer]]) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {name.lower(): request.headers[name] for name in request.headers}
-        query = {name: request.query[name] for name in request.query}
+        headers = request.headers
         body = await wire.json_body(request.method, headers.get("content-type", ""), _chunks(request))
-        answer = await respond(exchange.Request(request.match_info, body, query, headers))
+        answer = await respond(exchange.Request(request.match_info, body, request.query, headers))
         if isinstance(answer, exchange.File):
             return web.FileResponse(answer.path, headers=wire.FILE_HEADERS)
         return await _send(request, await wire.response(answer))
@@ -101,6 +100,8 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _BODY_SECONDS
     try:
+        if request.content.is_eof():  # it came with its headers: there is nothing to wait for
+            yield request.content.read_nowait()
         while not request.content.at_eof():
             chunk = await asyncio.wait_for(request.content.readany(), deadline - loop.time())
             deadline += len(chunk) / _SLOWEST_BODY

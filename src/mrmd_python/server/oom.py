@@ -1,7 +1,11 @@
 """How often the kernel has ended processes of this cgroup because memory ran out."""
 
+import os
 from functools import cache
 from pathlib import Path
+
+_LONGEST = 1 << 16
+"""Bytes, which none of these files has."""
 
 
 def oom_kills() -> int:
@@ -11,20 +15,24 @@ def oom_kills() -> int:
     whichever limit it was that ran out (Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst).
     Systems without any of these files have no count: 0.
     """
-    for path in [*_of_own_cgroup(), Path("/proc/vmstat")]:
+    for path in [*_of_own_cgroup(), "/proc/vmstat"]:
         try:
-            lines = path.read_text().splitlines()
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of what open() costs, for each execution
         except OSError:
             continue
-        for line in lines:
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
+        try:
+            counts = os.read(descriptor, _LONGEST)
+        finally:
+            os.close(descriptor)
+        for line in counts.splitlines():
+            name, _, count = line.partition(b" ")
+            if name == b"oom_kill":
                 return int(count)
     return 0
 
 
 @cache
-def _of_own_cgroup() -> list[Path]:
+def _of_own_cgroup() -> list[str]:
     """Return the files that may hold the count, by cgroups(7): a line is ``HIERARCHY:CONTROLLERS:PATH``."""
     found = []
     try:
@@ -34,7 +42,7 @@ def _of_own_cgroup() -> list[Path]:
     for membership in memberships:
         _, controllers, path = membership.split(":", 2)
         if controllers == "":
-            found.append(Path(f"/sys/fs/cgroup/{path}/memory.events"))
+            found.append(f"/sys/fs/cgroup/{path}/memory.events")
         elif "memory" in controllers.split(","):
-            found.append(Path(f"/sys/fs/cgroup/memory/{path}/memory.oom_control"))
+            found.append(f"/sys/fs/cgroup/memory/{path}/memory.oom_control")
     return found

@@ -129,6 +129,7 @@ def run(
         error = interrupts.as_raised(error)
     if os.getpid() != shell.pid:
         _end_fork(error)
+    shell.forget_input(count - shell.cache_size)
     duration = (time.perf_counter() - started) * 1000
     formatted = {mime: as_text(value) for mime, value in shell.displayhook.formatted.items()}
     return {

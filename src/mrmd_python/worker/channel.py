@@ -13,8 +13,6 @@ import struct
 import threading
 from typing import Any, Optional
 
-from . import sigint
-
 Message = dict[str, Any]
 
 _DEPTH = 100
@@ -44,11 +42,14 @@ class Channel:
         self._lock.release()
 
     def send(self, message: Message, *, mark: bool = False) -> None:
-        """Send a message, `mark`ed if it must stand where the output is now; do nothing in a forked child."""
+        """Send a message, `mark`ed if it must stand where the output is now; do nothing in a forked child.
+
+        Where SIGINT raises, as in a cell, it is to be put off: half a message would be the end of the session.
+        """
         if os.getpid() != self._pid:
             return
         data = _encode(message)
-        with sigint.put_off(), self._lock:  # half a message would be the end of the session
+        with self._lock:
             if mark:
                 self._mark += 1
                 data = b'{"mark": %d, ' % self._mark + data[1:]

@@ -167,7 +167,8 @@ class Worker:
         raise self._session_ends(128 + number)
 
     def _display(self, data: "dict[str, Any]", metadata: "dict[str, Any]") -> None:
-        self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
+        with sigint.put_off():
+            self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
 
 
 class Forking:

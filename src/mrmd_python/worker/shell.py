@@ -24,6 +24,8 @@ from . import sigint
 MimeBundle = dict[str, Any]
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_TEXT = "text/plain"
+_TEXT_ALONE = (int, float, complex, bool, str, bytes)
 _PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 
 
@@ -33,10 +35,31 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
     formatted: MimeBundle
     metadata: dict[str, Any]
 
+    def write_output_prompt(self) -> None:
+        """Leave it to `write_format_data`: what is written at once reaches the server at once."""
+
+    def compute_format_data(self, result: Any) -> "tuple[MimeBundle, dict[str, Any]]":
+        """Return an object in all forms there are of it.
+
+        Of what has no other form than text, unless a cell has given it one, the others are not asked for: that takes
+        longer than to run most such cells.
+        """
+        formatter = self.shell.display_formatter
+        others = (formatter.formatters[mime] for mime in formatter.formatters if mime != _TEXT)
+        if type(result) in _TEXT_ALONE and not any(type(result) in other.type_printers for other in others):
+            forms: "tuple[MimeBundle, dict[str, Any]]" = formatter.format(result, include={_TEXT})
+        else:
+            forms = formatter.format(result)
+        return forms
+
     def write_format_data(self, format_dict: MimeBundle, md_dict: Optional[dict[str, Any]] = None) -> None:
         """Print the text and keep the rest for the result."""
         self.formatted, self.metadata = format_dict, md_dict or {}
-        super().write_format_data(format_dict, md_dict)
+        if _TEXT in format_dict:
+            text = format_dict[_TEXT]
+            prompt = f"Out[{self.prompt_count}]: " if self.do_full_cache else ""
+            start = "\n" if "\n" in text else ""  # so that its columns line up
+            print(f"{prompt}{start}{text}\n", end="")
 
 
 class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
@@ -125,6 +148,14 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             "evalue": message(exception),
             "traceback": self.traceback_text,
         }
+
+    def forget_input(self, number: int) -> None:
+        """Let go of ``_i<number>``, as IPython does of old results; in ``In`` it stays.
+
+        What has to be done with all names after each cell would else take longer and longer.
+        """
+        for names in (self.user_ns, self.user_ns_hidden):
+            names.pop(f"_i{number}", None)
 
     def transform_cell(self, raw_cell: str) -> str:
         """Return a cell as Python, its lines where they were: IPython drops empty ones at its start."""

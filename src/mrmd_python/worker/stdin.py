@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from IPython.core.error import StdinNotImplementedError
 
+from . import sigint
 from .channel import Channel
 
 
@@ -71,11 +72,13 @@ class Stdin(io.TextIOBase):
         with self._lock:
             self._number += 1
             request = {"op": "stdin_request", "number": self._number, "prompt": prompt, "password": password}
-            self._channel.send(request, mark=True)
+            with sigint.put_off():
+                self._channel.send(request, mark=True)
             try:
                 reply = self._reply()
             except BaseException:  # an interrupt: what is answered from now on is answered too late
-                self._channel.send({"op": "stdin_over", "number": self._number})
+                with sigint.put_off():
+                    self._channel.send({"op": "stdin_over", "number": self._number})
                 raise
         if reply is None:
             raise InputCancelled("the input was cancelled")

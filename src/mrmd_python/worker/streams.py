@@ -58,6 +58,8 @@ class Stream(io.TextIOWrapper):
     def write(self, text: str) -> int:
         """Write and flush."""
         if not self._indirect and type(text) is str and len(text) <= _SHORT:
+            if not text:  # as IPython writes many
+                return 0
             try:
                 data = text.encode()
             except UnicodeEncodeError:
