@@ -68,3 +68,10 @@ print(repr(held.getvalue()))
     assert client.execute(code)["stdout"] == "'held\\n'\n"
     assert client.execute("%%capture held\nprint('held')\n1 + 1")["stdout"] == ""
     assert "held" in client.value("held.stdout")
+
+
+def test_what_is_printed_is_not_kept_in_the_session(client: Client) -> None:
+    result = client.execute("import tracemalloc; tracemalloc.start()\nfor n in range(32): print(str(n) * 500_000)")
+    assert result["success"], result["error"]
+    kept = int(client.value("tracemalloc.get_traced_memory()[0], tracemalloc.stop()").strip("()").partition(",")[0])
+    assert kept < 4_000_000, "of 30 MB"

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from traceback import format_exception
 from types import TracebackType
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterator, Optional
 
 import IPython
 from IPython.core.displayhook import DisplayHook
@@ -148,6 +149,11 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             "evalue": message(exception),
             "traceback": self.traceback_text,
         }
+
+    @contextmanager
+    def _tee(self, channel: str) -> Iterator[None]:
+        """Keep no copy of what cells print, as IPython 9 does for ``%notebook`` for as long as the session lives."""
+        yield
 
     def forget_input(self, number: int) -> None:
         """Let go of ``_i<number>``, as IPython does of old results; in ``In`` it stays.
