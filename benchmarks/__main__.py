@@ -63,6 +63,8 @@ _TREE = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Run the benchmark."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # having ended what was started
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]  # as PYTHONUNBUFFERED, which would make a floor of twice the height
     options = _options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)

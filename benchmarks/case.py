@@ -61,16 +61,25 @@ Contenders = Mapping[str, Callable[[], float]]
 
 
 def interleave(
-    measure: str, name: str, unit: str, rounds: int, contenders: Contenders, targets: Sequence[Target] = ()
+    measure: str,
+    name: str,
+    unit: str,
+    rounds: int,
+    contenders: Contenders,
+    targets: Sequence[Target] = (),
+    in_a_row: int = 1,
 ) -> Case:
-    """Take `rounds` samples of each contender in turn, A B C A B C; one that fails is passed over from then on."""
+    """Take `rounds` samples of each contender in turn, so many `in_a_row`; one that fails is passed over from then on.
+
+    One at a time, A B C A B C, each finds the processor's caches full of what the others have done.
+    """
     case = Case(measure, name, unit, {contender: [] for contender in contenders}, targets=targets)
-    for _ in range(rounds):
+    for _ in range(max(1, rounds // in_a_row)):
         for contender, sample in contenders.items():
             if contender in case.faults:
                 continue
             try:
-                case.samples[contender].append(sample())
+                case.samples[contender] += [sample() for _ in range(in_a_row)]
             except UnansweredError as fault:
                 case.faults[contender] = str(fault)
                 case.samples[contender] = []

@@ -7,10 +7,11 @@ from benchmarks.floors import floors
 from benchmarks.setting import Setting
 
 _FLOOR = "floor: aiohttp + hop + run_cell"
+_IN_A_ROW = 20
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the case of the execution."""
+    """Yield a case for executions one after another, and one for each alone among those of the others."""
     with floors(setting.python) as floor:
         contenders: dict[str, Callable[[], float]] = {
             **setting.each(lambda runtime: runtime.execute("1+1")),
@@ -26,7 +27,10 @@ def run(setting: Setting) -> Iterable[Case]:
             Target(2.5, _FLOOR),
             Target(3.0, OURS, statistic="p99"),
         ]
-        case = interleave("execute", "1+1", "ms", setting.effort.latencies, contenders, targets)
-    pairs = zip(case.samples["floor: aiohttp"], case.samples["floor: hop + run_cell"], strict=True)
-    case.samples[_FLOOR] = [sum(pair) for pair in pairs]
-    yield case
+        rounds = setting.effort.latencies
+        row = interleave("execute", f"1+1, {_IN_A_ROW} in a row", "ms", rounds, contenders, targets, _IN_A_ROW)
+        alone = interleave("execute", "1+1, one at a time", "ms", rounds, contenders)
+    for case in (row, alone):
+        pairs = zip(case.samples["floor: aiohttp"], case.samples["floor: hop + run_cell"], strict=True)
+        case.samples[_FLOOR] = [sum(pair) for pair in pairs]
+        yield case

@@ -23,9 +23,14 @@ def run(setting: Setting) -> Iterable[Case]:
         alone.close()
         started = perf_counter()
         with ThreadPoolExecutor(count) as pool:
-            runtimes = [runtime for runtime, _ in pool.map(lambda _, start=peer.start: start(), range(count))]
-        times.samples[peer.name] = [perf_counter() - started]
-        memory.samples[peer.name] = [sum(proportional_bytes(runtime.pids) for runtime in runtimes)]
+            starting = [pool.submit(peer.start) for _ in range(count)]
+        seconds = perf_counter() - started
+        runtimes = [start.result()[0] for start in starting if start.exception() is None]
+        if len(runtimes) == count:
+            times.samples[peer.name] = [seconds]
+            memory.samples[peer.name] = [sum(proportional_bytes(runtime.pids) for runtime in runtimes)]
+        else:
+            times.faults[peer.name] = memory.faults[peer.name] = f"{count - len(runtimes)} of {count} did not start"
         for runtime in runtimes:
             runtime.close()
     yield times

@@ -1,8 +1,11 @@
 """From the command that starts one to the result of `1+1`; below it, what the same imports take by themselves."""
 
+import subprocess
+import time
 from collections.abc import Callable, Iterable
 
 from benchmarks.case import BOXED, OLDER, Case, Target, interleave
+from benchmarks.peers.mrp import MrpPeer
 from benchmarks.peers.peer import Peer
 from benchmarks.setting import Setting
 
@@ -29,6 +32,8 @@ def run(setting: Setting) -> Iterable[Case]:
             setting.running("-c", _SHELL),
         ),
     }
+    if setting.boxed is not None:
+        contenders["to enter the box"] = _entering(setting.boxed)
     yield interleave(
         "start",
         "start to the result of 1+1",
@@ -50,3 +55,14 @@ def _starting(peer: Peer) -> Callable[[], float]:
         return seconds
 
     return start
+
+
+def _entering(peer: MrpPeer) -> Callable[[], float]:
+    """Return what takes no longer than it takes to be where the command is to run: a part of what its start takes."""
+
+    def enter() -> float:
+        started = time.perf_counter()
+        subprocess.run([*peer.prefix, "true"], check=True)
+        return time.perf_counter() - started
+
+    return enter

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,12 @@ class MrpPeer:
         """Start one by its command, and run `1+1`."""
         runtime_id = f"benchmark-{os.getpid()}-{next(_numbers)}"
         started = time.perf_counter()
-        text, _ = self.run("--id", runtime_id)
+        try:
+            text, _ = self.run("--id", runtime_id)
+        except UnansweredError:
+            with suppress(UnansweredError):  # of one that has come up too late, or in part
+                self.run("--kill", runtime_id)
+            raise
         port, pid = _URL.search(text), _PID.search(text)
         assert port is not None, text
         assert pid is not None, text

@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +27,10 @@ def systemctl(*arguments: str, timeout: float | None = _ANSWER_SECONDS) -> "subp
     Raises:
         ServiceError: there is no systemctl, or the manager does not answer in time.
     """
-    environ = dict(os.environ)
-    # su, sudo and cron leave it unset, and without it systemctl does not find the user's manager.
-    environ.setdefault("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
     try:
         return subprocess.run(
-            ["systemctl", "--user", "--no-pager", "--no-ask-password", *arguments],
-            env=environ | {"LC_ALL": "C.UTF-8"},
+            _command(arguments),
+            env=_environ(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -46,6 +45,32 @@ def systemctl(*arguments: str, timeout: float | None = _ANSWER_SECONDS) -> "subp
             f"the systemd user manager did not answer `systemctl --user {arguments[0]}` within {timeout or 0:.0f} s; "
             "see `systemctl --user status`, or use --backend fork"
         ) from None
+
+
+@contextmanager
+def beside(*arguments: str) -> Iterator[None]:
+    """Run ``systemctl --user`` while the block runs, whether it succeeds or not."""
+    with subprocess.Popen(
+        _command(arguments),
+        env=_environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        except BaseException:
+            process.kill()  # a manager that does not answer the one does not answer the other
+            raise
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return ["systemctl", "--user", "--no-pager", "--no-ask-password", *arguments]
+
+
+def _environ() -> dict[str, str]:
+    # su, sudo and cron leave XDG_RUNTIME_DIR unset, and without it systemctl does not find the user's manager.
+    return {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def succeed(verb: str, *arguments: str) -> None:

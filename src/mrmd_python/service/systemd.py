@@ -12,7 +12,7 @@ from mrmd_python.service.journal import last_lines_of_last_run
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import TEMPLATE, unit_name
 from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.systemctl import Manager, is_enabled, manager, succeed, systemctl, unit_path, verify
+from mrmd_python.service.systemctl import Manager, beside, is_enabled, manager, succeed, systemctl, unit_path, verify
 
 # Of the manager's variables, those that tell who the user is and how to reach the session's own services.
 _OF_THE_USER = {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER", "XDG_RUNTIME_DIR"}
@@ -47,8 +47,8 @@ class SystemdBackend:
             raise ServiceError(f"cannot write the unit {path}: {error.strerror}") from None
         if spec.limits.properties:
             verify(path)
-        succeed("daemon-reload")
-        systemctl("reset-failed", name)  # earlier failures must not count against the start limit
+        with beside("reset-failed", name):  # earlier failures must not count against the start limit
+            succeed("daemon-reload")
         _start("start", name, spec.start_seconds + _BACKSTOP_SECONDS, wait=wait)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
