@@ -8,6 +8,7 @@ from benchmarks.peers.peer import Peer, Runtime
 from benchmarks.setting import Setting
 
 _COMPLETIONS = {"df.": 0.15, "np.": 0.15, "os.pa": 0.5}
+_IN_A_ROW = 10
 _NAMESPACES = {
     "10 names": "globals().update({f'v{n}': n for n in range(10)})",
     "1,000 names": "globals().update({f'v{n}': (n, n / 2, str(n), [n] * 5)[n % 4] for n in range(1000)})",
@@ -35,13 +36,13 @@ def run(setting: Setting) -> Iterable[Case]:
             setting.runtime(mrp).execute(code)
         contenders = setting.each_mrp(lambda runtime: runtime.ask("POST", "/variables", {}))
         bounds = [*below, Target(100.0)] if name == "10,000 names" else below
-        yield _warm("variables", name, max(3, rounds // 4), contenders, bounds)
+        yield _warm("variables", name, rounds, contenders, bounds)
     setting.lineup.end_all()
 
 
 def _warm(kind: str, what: str, rounds: int, contenders: Contenders, targets: list[Target]) -> Case:
     interleave("looks", "to warm up", "ms", 1, contenders)
-    return interleave("looks", f"{kind}: {what}", "ms", rounds, contenders, targets)
+    return interleave("looks", f"{kind}: {what}", "ms", rounds, contenders, targets, _IN_A_ROW)
 
 
 def _first_completion(setting: Setting) -> Case:
