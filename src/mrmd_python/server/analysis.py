@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn_program
-from mrmd_python.server.worker_link import WorkerExit, WorkerLink
+from mrmd_python.server.worker_exit import WorkerExit
+from mrmd_python.server.worker_link import WorkerLink
 from mrmd_python.server.worker_message import Message
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.history import History
 from mrmd_python.server.lent_modules import CannotLendError, lent_folders
 from mrmd_python.server.spawn import SpawnedWorker, spawn
-from mrmd_python.server.worker_link import WorkerExit, WorkerLink
+from mrmd_python.server.worker_exit import WorkerExit
+from mrmd_python.server.worker_link import WorkerLink
 from mrmd_python.server.worker_message import Message
 
 State = Literal["starting", "idle", "busy", "dead"]

@@ -3,25 +3,22 @@
 import asyncio
 import json
 import logging
-import os
-import signal
 import struct
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Protocol
 
+from mrmd_python.server.framing import Frames, Lines
 from mrmd_python.server.looks import Looks
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.orphans import end_marked, end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.worker_message import Message, parse
+from mrmd_python.server.worker_exit import WorkerExit
+from mrmd_python.server.worker_message import Message
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_MESSAGE = 1 << 30
 _EXIT_SECONDS = 1.0
 """How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
 _EXITING_SECONDS = 0.005
@@ -29,32 +26,6 @@ _EXITING_SECONDS = 0.005
 _END_SECONDS = 6.0
 """How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
 less than what keepers give the server to end: eight seconds and more."""
-
-
-@dataclass(frozen=True)
-class WorkerExit:
-    """How a worker ended: its wait status, or None if its reaper was killed; or why it never started."""
-
-    status: int | None
-    failure: str | None = None
-    out_of_memory: bool = False
-    """Whether the kernel has ended processes for lack of memory since the worker was last told to do something."""
-
-    def cause(self) -> str:
-        """Return it as the predicate of a sentence about the session's process."""
-        if self.failure is not None:
-            return f"could not be started: {self.failure}"
-        if self.status is None:
-            return "was killed together with the process that watches it"
-        if os.WIFSIGNALED(self.status):
-            number = os.WTERMSIG(self.status)
-            if number == signal.SIGKILL and self.out_of_memory:
-                return "was killed by SIGKILL from the kernel: out of memory"
-            try:
-                return f"was killed by {signal.Signals(number).name}"
-            except ValueError:
-                return f"was killed by signal {number}"
-        return f"exited with status {os.WEXITSTATUS(self.status)}"
 
 
 class Listener(Protocol):
@@ -104,10 +75,10 @@ class WorkerLink:
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
         await loop.create_unix_connection(lambda: self.looks, sock=self._spawned.looks)
         self._leash, _ = await loop.create_unix_connection(
-            lambda: _Lines(self._hear, self._leash_closed), sock=self._spawned.leash
+            lambda: Lines(self._hear, self._leash_closed), sock=self._spawned.leash
         )
         self._control, _ = await loop.create_unix_connection(
-            lambda: _Frames(self._receive, self._control_closed), sock=self._spawned.control
+            lambda: Frames(self._receive, self._control_closed), sock=self._spawned.control
         )
         self._connected.set()
 
@@ -249,54 +220,3 @@ class WorkerLink:
         exit_ = WorkerExit(self._status, self._failure, oom_kills() > self._oom_kills)
         self._listener.on_exit(exit_)
         self._ended.set_result(None)
-
-
-class _Frames(asyncio.Protocol):
-    """Cuts a byte stream into length-prefixed JSON messages."""
-
-    def __init__(self, on_message: Callable[[Message], None], on_close: Callable[[], None]) -> None:
-        self._on_message = on_message
-        self._on_close = on_close
-        self._data = bytearray()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        while len(self._data) >= 4:
-            (length,) = struct.unpack_from(">I", self._data)
-            if length <= _LONGEST_MESSAGE and len(self._data) < 4 + length:
-                return
-            try:
-                if length > _LONGEST_MESSAGE:
-                    raise ValueError(f"it would have {length} bytes")
-                message = parse(self._data[4 : 4 + length])
-            except ValueError as error:
-                # A cell has written to the worker's socket: nothing after it can be trusted.
-                _log.warning("what a worker has sent is no message: %s; the worker is ended", error)
-                self._data.clear()
-                self._transport.close()
-                return
-            del self._data[: 4 + length]
-            self._on_message(message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_close()
-
-
-class _Lines(asyncio.Protocol):
-    """Cuts a byte stream into lines."""
-
-    def __init__(self, on_line: Callable[[str], None], on_close: Callable[[], None]) -> None:
-        self._on_line = on_line
-        self._on_close = on_close
-        self._data = b""
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._data = (self._data + data).split(b"\n")
-        for line in lines:
-            self._on_line(line.decode(errors="replace"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_close()
