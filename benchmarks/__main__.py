@@ -3,7 +3,7 @@
     python -m benchmarks [--only NAME ...] [--peers NAME ...] [--quick]
 
 Each peer is installed from PyPI in a venv of its own, and all are measured in turn, A B C A B C, so that what else the
-machine does hits all alike. Prints a table; writes it, all samples and a picture of each measure to the folder --out.
+machine does hits all alike. Prints tables; writes them, all samples and a picture of each measure to the folder --out.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main() -> None:
                 for contender, fault in case.faults.items():
                     print(f"{case.name}: {contender}: {fault}", file=sys.stderr)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-            (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n")
+            (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n\n{report.held_against(cases)}\n")
             report.write_json(out / "samples.json", cases, where)
     print((out / "table.md").read_text())
     plots.write(out, cases, where)

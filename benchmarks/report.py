@@ -1,4 +1,4 @@
-"""The table that is printed, and the JSON that is kept."""
+"""The tables that are printed, and the JSON that is kept."""
 
 import json
 import os
@@ -33,22 +33,33 @@ def _processor() -> str:
 
 
 def table(cases: Iterable[Case]) -> str:
-    """Return the cases as a table in Markdown: medians, the p99 behind a slash where there are enough samples."""
-    rows = [["", "unit", *_COLUMNS, "others", "targets"]]
-    rows += [_row(case) for case in cases]
+    """Return the contenders in Markdown: medians, the p99 behind a slash where there are enough samples."""
+    return _markdown(
+        [
+            ["", "unit", *_COLUMNS],
+            *([case.name, case.unit, *(_cell(case, column) for column in _COLUMNS)] for case in cases),
+        ]
+    )
+
+
+def held_against(cases: Iterable[Case]) -> str:
+    """Return, in Markdown, what else was measured in each case, and how the targets are met."""
+    rows = [["", "unit", "beside it", "targets"]]
+    for case in cases:
+        others = [f"{name} {_cell(case, name)}" for name in case.samples if name not in _COLUMNS]
+        verdicts = [found for target in case.targets if (found := verdict(case, target))]
+        if others or verdicts:
+            rows.append([case.name, case.unit, "; ".join(others), "; ".join(verdicts)])
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _row(case: Case) -> list[str]:
-    others = [f"{name} {_cell(case, name)}" for name in case.samples if name not in _COLUMNS]
-    verdicts = [verdict(case, target) for target in case.targets]
-    cells = [_cell(case, column) for column in _COLUMNS]
-    return [case.name, case.unit, *cells, "; ".join(others), "; ".join(found for found in verdicts if found)]
 
 
 def _cell(case: Case, contender: str) -> str:
