@@ -1,8 +1,8 @@
 """What systemd's journal has of the runtimes (journalctl(1))."""
 
 import shutil
-import subprocess
 
+from mrmd_python.service.program import ask
 from mrmd_python.service.runtime_id import unit_name
 from mrmd_python.service.systemctl import systemctl
 
@@ -27,12 +27,4 @@ def last_lines_of_last_run(unit: str) -> str:
 
 
 def _read(journalctl: list[str]) -> str:
-    log = subprocess.run(
-        [*journalctl, "--no-pager"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    return log.stdout.strip()
+    return ask([*journalctl, "--no-pager"]).stdout.strip()

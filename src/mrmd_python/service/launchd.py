@@ -18,6 +18,7 @@ from mrmd_python.service.backend import StartFailedError
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home, make_folder, write_atomically
 from mrmd_python.service.log_file import tail
+from mrmd_python.service.program import ask
 from mrmd_python.service.registry import Record
 from mrmd_python.service.runtime_id import LAUNCHD_PREFIX, launchd_label
 from mrmd_python.service.spec import RuntimeSpec
@@ -93,15 +94,7 @@ def _launchctl(*arguments: str, timeout: float = _ANSWER_SECONDS) -> "subprocess
         ServiceError: there is no launchctl, or launchd does not answer in time.
     """
     try:
-        return subprocess.run(
-            ["launchctl", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+        return ask(["launchctl", *arguments], timeout)
     except FileNotFoundError:
         raise ServiceError("launchctl is not installed") from None
     except subprocess.TimeoutExpired:

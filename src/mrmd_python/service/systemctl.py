@@ -1,4 +1,4 @@
-"""What is asked of the systemd user manager, its journal and logind, each by the program that speaks to it."""
+"""What is asked of the systemd user manager and of logind, each by the program that speaks to it."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrmd_python.service.errors import ServiceError
+from mrmd_python.service.program import ask
 from mrmd_python.service.runtime_id import TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, is_id, unit_name
 
 _ANSWER_SECONDS = 10.0
@@ -28,16 +29,7 @@ def systemctl(*arguments: str, timeout: float | None = _ANSWER_SECONDS) -> "subp
         ServiceError: there is no systemctl, or the manager does not answer in time.
     """
     try:
-        return subprocess.run(
-            _command(arguments),
-            env=_environ(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+        return ask(_command(arguments), timeout, _environ())
     except FileNotFoundError:
         raise ServiceError("systemctl is not installed") from None
     except subprocess.TimeoutExpired:
@@ -88,8 +80,6 @@ def succeed(verb: str, *arguments: str) -> None:
 class Manager:
     """The user manager, as far as it matters to a unit."""
 
-    folder: Path
-    """Where the user's own units lie (systemd.unit(5), "User Unit Search Path")."""
     variables: frozenset[str]
     """The names in the environment that it gives to every unit."""
 
@@ -112,7 +102,7 @@ def manager() -> Manager:
     if str(folder) not in found.get("UnitPath", "").split():
         raise ServiceError(f"it does not look for units in {folder}: HOME or XDG_CONFIG_HOME differ from its own")
     names = {word.lstrip("\"'$").partition("=")[0] for word in found.get("Environment", "").split()}
-    return Manager(folder, frozenset(name for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)))
+    return Manager(frozenset(name for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)))
 
 
 def _socket() -> Path:
@@ -121,7 +111,7 @@ def _socket() -> Path:
 
 
 def unit_folder() -> Path:
-    """Return where the user's own units should lie."""
+    """Return where the user's own units should lie (systemd.unit(5), "User Unit Search Path")."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
 
 
@@ -177,16 +167,8 @@ def verify(path: Path) -> None:
     Raises:
         ServiceError: it does; the message is systemd's own.
     """
-    checked = subprocess.run(
-        ["systemd-analyze", "--user", "--man=no", "verify", str(path)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        env=os.environ | {"LC_ALL": "C.UTF-8"},
-        timeout=_ANSWER_SECONDS,
-        check=False,
-    )
+    command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
+    checked = ask(command, _ANSWER_SECONDS, os.environ | {"LC_ALL": "C.UTF-8"})
     faults = [line.partition(f"{path}:")[2] for line in checked.stderr.splitlines() if f"{path}:" in line]
     if faults:
         raise ServiceError(f"systemd does not take a --property: {'; '.join(faults)}")
@@ -196,12 +178,5 @@ def lingers() -> bool:
     """Return whether the user's manager outlives their last logout (loginctl(1), enable-linger); True if unknown."""
     if shutil.which("loginctl") is None:
         return True
-    answer = subprocess.run(
-        ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=_ANSWER_SECONDS,
-        check=False,
-    )
+    answer = ask(["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"], _ANSWER_SECONDS)
     return answer.stdout.strip() != "no"

@@ -33,11 +33,11 @@ class SystemdBackend:
         """Write the unit, load it and start it; systemctl waits for READY=1."""
         name = unit_name(spec.id)
         found = self._manager or manager()
-        path = found.folder / name
+        path = unit_path(spec.id)
         try:
             content = unit.render(home, spec, found.variables - environment.keys() - _OF_THE_USER - SERVICE).encode()
             make_folder(path.parent)
-            _install_template(found.folder)
+            _install_template(path.parent)
             write_atomically(path, content)
         except UnicodeEncodeError:
             raise ServiceError(

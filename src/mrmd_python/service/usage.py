@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mrmd_python.service import procfs
 from mrmd_python.service.marker import VARIABLE, marked
+from mrmd_python.service.program import ask
 from mrmd_python.service.registry import Record
 
 _NVIDIA_SMI_SECONDS = 5.0
@@ -66,14 +67,8 @@ def _gpu_memory(pids: Collection[int]) -> int | None:
     if program is None or not any(map(_has_gpu_open, pids)):
         return None
     try:
-        answer = subprocess.run(
-            [program, "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=_NVIDIA_SMI_SECONDS,
-            check=False,
-        )
+        command = [program, "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits"]
+        answer = ask(command, _NVIDIA_SMI_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return None
     rows = [line.split(",") for line in answer.stdout.splitlines()]
