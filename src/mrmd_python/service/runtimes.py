@@ -1,4 +1,4 @@
-"""Starting, ending and listing runtimes: what the CLI asks of the service room."""
+"""Starting, restarting and ending runtimes: what the CLI asks of the service room."""
 
 import os
 import signal
@@ -12,20 +12,16 @@ from typing import NoReturn
 
 from mrmd_python.service import environment as environment_file
 from mrmd_python.service import predecessor, registry, systemctl, token
-from mrmd_python.service.backend import Backend, StartFailedError, choose
+from mrmd_python.service.backend import Backend, StartFailedError
 from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.fork import ForkBackend
 from mrmd_python.service.home import Home, remove
-from mrmd_python.service.launchd import LaunchdBackend, plist_path
+from mrmd_python.service.keepers import choose, forget_others, is_defined, keeper_of
 from mrmd_python.service.lock import claim, is_claimed, locked
 from mrmd_python.service.marker import VARIABLE as MARKER
 from mrmd_python.service.marker import foreign_descendants, new_marker, refuse_to_leave, sweep
-from mrmd_python.service.predecessor import Predecessor
 from mrmd_python.service.registry import Record, UnreadableRecordError
 from mrmd_python.service.runtime_id import unit_name
 from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.systemctl import unit_path
-from mrmd_python.service.systemd import SystemdBackend
 from mrmd_python.service.usage import Usage, processes_of, usage_of
 
 _ANNOUNCE_SECONDS = 60.0
@@ -84,7 +80,7 @@ def start(
             _refuse_without_token(spec, running)
             return Started(running, already=True, note=predecessor.note(running))
         chosen = choose(backend_name, spec.limits)
-        _forget_others(spec.id, chosen.backend.name)
+        forget_others(spec.id, chosen.backend.name)
         environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
         try:
             if spec.token:
@@ -121,9 +117,9 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     home.prepare()
     with locked(home.lock(runtime_id)):
         record = registry.read(home, runtime_id)
-        if record is None and not _is_defined(runtime_id):
+        if record is None and not is_defined(runtime_id):
             return None
-        _keeper(runtime_id, record).restart(home, runtime_id, record)
+        keeper_of(runtime_id, record).restart(home, runtime_id, record)
         return registry.read(home, runtime_id)
 
 
@@ -134,9 +130,9 @@ def enable(home: Home, runtime_id: str, *, wanted: bool) -> bool:
         ServiceError: its keeper cannot do that.
     """
     record = registry.read(home, runtime_id)
-    if record is None and not _is_defined(runtime_id):
+    if record is None and not is_defined(runtime_id):
         return False
-    keeper = _keeper(runtime_id, record)
+    keeper = keeper_of(runtime_id, record)
     keeper.enable(runtime_id) if wanted else keeper.disable(runtime_id)
     return True
 
@@ -160,7 +156,7 @@ def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables:
                 raise ServiceError(
                     f"{spec.id!r} is already running at {running.url}; `mrmd-python --kill {spec.id}` ends it"
                 )
-            _forget_others(spec.id, "foreground")
+            forget_others(spec.id, "foreground")
             kept = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
             environment = {**environ, **variables, MARKER: kept[MARKER]}
             if spec.token:
@@ -189,13 +185,13 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
             known = record is not None
         except UnreadableRecordError:
             record, known = None, True
-        if not (known or home.environment(runtime_id).exists() or _is_defined(runtime_id)):
+        if not (known or home.environment(runtime_id).exists() or is_defined(runtime_id)):
             return None
         was_alive = record.is_alive() if record is not None else is_claimed(home.claim(runtime_id))
         marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
         freed = usage_of(processes_of(record, marker))
         foreign = foreign_descendants(record.pid) if record is not None and was_alive else set()
-        _keeper(runtime_id, record).stop(runtime_id, record)
+        keeper_of(runtime_id, record).stop(runtime_id, record)
         refuse_to_leave(foreign, runtime_id)
         return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
 
@@ -218,7 +214,7 @@ def _running(home: Home, runtime_id: str) -> Record | None:
             record = None
         if record is not None and record.is_alive():
             return record
-        keeper = _keeper(runtime_id, record)
+        keeper = keeper_of(runtime_id, record)
         if not claimed and not keeper.is_active(runtime_id):
             break
         if time.monotonic() > deadline:
@@ -230,14 +226,6 @@ def _running(home: Home, runtime_id: str) -> Record | None:
     _end_leftovers(home, runtime_id)
     remove(home.token(runtime_id))  # the next start may want none; it does want the port
     return None
-
-
-def _forget_others(runtime_id: str, successor: str) -> None:
-    """Have the keepers that know an id forget it, but for `successor`, which is about to have it."""
-    if successor != "systemd" and unit_path(runtime_id).exists():
-        SystemdBackend().stop(runtime_id, None)
-    if successor != "launchd" and plist_path(runtime_id).exists():
-        LaunchdBackend().stop(runtime_id, None)
 
 
 def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
@@ -258,32 +246,6 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _is_defined(runtime_id: str) -> bool:
-    """Return whether a service manager has been given the runtime to keep."""
-    return _is_unit(runtime_id) or plist_path(runtime_id).exists()
-
-
-def _keeper(runtime_id: str, record: Record | None) -> Backend:
-    """Return the backend that keeps an id, judged by its record or else by the files that the backends write."""
-    if record is not None and record.backend == predecessor.NAME:
-        if record.is_alive() or not _is_defined(runtime_id):
-            return Predecessor()
-        record = None
-    if record.backend == "systemd" if record is not None else _is_unit(runtime_id):
-        return SystemdBackend()
-    if record.backend == "launchd" if record is not None else plist_path(runtime_id).exists():
-        return LaunchdBackend()
-    return ForkBackend()  # a server in the foreground is ended in the same way
-
-
-def _is_unit(runtime_id: str) -> bool:
-    """Return whether systemd has an id, by a unit of its own or as an instance of the template."""
-    try:
-        return unit_path(runtime_id).exists() or runtime_id in systemctl.states()
-    except ServiceError:
-        return False  # a manager that does not answer is told of when it is needed
 
 
 def _write_environment(home: Home, runtime_id: str, variables: Mapping[str, str]) -> dict[str, str]:
