@@ -11,24 +11,13 @@ import click
 
 from mrmd_python import __version__
 from mrmd_python.cli import parameters
+from mrmd_python.cli.headings import Command, group
 from mrmd_python.service.errors import ServiceError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ACTIONS = (
     "list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion", "instance",
 )  # fmt: skip
-
-
-def _group(heading: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a decorator that gives a command these options, under one heading of its help."""
-
-    def give(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-            function.__click_params__[-1].heading = heading
-        return function
-
-    return give
 
 
 def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
@@ -38,29 +27,15 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     )
 
 
-class _Command(click.Command):
-    """A command that prints its options under headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            row = parameter.get_help_record(ctx)
-            if row is not None:
-                rows.setdefault(getattr(parameter, "heading", "Others"), []).append(row)
-        for heading, listed in rows.items():
-            with formatter.section(heading):
-                formatter.write_dl(listed)
-
-
 @click.command(
-    cls=_Command,
+    cls=Command,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "color": False if "NO_COLOR" in os.environ else None,
     },
 )
-@_group(
+@group(
     "Start a runtime",
     click.option(
         "--id",
@@ -141,7 +116,7 @@ class _Command(click.Command):
         help="Print its unit or its agent, and do nothing else.",
     ),
 )
-@_group(
+@group(
     "Guard it",
     click.option("--token", is_flag=True, help="Have clients show a token: the one in MRMD_TOKEN, or else a new one."),
     click.option(
@@ -169,7 +144,7 @@ class _Command(click.Command):
         help="A further local user whose programs may use it.",
     ),
 )
-@_group(
+@group(
     "Limit it (systemd)",
     click.option(
         "--memory-max",
@@ -197,7 +172,7 @@ class _Command(click.Command):
         help="Any other property of its unit. May be repeated.",
     ),
 )
-@_group(
+@group(
     "Look after runtimes",
     click.option("--list", is_flag=True, help="List them."),
     _about_one("--info", help="Tell all about one."),
@@ -218,7 +193,7 @@ class _Command(click.Command):
     click.option("--kill-all", is_flag=True, help="End all runtimes."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
-@_group(
+@group(
     "Others",
     click.option(
         "--completion",
@@ -231,8 +206,8 @@ class _Command(click.Command):
 def command(**typed: Any) -> None:
     """Start a live Python runtime for notebook editors, or look after those that run.
 
-    A runtime is a user service that outlives this command. Code runs in it over HTTP; --kill ends it and every process
-    that code started.
+    A runtime is a user service that outlives this command. Code runs in it over HTTP, or on the page that a browser
+    shows at its port; --kill ends it and every process that code started.
     """
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
