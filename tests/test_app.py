@@ -4,8 +4,6 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,45 +11,10 @@ import pytest
 
 from tests.client import Client, Json
 from tests.machine import Machine, wait_until
+from tests.programs import FRONTS, OWN, RUNTIMES, served
 
-_UVICORN = """
-import socket, sys, uvicorn
-from mrmd_python import create_app
-app = create_app({arguments})
-{more}
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, {options})
-uvicorn.Server(config).run(sockets=[listener])
-"""
-_AIOHTTP = """
-import socket
-from aiohttp import web
-from mrmd_python import create_app
-parent = web.Application()
-parent.add_subapp("/mrp/v1", create_app({arguments}).aiohttp())
-{more}
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-web.run_app(parent, sock=listener, print=None, {options})
-"""
-_FRONTS = {"uvicorn": _UVICORN, "aiohttp": _AIOHTTP}
-_OWN, _RUNTIMES = "daemon_mode=True", "daemon_mode=False"
 _PICTURE = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 _ABANDON = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
-
-
-@contextmanager
-def _served(here: Machine, front: str, arguments: str, *, more: str = "", options: str = "") -> Iterator[Client]:
-    """Run a program that serves the application; the client has its pid."""
-    program = _FRONTS[front].format(arguments=arguments, more=more, options=options)
-    with subprocess.Popen(here.command(sys.executable, "-c", program), stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            yield Client(int(process.stdout.readline()), process.pid)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
 
 
 def _fetch(client: Client, method: str, url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -64,10 +27,10 @@ def _fetch(client: Client, method: str, url: str, **headers: str) -> tuple[int, 
         connection.close()
 
 
-@pytest.mark.parametrize("arguments", [_OWN, _RUNTIMES])
-@pytest.mark.parametrize("front", _FRONTS)
+@pytest.mark.parametrize("arguments", [OWN, RUNTIMES])
+@pytest.mark.parametrize("front", FRONTS)
 def test_a_client_finds_what_it_finds_at_a_runtime(here: Machine, front: str, arguments: str) -> None:
-    with _served(here, front, arguments) as client:
+    with served(here, front, arguments) as client:
         assert client.get("/capabilities")["environment"]["cwd"] == str(here.home)
         assert client.request("GET", "/sessions/s")[0] == 404
         assert client.post("/interrupt", {"session": "s"})["interrupted"] is False
@@ -200,9 +163,9 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
     expected = _answers_to_bad_requests(here.start("a"))
     assert {status for status, *_ in expected} == {200, 400, 403, 404, 405, 413, 415}
     here.mrmd("--kill", "a")
-    for front in _FRONTS:
-        for arguments in (_OWN, _RUNTIMES):
-            with _served(here, front, arguments) as client:
+    for front in FRONTS:
+        for arguments in (OWN, RUNTIMES):
+            with served(here, front, arguments) as client:
                 for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
                     assert got == wanted, (front, arguments, bad[:2], bad[3])
                 assert _broken_body(client) == 400
@@ -212,7 +175,7 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
 @pytest.mark.parametrize("name", ["TERM", "INT", "KILL"])
 @pytest.mark.parametrize(("front", "options"), [("uvicorn", ""), ("uvicorn", "lifespan='off'"), ("aiohttp", "")])
 def test_own_sessions_end_with_the_program(here: Machine, front: str, options: str, name: str) -> None:
-    with _served(here, front, _OWN, options=options) as client:
+    with served(here, front, OWN, options=options) as client:
         code = f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"
         pids: list[int] = [*json.loads(client.value(code)), *json.loads(client.value(code, session="s"))]
         assert here.alive(pids) == sorted(pids)
@@ -237,7 +200,7 @@ async def forking(scope, receive, send, app=app):
         await app(scope, receive, send)
 app = forking
 """
-    with _served(here, "uvicorn", _OWN, more=fork) as client:
+    with served(here, "uvicorn", OWN, more=fork) as client:
         pids: list[int] = json.loads(client.value(f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"))
         child = int(_fetch(client, "GET", "/fork")[2])
         try:
@@ -251,7 +214,7 @@ app = forking
 def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Machine) -> None:
     """The program is no subreaper: what the reaper leaves is init's, and the program's own children are not ours."""
     more = "import subprocess; child = subprocess.Popen(['sleep', '1000'])"
-    with _served(here, "uvicorn", _OWN, more=more) as client:
+    with served(here, "uvicorn", OWN, more=more) as client:
         own = [child.pid for child in psutil.Process(client.pid).children() if child.name() == "sleep"]
         assert len(own) == 1
         client.execute("kept = 42", session="other")
@@ -265,7 +228,7 @@ def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Mac
 
 
 def test_runtimes_outlive_the_program(here: Machine) -> None:
-    with _served(here, "uvicorn", f"{_RUNTIMES}, assets_dir='pictures'") as client:
+    with served(here, "uvicorn", f"{RUNTIMES}, assets_dir='pictures'") as client:
         pid = json.loads(client.value("kept = 42; import os; os.getpid()", session="vllm"))
         client.execute(_PICTURE, session="other")
         here.kill("KILL", client.pid)
@@ -273,7 +236,7 @@ def test_runtimes_outlive_the_program(here: Machine) -> None:
     assert {name: record["status"] for name, record in listed.items()} == {"other": "running", "vllm": "running"}
     assert listed["vllm"]["assets_dir"] == str(here.home / "pictures")
     assert here.client("vllm").value("kept") == "42"
-    with _served(here, "aiohttp", _RUNTIMES) as client:
+    with served(here, "aiohttp", RUNTIMES) as client:
         assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["other", "vllm"]
         assert client.value("kept", session="vllm") == "42", "another program finds it"
         [picture] = (here.home / "pictures").iterdir()
@@ -284,10 +247,10 @@ def test_runtimes_outlive_the_program(here: Machine) -> None:
         assert client.execute("kept", session="vllm")["error"]["type"] == "NameError", "it is started again"
 
 
-@pytest.mark.parametrize("arguments", [_OWN, _RUNTIMES])
-@pytest.mark.parametrize("front", _FRONTS)
+@pytest.mark.parametrize("arguments", [OWN, RUNTIMES])
+@pytest.mark.parametrize("front", FRONTS)
 def test_executions_are_found_again(here: Machine, front: str, arguments: str) -> None:
-    with _served(here, front, arguments) as client:
+    with served(here, front, arguments) as client:
         assert client.get("/executions") == {"executions": []}
         client.execute("1", session="other", execId="one")
         events = client.stream("print('x' * 300_000)", session="s", execId="two")
@@ -315,7 +278,7 @@ def test_executions_are_found_again(here: Machine, front: str, arguments: str) -
 
 def test_a_runtime_is_made_with_an_environment_of_its_own(here: Machine) -> None:
     (here.home / "sub").mkdir()
-    with _served(here, "uvicorn", _RUNTIMES) as client:
+    with served(here, "uvicorn", RUNTIMES) as client:
         environment = {"cwd": "sub", "env": {"OWN": "a b"}}
         made = client.post("/sessions", {"id": "s", "environment": environment})
         assert (made["id"], made["environment"]["cwd"]) == ("s", str(here.home / "sub"))
@@ -334,9 +297,9 @@ def test_a_runtime_is_made_with_an_environment_of_its_own(here: Machine) -> None
         assert client.post("/sessions", {})["id"].startswith("session-")
 
 
-@pytest.mark.parametrize("front", _FRONTS)
+@pytest.mark.parametrize("front", FRONTS)
 def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str) -> None:
-    with _served(here, front, _RUNTIMES) as client:
+    with served(here, front, RUNTIMES) as client:
         client.execute("kept = 42", session="s")
         with client.streaming("print('x'); input()", session="s", execId="e") as events:
             seen = list(itertools.takewhile(lambda event: event.name != "stdin_request", events))
@@ -360,7 +323,7 @@ def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str
 
 
 def test_first_executions_at_the_same_time_start_one_runtime(here: Machine) -> None:
-    with _served(here, "uvicorn", _RUNTIMES) as client:
+    with served(here, "uvicorn", RUNTIMES) as client:
         connections = [client.connect() for _ in range(8)]
         for connection in connections:
             body = json.dumps({"code": "import os; os.getpid()", "session": "s"})
@@ -372,7 +335,7 @@ def test_first_executions_at_the_same_time_start_one_runtime(here: Machine) -> N
 
 @pytest.mark.parametrize("session", ["a b", "../x", ".x", "é", "x" * 129])
 def test_a_session_that_can_be_no_runtime_is_refused(here: Machine, session: str) -> None:
-    with _served(here, "uvicorn", _RUNTIMES) as client:
+    with served(here, "uvicorn", RUNTIMES) as client:
         status, answer = client.request("POST", "/execute", {"code": "1", "session": session})
         assert (status, answer["code"]) == (400, "bad_session")
         assert client.post("/interrupt", {"session": session})["interrupted"] is False
@@ -393,7 +356,7 @@ async def mounting(scope, receive, send, app=app):
     await app(scope, receive, send)
 app = mounting
 """
-    with _served(here, "uvicorn", _OWN, more=mount) as client:
+    with served(here, "uvicorn", OWN, more=mount) as client:
         status, _, body = _fetch(client, "GET", "/cut/mrp/v1/sessions/without%20raw")
         assert (status, json.loads(body)["error"]) == (404, "there is no session 'without raw'")
         for prefix in ("", "/cut", "/a%20mount"):
@@ -416,9 +379,9 @@ def test_a_default_session_that_cannot_start_fails_the_startup(here: Machine) ->
     python = here.home / "bad" / "bin" / "python"
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
-    with _served(here, "uvicorn", f"{_OWN}, venv='bad'") as client:
+    with served(here, "uvicorn", f"{OWN}, venv='bad'") as client:
         wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has given up")
-    with _served(here, "uvicorn", f"{_OWN}, venv='bad'", options="lifespan='off'") as client:
+    with served(here, "uvicorn", f"{OWN}, venv='bad'", options="lifespan='off'") as client:
         for _ in range(2):
             status, answer = client.request("GET", "/capabilities")
             assert (status, answer["code"]) == (503, "session_start_failed")
@@ -431,7 +394,7 @@ def test_the_command_does_not_import_the_server() -> None:
 
 
 def test_a_client_that_goes_away_is_let_go_of(here: Machine) -> None:
-    with _served(here, "uvicorn", _RUNTIMES) as client:
+    with served(here, "uvicorn", RUNTIMES) as client:
         program = psutil.Process(client.pid)
         with client.streaming("line = input()", execId="left") as events:
             assert [next(events).name, next(events).name] == ["start", "stdin_request"]

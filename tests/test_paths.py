@@ -1,7 +1,6 @@
 """Names that should lead out of where they belong, and do not: of assets, executions, sessions, folders, runtimes."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.client import Client
 from tests.machine import Machine
+from tests.programs import OWN, RUNTIMES, served
 
 _DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 _SPELLINGS = [
@@ -47,14 +47,6 @@ _SPELLINGS = [
     ),
     *("a_0001.svg%00", "a_0001.svg%20", "A%CC%88.svg", "a_0001.svg::$DATA", "con", "%ff"),
 ]
-_RUNTIMES = """
-import socket, uvicorn
-from mrmd_python import create_app
-with socket.create_server(("127.0.0.1", 0)) as listener:
-    print(listener.getsockname()[1], flush=True)
-    app = create_app(daemon_mode={owned})
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
-"""
 
 
 @contextmanager
@@ -62,13 +54,8 @@ def _served(here: Machine, front: str) -> Iterator[Client]:
     if front == "runtime":
         yield here.start("a")
         return
-    command = here.command(sys.executable, "-c", _RUNTIMES.format(owned=front == "application"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            yield Client(int(process.stdout.readline()), process.pid)
-        finally:
-            process.terminate()
+    with served(here, "uvicorn", OWN if front == "application" else RUNTIMES) as client:
+        yield client
 
 
 def _get(client: Client, target: str) -> tuple[int, bytes]:

@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.client import Client
 from tests.machine import Machine
+from tests.programs import OWN, served
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root, to be another user")
 
@@ -89,29 +88,8 @@ def test_a_user_who_is_named_passes(here: Machine) -> None:
     assert _execute(client, 4244).startswith("HTTP/1.1 403 ")
 
 
-_UVICORN = """
-import socket, uvicorn
-from mrmd_python import create_app
-with socket.create_server(("{address}", 0), family=socket.{family}, dualstack_ipv6={dual}) as listener:
-    print(listener.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(create_app(daemon_mode=True), log_level="warning")).run(sockets=[listener])
-"""
-
-
-@contextmanager
-def _under_uvicorn(here: Machine, address: str = "127.0.0.1", *, dual: bool = False) -> Iterator[Client]:
-    program = _UVICORN.format(address=address, family="AF_INET6" if dual else "AF_INET", dual=dual)
-    with subprocess.Popen(here.command(sys.executable, "-c", program), stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            yield Client(int(process.stdout.readline()), process.pid)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
 def test_another_user_is_refused_by_an_application(here: Machine) -> None:
-    with _under_uvicorn(here) as client:
+    with served(here, "uvicorn", OWN) as client:
         assert _execute(client, os.geteuid()).startswith("HTTP/1.1 200 ")
         client.post("/reset")
         assert _execute(client, _NOBODY).startswith("HTTP/1.1 403 ")
@@ -132,7 +110,8 @@ def test_another_user_is_refused_by_an_application(here: Machine) -> None:
 
 
 def test_an_application_on_a_socket_of_both_families(here: Machine) -> None:
-    with _under_uvicorn(here, "::", dual=True) as client:
+    both = "('::', 0), family=socket.AF_INET6, dualstack_ipv6=True"
+    with served(here, "uvicorn", OWN, address=both) as client:
         for host in ("127.0.0.1", "::1"):
             assert _execute(client, os.geteuid(), host).startswith("HTTP/1.1 200 ")
             client.post("/reset")

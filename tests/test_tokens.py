@@ -5,13 +5,13 @@ import secrets
 import socket
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.client import Client
 from tests.machine import MRMD, Machine, processes_of, wait_until
+from tests.programs import FRONTS, OWN, RUNTIMES, served
 
 _CHOSEN = f"chosen.{secrets.token_hex(16)}"
 
@@ -237,51 +237,21 @@ def test_another_address_wants_a_token(here: Machine, host: str) -> None:
             assert answer.startswith(f"HTTP/1.1 {status} "), (host_header, answer)
 
 
-_APP = """
-import socket, sys, uvicorn
-from mrmd_python import create_app
-with socket.create_server(("{address}", 0)) as listener:
-    print(listener.getsockname()[1], flush=True)
-    app = create_app({arguments})
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
-"""
-_AIOHTTP = """
-import secrets
-import socket
-from aiohttp import web
-from mrmd_python import create_app
-parent = web.Application()
-parent.add_subapp("/mrp/v1", create_app({arguments}).aiohttp())
-listener = socket.create_server(("{address}", 0))
-print(listener.getsockname()[1], flush=True)
-web.run_app(parent, sock=listener, print=None)
-"""
-
-
-@pytest.mark.parametrize("program", [_APP, _AIOHTTP])
-def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine, program: str) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine, front: str) -> None:
     others = [address for address in _other_addresses() if ":" not in address]
     for arguments, statuses in (
-        ("daemon_mode=True", [200, 403, 403]),
-        ("daemon_mode=True, token=__import__('os').environ['MRMD_TOKEN']", [401, 401, 200]),
+        (OWN, [200, 403, 403]),
+        (f"{OWN}, token=__import__('os').environ['MRMD_TOKEN']", [401, 401, 200]),
     ):
-        source = program.format(address="0.0.0.0", arguments=arguments)
-        command = here.command(sys.executable, "-c", source, env={"MRMD_TOKEN": _CHOSEN})
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            try:
-                assert process.stdout is not None
-                client = Client(int(process.stdout.readline()), process.pid)
-                assert _status(client, None) == statuses[0]
-                code = {"code": "import os; 'MRMD_TOKEN' in os.environ"}
-                assert (
-                    client.request("POST", "/execute", code, {"Authorization": f"Bearer {_CHOSEN}"})[1]["result"]
-                    == "False"
-                )
-                for token, status in zip((None, _CHOSEN), statuses[1:], strict=True):
-                    for address in others:
-                        assert _status_at(address, client.port, token) == status
-            finally:
-                process.terminate()
+        with served(here, front, arguments, address="('0.0.0.0', 0)", env={"MRMD_TOKEN": _CHOSEN}) as client:
+            assert _status(client, None) == statuses[0]
+            code = {"code": "import os; 'MRMD_TOKEN' in os.environ"}
+            found = client.request("POST", "/execute", code, {"Authorization": f"Bearer {_CHOSEN}"})[1]
+            assert found["result"] == "False"
+            for token, status in zip((None, _CHOSEN), statuses[1:], strict=True):
+                for address in others:
+                    assert _status_at(address, client.port, token) == status
 
 
 def _status_at(address: str, port: int, token: str | None) -> int:
@@ -293,20 +263,14 @@ def _status_at(address: str, port: int, token: str | None) -> int:
 
 def test_an_application_shows_the_token_of_a_runtime_that_wants_one(here: Machine) -> None:
     guarded = here.start("guarded", "--token")
-    source = _APP.format(address="127.0.0.1", arguments="daemon_mode=False")
-    with subprocess.Popen(here.command(sys.executable, "-c", source), stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            client = Client(int(process.stdout.readline()), process.pid)
-            assert client.value("41 + 1", session="guarded") == "42"
-            assert [event.name for event in client.stream("1", session="guarded")][-2:] == ["result", "done"]
-            assert client.get("/sessions")["sessions"][0]["pid"] != guarded.pid
-            assert client.get("/sessions/guarded")["id"] == "guarded"
-            (here.home / ".mrmd" / "tokens" / "guarded").unlink()
-            status, answer = client.request("POST", "/execute", {"code": "1", "session": "guarded"})
-            assert (status, answer["code"]) == (503, "runtime_gone")
-        finally:
-            process.terminate()
+    with served(here, "uvicorn", RUNTIMES) as client:
+        assert client.value("41 + 1", session="guarded") == "42"
+        assert [event.name for event in client.stream("1", session="guarded")][-2:] == ["result", "done"]
+        assert client.get("/sessions")["sessions"][0]["pid"] != guarded.pid
+        assert client.get("/sessions/guarded")["id"] == "guarded"
+        (here.home / ".mrmd" / "tokens" / "guarded").unlink()
+        status, answer = client.request("POST", "/execute", {"code": "1", "session": "guarded"})
+        assert (status, answer["code"]) == (503, "runtime_gone")
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])

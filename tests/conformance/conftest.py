@@ -1,18 +1,16 @@
 """The server under test: one that is named by ``--base-url``, or our own, started for the run."""
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from tests.client import Client
 from tests.conformance.wire import Server
-from tests.machine import fork_machine, processes_of, wait_until
+from tests.machine import Machine, fork_machine, processes_of, wait_until
+from tests.programs import OWN, served
 
-_UVICORN = Path(__file__).parent / "serve_by_uvicorn.py"
 _OURS = ("aiohttp", "uvicorn")
 """What our own server and our application are served by."""
 
@@ -35,28 +33,17 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "url":
         yield Server(request.config.getoption("base_url"))
         return
-    home = tmp_path_factory.mktemp("conformance")
-    with (_by_cli if request.param == "aiohttp" else _by_uvicorn)(home) as url:
-        yield Server(url)
-    wait_until(lambda: processes_of(home) == [], "no process of the server's is left")
+    machine = fork_machine(tmp_path_factory.mktemp("conformance"))
+    ours = _by_cli(machine) if request.param == "aiohttp" else served(machine, "uvicorn", OWN)
+    with ours as client:
+        yield Server(f"http://127.0.0.1:{client.port}/mrp/v1")
+    wait_until(lambda: processes_of(machine.home) == [], "no process of the server's is left")
 
 
 @contextmanager
-def _by_cli(home: Path) -> Iterator[str]:
-    machine = fork_machine(home)
-    yield f"http://127.0.0.1:{machine.start('conformance').port}/mrp/v1"
+def _by_cli(machine: Machine) -> Iterator[Client]:
+    yield machine.start("conformance")
     assert machine.mrmd("--kill-all").returncode == 0
-
-
-@contextmanager
-def _by_uvicorn(home: Path) -> Iterator[str]:
-    command = fork_machine(home).command(sys.executable, str(_UVICORN))
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8") as process:
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
-        assert port, "it did not start"
-        yield f"http://127.0.0.1:{port}/mrp/v1"
-        process.terminate()
 
 
 @pytest.fixture

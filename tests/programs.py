@@ -1,0 +1,56 @@
+"""Programs that serve the application, as people embed it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.client import Client
+from tests.machine import Machine
+
+FRONTS = {
+    "uvicorn": """
+import socket, uvicorn
+from mrmd_python import create_app
+app = create_app({arguments})
+{more}
+listener = socket.create_server({address})
+print(listener.getsockname()[1], flush=True)
+config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, {options})
+uvicorn.Server(config).run(sockets=[listener])
+""",
+    "aiohttp": """
+import socket
+from aiohttp import web
+from mrmd_python import create_app
+parent = web.Application()
+parent.add_subapp("/mrp/v1", create_app({arguments}).aiohttp())
+{more}
+listener = socket.create_server({address})
+print(listener.getsockname()[1], flush=True)
+web.run_app(parent, sock=listener, print=None, {options})
+""",
+}
+OWN, RUNTIMES = "daemon_mode=True", "daemon_mode=False"
+
+
+@contextmanager
+def served(
+    here: Machine,
+    front: str,
+    arguments: str,
+    *,
+    more: str = "",
+    options: str = "",
+    address: str = "('127.0.0.1', 0)",
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Client]:
+    """Run a program that serves the application; the client has its pid."""
+    program = FRONTS[front].format(arguments=arguments, more=more, options=options, address=address)
+    with subprocess.Popen(here.command(sys.executable, "-c", program, env=env), stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield Client(int(process.stdout.readline()), process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
