@@ -5,10 +5,19 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -34,23 +43,39 @@ class Client:
         found = json.loads(record)
         return cls(urlsplit(found["url"]).port or 0, found["pid"])
 
-    def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
+    def connect(self) -> http.client.HTTPConnection:
         """Return a new connection."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
         """Return the status and the JSON of an answer."""
-        connection = self.connect()
+        kind = {} if body is None else {"Content-Type": "application/json"}
         content = None if body is None else json.dumps(body)
-        sent = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
+        answer = self.fetch(method, f"/mrp/v1{path}", content, **kind, **(headers or {}))
+        return answer.status, json.loads(answer.body)
+
+    def fetch(self, method: str, target: str, content: "str | bytes | None" = None, **headers: str) -> Answer:
+        """Return the answer to any request; ``_`` stands for ``-`` in the names of headers."""
+        connection = self.connect()
         try:
-            connection.request(method, f"/mrp/v1{path}", content, sent)
+            connection.request(method, target, content, {name.replace("_", "-"): headers[name] for name in headers})
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
             connection.close()
+
+    def answers(self) -> bool:
+        """Return whether there is a server that answers."""
+        try:
+            return bool(self.fetch("GET", "/mrp/v1/capabilities"))
+        except OSError:
+            return False
+
+    def is_busy(self, session: str = "default") -> bool:
+        """Return whether a session runs something."""
+        return bool(self.get(f"/sessions/{session}")["state"] == "busy")
 
     def get(self, path: str) -> Json:
         """GET, which must succeed."""
@@ -85,6 +110,22 @@ class Client:
         """Run code and return all its events."""
         with self.streaming(code, **fields) as events:
             return list(events)
+
+    def converse(self, code: str, *answers: "str | None") -> list[Event]:
+        """Run code, its own execId, and answer what it asks for in turn, None by cancelling; return all events."""
+        pending = list(answers)
+        events = []
+        with self.streaming(code, execId=code) as stream:
+            for event in stream:
+                events.append(event)
+                if event.name == "stdin_request":
+                    answer = pending.pop(0)
+                    if answer is None:
+                        assert self.post("/input/cancel", {"exec_id": code}) == {"cancelled": True}
+                    else:
+                        assert self.post("/input", {"exec_id": code, "text": answer}) == {"accepted": True}
+        assert pending == []
+        return events
 
     @contextmanager
     def following(

@@ -33,9 +33,9 @@ def test_a_rebound_host_is_refused(client: Client, host: str) -> None:
     "origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "file://", "vscode-webview://abc"]
 )
 def test_origins_of_editors_pass_and_their_pages_may_read_the_answer(client: Client, origin: str) -> None:
-    status, headers = _asked(client, "GET", "/capabilities", Origin=origin)
+    status, headers, _ = client.fetch("GET", "/mrp/v1/capabilities", Origin=origin)
     assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")
-    status, headers = _asked(client, "GET", "/sessions/none", Origin=origin)
+    status, headers, _ = client.fetch("GET", "/mrp/v1/sessions/none", Origin=origin)
     assert (status, headers["access-control-allow-origin"]) == (404, origin)
     assert "access-control-allow-credentials" not in headers
 
@@ -45,9 +45,9 @@ def test_streams_and_files_may_be_read_by_editors_pages_too(client: Client) -> N
     picture = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
     url = client.execute(picture, execId="drawn")["assets"][0]["url"].removeprefix("/mrp/v1")
     for path in ("/executions/drawn/stream", url, "/executions/drawn"):
-        status, headers = _asked(client, "GET", path, Origin=origin)
+        status, headers, _ = client.fetch("GET", f"/mrp/v1{path}", Origin=origin)
         assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")
-        assert "access-control-allow-origin" not in _asked(client, "GET", path)[1]
+        assert "access-control-allow-origin" not in client.fetch("GET", f"/mrp/v1{path}").headers
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_streams_and_files_may_be_read_by_editors_pages_too(client: Client) -> N
 def test_foreign_origins_are_refused(client: Client, origin: str) -> None:
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Origin": origin})
     assert (status, answer["code"]) == (403, "origin_refused")
-    assert "access-control-allow-origin" not in _asked(client, "GET", "/capabilities", Origin=origin)[1]
+    assert "access-control-allow-origin" not in client.fetch("GET", "/mrp/v1/capabilities", Origin=origin).headers
     assert client.execute("ran")["error"]["type"] == "NameError"
 
 
@@ -104,7 +104,7 @@ _PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-H
 
 @pytest.mark.parametrize("path", ["/execute", "/execute/stream", "/executions/x", "/nowhere"])
 def test_a_preflight_of_an_editor_is_answered(client: Client, path: str) -> None:
-    status, headers = _asked(client, "OPTIONS", path, Origin="http://localhost:3000", **_PREFLIGHT)
+    status, headers, _ = client.fetch("OPTIONS", f"/mrp/v1{path}", Origin="http://localhost:3000", **_PREFLIGHT)
     assert status == 204
     assert headers["access-control-allow-origin"] == "http://localhost:3000"
     assert headers["access-control-allow-headers"] == "content-type, authorization, last-event-id"
@@ -115,14 +115,16 @@ def test_a_preflight_of_an_editor_is_answered(client: Client, path: str) -> None
 @pytest.mark.parametrize("more", [{}, {"Access-Control-Request-Private-Network": "true"}])
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
 def test_a_preflight_of_a_foreign_page_is_refused(client: Client, origin: str, more: dict[str, str]) -> None:
-    status, headers = _asked(client, "OPTIONS", "/execute", Origin=origin, **_PREFLIGHT, **more)
+    status, headers, _ = client.fetch("OPTIONS", "/mrp/v1/execute", Origin=origin, **_PREFLIGHT, **more)
     assert status == 403
     assert not [name for name in headers if name.startswith("access-control-")]
 
 
 def test_a_private_network_preflight_of_an_editor_is_answered(client: Client) -> None:
     more = {**_PREFLIGHT, "Access-Control-Request-Private-Network": "true"}
-    status, headers = _asked(client, "OPTIONS", "/execute", **{"Origin": "null", "User-Agent": _ELECTRON}, **more)
+    status, headers, _ = client.fetch(
+        "OPTIONS", "/mrp/v1/execute", **{"Origin": "null", "User-Agent": _ELECTRON}, **more
+    )
     assert (status, headers["access-control-allow-private-network"]) == (204, "true")
 
 
@@ -176,12 +178,9 @@ def test_wrong_bodies_are_told(client: Client, body: object, status: int, code: 
 
 def test_what_is_not_json_at_all_is_told(client: Client) -> None:
     for content in (b"{", b"\xff", b"{'code': 1}"):
-        connection = client.connect()
-        connection.request("POST", "/mrp/v1/execute", content, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
+        answer = client.fetch("POST", "/mrp/v1/execute", content, Content_Type="application/json")
         assert answer.status == 400
-        assert b"malformed_json" in answer.read()
-        connection.close()
+        assert b"malformed_json" in answer.body
 
 
 def test_unknown_paths_sessions_and_methods_are_told_in_json(client: Client) -> None:
@@ -202,14 +201,3 @@ def test_capabilities_tell_what_there_is(client: Client) -> None:
     assert found["lspFallback"] is None
     assert set(found["environment"]) == {"cwd", "executable", "virtualenv"}
     assert found["features"]["execute"] is found["features"]["interrupt"] is found["features"]["reset"] is True
-
-
-def _asked(client: Client, method: str, path: str, **headers: str) -> tuple[int, dict[str, str]]:
-    """Return the status and the headers of an answer, these by lower-case name."""
-    connection = client.connect()
-    try:
-        connection.request(method, f"/mrp/v1{path}", headers=headers)
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
-    finally:
-        connection.close()

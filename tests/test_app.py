@@ -83,22 +83,22 @@ def _check_streams(client: Client) -> None:
 def _check_assets(client: Client) -> None:
     asset = client.execute(_PICTURE, session="s")["assets"][0]
     content = Path(asset["path"]).read_bytes()
-    status, headers, body = _fetch(client, "GET", asset["url"])
+    status, headers, body = client.fetch("GET", asset["url"])
     assert (status, headers["content-type"], body) == (200, "image/svg+xml", content)
     assert headers["content-security-policy"] == "sandbox allow-scripts"
     assert headers["x-content-type-options"] == "nosniff"
-    assert _fetch(client, "HEAD", asset["url"])[1]["content-length"] == str(len(content))
+    assert client.fetch("HEAD", asset["url"])[1]["content-length"] == str(len(content))
     for wanted, part in (("1-3", content[1:4]), ("5-", content[5:]), ("-4", content[-4:]), ("0-99999", content)):
-        status, headers, body = _fetch(client, "GET", asset["url"], Range=f"bytes={wanted}")
+        status, headers, body = client.fetch("GET", asset["url"], Range=f"bytes={wanted}")
         assert (status, body) == (206, part), wanted
         assert headers["content-range"].endswith(f"/{len(content)}")
     for wanted in ("99999-", "3-1", "-", "a-b", "9" * 5000 + "-"):
-        assert _fetch(client, "GET", asset["url"], Range=f"bytes={wanted}")[0] == 416, wanted
+        assert client.fetch("GET", asset["url"], Range=f"bytes={wanted}")[0] == 416, wanted
     for tag in (headers["etag"], f'"other", W/{headers["etag"]}', "*"):
-        status, _, body = _fetch(client, "GET", asset["url"], If_None_Match=tag)
+        status, _, body = client.fetch("GET", asset["url"], If_None_Match=tag)
         assert (status, body) == (304, b""), tag
-    assert _fetch(client, "GET", asset["url"], If_None_Match='"other"')[0] == 200
-    assert _fetch(client, "GET", "/mrp/v1/assets/..%2f.bashrc")[0] == 404
+    assert client.fetch("GET", asset["url"], If_None_Match='"other"')[0] == 200
+    assert client.fetch("GET", "/mrp/v1/assets/..%2f.bashrc")[0] == 404
 
 
 _BAD: list[tuple[str, str, bytes | None, dict[str, str]]] = [
@@ -139,24 +139,10 @@ _BAD: list[tuple[str, str, bytes | None, dict[str, str]]] = [
 def _answers_to_bad_requests(client: Client) -> list[tuple[int, str | None, str | None, Json]]:
     answers = []
     for method, path, content, headers in _BAD:
-        connection = client.connect()
-        connection.request(method, f"/mrp/v1{path}", content, {"Content-Type": "application/json", **headers})
-        answer = connection.getresponse()
-        kind, allow = answer.getheader("Content-Type"), answer.getheader("Allow")
-        answers.append((answer.status, kind, allow, json.loads(answer.read())))
-        connection.close()
+        found = client.fetch(method, f"/mrp/v1{path}", content, **{"Content-Type": "application/json", **headers})
+        told = found.headers.get("content-type"), found.headers.get("allow")
+        answers.append((found.status, *told, json.loads(found.body)))
     return answers
-
-
-def _broken_body(client: Client) -> int:
-    """Return the status for a body that is not in the encoding it claims."""
-    connection = client.connect()
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    connection.request("POST", "/mrp/v1/execute", b"not gzip", headers)
-    try:
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
@@ -168,7 +154,8 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
             with served(here, front, arguments) as client:
                 for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
                     assert got == wanted, (front, arguments, bad[:2], bad[3])
-                assert _broken_body(client) == 400
+                json_in_gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+                assert client.fetch("POST", "/mrp/v1/execute", b"not gzip", **json_in_gzip).status == 400
     assert here.mrmd("--list").stdout.startswith("No runtimes"), "no bad request has started one"
 
 
@@ -202,7 +189,7 @@ app = forking
 """
     with served(here, "uvicorn", OWN, more=fork) as client:
         pids: list[int] = json.loads(client.value(f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"))
-        child = int(_fetch(client, "GET", "/fork")[2])
+        child = int(client.fetch("GET", "/fork")[2])
         try:
             here.kill("KILL", client.pid)
             wait_until(lambda: here.alive(pids) == [], f"{pids} have ended")
@@ -240,7 +227,7 @@ def test_runtimes_outlive_the_program(here: Machine) -> None:
         assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["other", "vllm"]
         assert client.value("kept", session="vllm") == "42", "another program finds it"
         [picture] = (here.home / "pictures").iterdir()
-        assert _fetch(client, "GET", f"/mrp/v1/assets/{picture.name}")[2] == picture.read_bytes()
+        assert client.fetch("GET", f"/mrp/v1/assets/{picture.name}")[2] == picture.read_bytes()
         assert here.mrmd("--kill", "vllm").returncode == 0
         assert here.alive([pid]) == []
         assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["other"]
@@ -263,7 +250,7 @@ def test_executions_are_found_again(here: Machine, front: str, arguments: str) -
             (f"?after={events[-2].id - 1}", {}),
             ("", {"Last_Event_ID": str(events[-3].id)}),
         ):
-            status, _, body = _fetch(client, "GET", f"/mrp/v1/executions/two/stream{url}", **headers)
+            status, _, body = client.fetch("GET", f"/mrp/v1/executions/two/stream{url}", **headers)
             assert status == 200
             assert [line for line in body.decode().splitlines() if line.startswith("event:")][-2:] == [
                 "event: result",
@@ -357,13 +344,13 @@ async def mounting(scope, receive, send, app=app):
 app = mounting
 """
     with served(here, "uvicorn", OWN, more=mount) as client:
-        status, _, body = _fetch(client, "GET", "/cut/mrp/v1/sessions/without%20raw")
+        status, _, body = client.fetch("GET", "/cut/mrp/v1/sessions/without%20raw")
         assert (status, json.loads(body)["error"]) == (404, "there is no session 'without raw'")
         for prefix in ("", "/cut", "/a%20mount"):
-            assert _fetch(client, "GET", f"{prefix}/mrp/v1/capabilities")[0] == 200, prefix
-            status, _, body = _fetch(client, "GET", f"{prefix}/mrp/v1/sessions/a%2Fb%20c")
+            assert client.fetch("GET", f"{prefix}/mrp/v1/capabilities")[0] == 200, prefix
+            status, _, body = client.fetch("GET", f"{prefix}/mrp/v1/sessions/a%2Fb%20c")
             assert (status, json.loads(body)["error"]) == (404, "there is no session 'a/b c'"), prefix
-            assert _fetch(client, "GET", f"{prefix}{prefix or '/x'}/mrp/v1/capabilities")[0] == 404
+            assert client.fetch("GET", f"{prefix}{prefix or '/x'}/mrp/v1/capabilities")[0] == 404
 
 
 def test_what_cannot_be_is_told_when_the_application_is_made(here: Machine) -> None:

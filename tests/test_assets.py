@@ -22,16 +22,6 @@ def here(shared_machine: Machine) -> Machine:
     return shared_machine
 
 
-def _fetch(client: Client, url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = client.connect()
-    connection.request("GET", url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    answer = connection.getresponse()
-    try:
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
-
-
 def _assets(events: list[Event]) -> list[dict[str, Any]]:
     return [event.data for event in events if event.name == "asset"]
 
@@ -126,12 +116,12 @@ def test_files_are_never_overwritten(here: Machine, client: Client) -> None:
 
 def test_an_asset_is_served_with_type_range_and_etag(client: Client) -> None:
     asset = client.execute(f"{_PLOT};")["assets"][0]
-    status, headers, content = _fetch(client, asset["url"])
+    status, headers, content = client.fetch("GET", asset["url"])
     assert (status, headers["content-type"]) == (200, "image/png")
     assert content == Path(asset["path"]).read_bytes()
-    status, _, part = _fetch(client, asset["url"], Range="bytes=1-3")
+    status, _, part = client.fetch("GET", asset["url"], Range="bytes=1-3")
     assert (status, part) == (206, b"PNG")
-    assert _fetch(client, asset["url"], If_None_Match=headers["etag"])[0] == 304
+    assert client.fetch("GET", asset["url"], If_None_Match=headers["etag"])[0] == 304
 
 
 def test_nothing_outside_the_assets_folders_is_served(here: Machine, client: Client) -> None:
@@ -143,7 +133,7 @@ def test_nothing_outside_the_assets_folders_is_served(here: Machine, client: Cli
     dots = ("../secret.png", "..%2fsecret.png", "%2e%2e/secret.png", "%252e%252e%252fsecret.png", "..%5csecret.png")
     others = ("link.png", "sub", "secret.png%00.png", "", ".", "..", "%2fetc%2fpasswd", "nowhere.png")
     for name in (*dots, *others):
-        status, _, content = _fetch(client, f"/mrp/v1/assets/{name}")
+        status, _, content = client.fetch("GET", f"/mrp/v1/assets/{name}")
         assert status in (404, 405), name
         assert content != b"secret\n"
         assert content != b"secret"
@@ -153,7 +143,7 @@ def test_nothing_outside_the_assets_folders_is_served(here: Machine, client: Cli
 def test_an_exec_id_leads_nowhere(here: Machine, client: Client, exec_id: str) -> None:
     asset = client.execute(f"{_PLOT};", execId=exec_id)["assets"][0]
     assert Path(asset["path"]).parent == here.home / ".mrmd-assets"
-    assert _fetch(client, asset["url"])[0] == 200
+    assert client.fetch("GET", asset["url"])[0] == 200
 
 
 def test_a_folder_that_cannot_be_written_costs_no_picture(client: Client) -> None:

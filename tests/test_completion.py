@@ -76,7 +76,7 @@ def _analysis_processes(home: Path) -> list[int]:
 def _busy(client: Client, code: str) -> Iterator[None]:
     with client.streaming(code) as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "the cell runs")
+        wait_until(client.is_busy, "the cell runs")
         yield
         client.post("/interrupt")
         list(events)

@@ -35,19 +35,12 @@ def test_a_program_that_embeds_it_serves_and_ends_it(here: Machine, free_port: i
     command = here.command(sys.executable, str(_EXAMPLES / example), str(free_port))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         try:
-            wait_until(lambda: _answers(client), "it answers", 60)
+            wait_until(client.answers, "it answers", 60)
             worker = int(client.value("import os; os.getpid()"))
         finally:
             program.terminate()
             program.wait(timeout=30)
     wait_until(lambda: here.alive([worker]) == [], "its session has ended with it")
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return "runtime" in client.get("/capabilities")
-    except ConnectionError:
-        return False
 
 
 def test_memory_that_an_engine_held_comes_back(here: Machine) -> None:

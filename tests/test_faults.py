@@ -251,18 +251,11 @@ def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, clo
     script = f"{MRMD} {options} --port {free_port} {closed} & wait -n || exit 1"
     with subprocess.Popen(here.command("bash", "-c", script), start_new_session=True) as shell:
         client = Client(free_port)
-        wait_until(lambda: _answers(client), "it answers")
+        wait_until(client.answers, "it answers")
         assert client.value("1 + 1") == "2"
         if "--managed" in options:
             os.killpg(shell.pid, signal.SIGTERM)
         shell.wait(timeout=20)
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return bool(client.get("/capabilities"))
-    except OSError:
-        return False
 
 
 def test_unknown_ids_are_told(here: Machine) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.client import Client, text_of
+from tests.client import text_of
 from tests.machine import MRMD, Machine, wait_until
 
 _MEGABYTE = 2**20
@@ -76,10 +76,7 @@ def test_a_full_disk_of_assets_costs_the_file_and_not_the_picture(disks: _Disks,
     assert disks.root.read("ls", str(folder)).split() == sorted(["filler", Path(kept[0]["path"]).name])
     disks.make_room(folder)
     assert len(client.execute(_display(b"again" * 1000))["assets"]) == 1
-    connection = client.connect()
-    connection.request("GET", kept[0]["url"])
-    assert connection.getresponse().read() == b"kept" * 1000
-    connection.close()
+    assert client.fetch("GET", kept[0]["url"]).body == b"kept" * 1000
 
 
 def test_a_full_disk_of_output_is_made_up_for_in_memory_within_the_bound(disks: _Disks, here: Machine) -> None:
@@ -139,18 +136,10 @@ def test_a_server_that_dies_while_the_disk_is_full_can_be_started_again_once_the
     client = disks.root.start("a")
     disks.fill(folder)
     here.kill("KILL", client.pid)
-    wait_until(lambda: _is_gone(client), "it is gone")
+    wait_until(lambda: not client.answers(), "it is gone")
     again = disks.root.mrmd("--id", "a")  # what the dead one has left makes a little room
     if again.returncode != 0:
         assert (again.returncode, len(again.stderr.strip().splitlines())) == (1, 1), again.stderr
         assert "No space left on device" in again.stderr
     disks.make_room(folder)
     assert disks.root.start("a").value("6 * 7") == "42"
-
-
-def _is_gone(client: Client) -> bool:
-    try:
-        client.get("/capabilities")
-    except OSError:
-        return True
-    return False

@@ -41,7 +41,7 @@ def test_history_outlives_the_process_but_not_a_reset(here: Machine) -> None:
     with client.streaming("while True: pass") as events:
         next(events)
         assert _history(client)[0][0] == (1, "a = 1"), "also while the session is busy"
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        wait_until(client.is_busy, "it runs")
         here.kill("KILL", client.get("/sessions/default")["pid"])
         list(events)
     client.execute("b = 2")

@@ -236,7 +236,7 @@ def test_a_session_that_c_code_blocks_is_not_waited_for(client: Client) -> None:
     """Its answers are empty: the first after a deadline, the others at once, until it is heard of again."""
     with client.streaming("pow(7, 2 * 10**7) and None") as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        wait_until(client.is_busy, "it runs")
         wait_until(lambda: client.post("/variables")["count"] == 0, "it is blocked")
         started = time.monotonic()
         assert client.post("/variables") == {"variables": [], "count": 0, "truncated": True}
@@ -255,7 +255,7 @@ def test_a_session_that_dies_while_it_is_looked_at(client: Client, here: Machine
     answers: list[Json] = []
     with client.streaming("pow(7, 2 * 10**8) and None") as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        wait_until(client.is_busy, "it runs")
         asking = threading.Thread(target=lambda: answers.append(client.post("/variables")))
         asking.start()
         here.kill("KILL", pid)

@@ -23,16 +23,12 @@ _BUSY = {
 }
 
 
-def _wait_until_busy(client: Client, session: str = "default") -> None:
-    wait_until(lambda: client.get(f"/sessions/{session}")["state"] == "busy", "the session is busy")
-
-
 @pytest.mark.parametrize("name", _BUSY)
 def test_an_interrupt_ends_what_runs_and_the_session_goes_on(client: Client, name: str) -> None:
     client.execute("kept = 42")
     with client.streaming(_BUSY[name]) as events:
         assert next(events).name == "start"
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
     assert [event.name for event in rest][-2:] == ["error", "done"]
@@ -74,7 +70,7 @@ def test_an_idle_session_cannot_be_interrupted(here: Machine) -> None:
 def test_the_server_answers_while_the_session_is_busy(client: Client, code: str) -> None:
     with client.streaming(code) as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         assert client.get("/capabilities")["runtime"] == "mrmd-python"
         (session,) = client.get("/sessions")["sessions"]
         assert session["state"] == "busy"
@@ -187,7 +183,7 @@ def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(client: Client) -> 
     code = "import time\nwhile True:\n    try: time.sleep(100)\n    except KeyboardInterrupt: pass"
     with client.streaming(code) as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         assert client.post("/reset") == {"success": True}
         assert [event.name for event in events][-2:] == ["error", "done"]
     assert client.execute("1 + 1")["stderr"] == "", "a namespace that was to be lost is no loss"
@@ -215,6 +211,6 @@ def test_a_fork_that_comes_to_the_end_of_its_cell_ends_as_that_of_a_script(
         assert result["stdout"].splitlines()[-1] == str(status)
     with client.streaming("import asyncio; await asyncio.sleep(100)") as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         client.post("/interrupt")
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]

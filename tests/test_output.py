@@ -187,7 +187,8 @@ def test_accumulated_repeats_the_stream_and_can_be_left_out(client: Client) -> N
 def test_the_cost_of_streaming_is_linear(client: Client, accumulated: bool) -> None:
     for lines in (1_000, 50_000):
         code = f"for n in range({lines}): print('x' * 79)"
-        cost = _wire_bytes(client, "POST", "/execute/stream", {"code": code, "accumulated": accumulated})
+        body = json.dumps({"code": code, "accumulated": accumulated})
+        cost = len(client.fetch("POST", "/mrp/v1/execute/stream", body, Content_Type="application/json").body)
         printed = lines * 80
         assert cost / printed < (3 if accumulated else 1.6) + 2 * 256 * 1024 / printed, (
             f"{cost / printed:.2f} bytes a byte"
@@ -203,7 +204,7 @@ for n in range(5000):
     print(f"{n:079}"); print(f"{n:079}", file=sys.stderr); display({"x/n": ""}, raw=True)
 """
     client.execute(code, execId="x")
-    assert _wire_bytes(client, "GET", "/executions/x/stream") < 8 * 10_000 * 80
+    assert len(client.fetch("GET", "/mrp/v1/executions/x/stream").body) < 8 * 10_000 * 80
     events = client.follow("x")
     expected = "".join(f"{n:079}\n" for n in range(5000))
     for stream in ("stdout", "stderr"):
@@ -214,15 +215,6 @@ for n in range(5000):
         missing, _, tail = rest.partition(" bytes of output are left out here]\n")
         assert (expected.startswith(head), expected.endswith(tail)) == (True, True)
         assert len(head) + int(missing) + len(tail) == len(expected), "the last one is as whole as it gets"
-
-
-def _wire_bytes(client: Client, method: str, path: str, body: object = None) -> int:
-    """Return how many bytes the body of an answer is."""
-    connection = client.connect()
-    connection.request(method, f"/mrp/v1{path}", json.dumps(body), {"Content-Type": "application/json"})
-    length = len(connection.getresponse().read())
-    connection.close()
-    return length
 
 
 def test_sse_is_ascii_with_ids_that_grow(client: Client) -> None:

@@ -1,6 +1,5 @@
 """The page at a runtime's root, in a real browser: what a person does there, and what nothing shown there can do."""
 
-import http.client
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -421,15 +420,11 @@ def test_a_runtime_with_a_token_asks_for_it(tab: webdriver.Chrome, here: Machine
     ],
 )
 def test_who_gets_it(shared: Client, method: str, headers: dict[str, str], status: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=60)
-    connection.request(method, "/", headers=headers)
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
+    answer = shared.fetch(method, "/", **headers)
     assert answer.status == status
-    assert content.startswith(b"<!doctype html>") == (method == "GET" and status == 200)
+    assert answer.body.startswith(b"<!doctype html>") == (method == "GET" and status == 200)
     if status == 200:
-        policy = answer.headers["Content-Security-Policy"]
+        policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert int(answer.headers["Content-Length"]) < 40_000
+        assert int(answer.headers["content-length"]) < 40_000

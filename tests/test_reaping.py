@@ -88,7 +88,7 @@ def test_a_signal_to_the_process_group_of_a_managed_server_ends_every_process(
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as server:
         try:
             client = Client(free_port)
-            wait_until(lambda: _answers(client), "the server answers")
+            wait_until(client.answers, "the server answers")
             assert here.mrmd("--list").stdout.startswith("No runtimes"), "an editor's own process is not registered"
             pids = _start_children(here, client)
         finally:
@@ -214,10 +214,3 @@ def test_an_ended_runtime_is_gone_in_less_than_the_grace_its_children_have(here:
     started = time.monotonic()
     assert here.mrmd("--kill", "quick").returncode == 0
     assert time.monotonic() - started < 8, "not by the timeout that ends in SIGKILL"
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return bool(client.get("/capabilities"))
-    except OSError:
-        return False

@@ -98,7 +98,7 @@ def test_a_cell_may_do_this_and_the_session_goes_on(client: Client, code: str) -
     assert not result["success"] or len(result["stdout"]) == 3_000_000
     with client.streaming("while True: pass") as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
+        wait_until(client.is_busy, "it runs")
         client.post("/interrupt")
         assert [event.name for event in events][-1] == "done"
 
@@ -132,7 +132,7 @@ t = asyncio.get_event_loop().create_task(f())
     with _rung(bell):
         thread = threading.Thread(target=client.execute, args=("after = 1",))
         thread.start()
-        wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "the next cell is sent")
+        wait_until(client.is_busy, "the next cell is sent")
     thread.join(timeout=30)
     assert client.value("after, t.done()") == "(1, True)"
 
@@ -205,7 +205,7 @@ def test_deleting_a_session_whose_reset_hangs(client: Client, bell: socket.socke
 def test_deleting_a_busy_session_ends_its_execution_as_that(client: Client) -> None:
     with client.streaming("while True: pass", session="q") as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/q")["state"] == "busy", "it runs")
+        wait_until(lambda: client.is_busy("q"), "it runs")
         assert client.request("DELETE", "/sessions/q")[0] == 200
         rest = list(events)
     assert [event.name for event in rest][-2:] == ["error", "done"]
@@ -254,16 +254,13 @@ for n in range(500):
 @pytest.mark.parametrize(("lines", "chunked"), [(1, None), (20, "chunked")])
 def test_a_large_result_is_sent_in_pieces(client: Client, lines: int, chunked: "str | None") -> None:
     """It would hold up the server to make and send it at once."""
-    connection = client.connect()
     code = json.dumps(
         {"code": f"for n in range({lines}): print('é' * 1_000_0)\nfor n in range({lines}): print('x' * 99_999)"}
     )
-    connection.request("POST", "/mrp/v1/execute", code, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    assert answer.getheader("Transfer-Encoding") == chunked
-    printed = json.loads(answer.read())["stdout"]
+    answer = client.fetch("POST", "/mrp/v1/execute", code, Content_Type="application/json")
+    assert answer.headers.get("transfer-encoding") == chunked
+    printed = json.loads(answer.body)["stdout"]
     assert printed == f"{'é' * 10_000}\n" * lines + f"{'x' * 99_999}\n" * lines
-    connection.close()
 
 
 @pytest.mark.parametrize("session", ["", "a\nb", "\ud800", "x" * 300])
@@ -273,7 +270,5 @@ def test_a_session_id_that_cannot_be_shown_is_refused(client: Client, session: s
 
 
 def test_json_that_is_nested_too_deep_is_refused(client: Client) -> None:
-    connection = client.connect()
-    connection.request("POST", "/mrp/v1/execute", b'{"code":' + b"[" * 100_000, {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 400
-    connection.close()
+    content = b'{"code":' + b"[" * 100_000
+    assert client.fetch("POST", "/mrp/v1/execute", content, Content_Type="application/json").status == 400

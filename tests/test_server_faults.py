@@ -29,10 +29,6 @@ _OPERATIONS = 50
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
 
 
-def _wait_until_busy(client: Client) -> None:
-    wait_until(lambda: client.get("/sessions/default")["state"] == "busy", "it runs")
-
-
 @contextlib.contextmanager
 def _stopped(machine: Machine, pid: int) -> Iterator[None]:
     machine.kill("STOP", pid)
@@ -49,9 +45,9 @@ def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machin
     worker = client.get("/sessions/default")["pid"]
     with client.streaming("while True: pass") as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         with _stopped(here, worker):
-            assert client.get("/sessions/default")["state"] == "busy"
+            assert client.is_busy()
             assert client.post("/variables")["variables"] == []
             assert client.post("/complete", {"code": "kep", "cursor": 3})["source"] == "static"
             assert client.value("6 * 7", session="other") == "42"
@@ -266,7 +262,7 @@ while True: held.append(open('/dev/null'))
     assert client.execute("print('x' * 100_000)")["stdout"] == "x" * 100_000 + "\n"
     with client.streaming("while True: pass") as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         client.post("/interrupt")
         assert [event.name for event in events][-1] == "done"
     assert client.value("held.clear(); len(open('/dev/null').read())") == "0"
@@ -302,7 +298,7 @@ def test_a_clock_that_jumps_while_a_runtime_runs(here: Machine, tmp_path: Path, 
     assert int(client.value("time.gmtime().tm_year")) in (year + int(step[:-1]) + d for d in (-1, 0, 1))
     with client.streaming("while True: pass") as events:
         next(events)
-        _wait_until_busy(client)
+        wait_until(client.is_busy, "it runs")
         assert client.post("/interrupt") == {"interrupted": True}
         assert [event.name for event in events][-1] == "done"
     assert client.value("6 * 7", session="other") == "42"

@@ -2,25 +2,7 @@
 
 import pytest
 
-from tests.client import Client, Event, text_of
-
-
-def _converse(client: Client, code: str, *answers: "str | None") -> list[Event]:
-    """Run code and answer its requests in turn, None by cancelling; return all events."""
-    events = []
-    pending = list(answers)
-    exec_id = f"talk {code}"
-    with client.streaming(code, execId=exec_id) as stream:
-        for event in stream:
-            events.append(event)
-            if event.name == "stdin_request":
-                answer = pending.pop(0)
-                if answer is None:
-                    assert client.post("/input/cancel", {"exec_id": exec_id}) == {"cancelled": True}
-                else:
-                    assert client.post("/input", {"exec_id": exec_id, "text": answer}) == {"accepted": True}
-    assert pending == []
-    return events
+from tests.client import Client, text_of
 
 
 @pytest.mark.parametrize(
@@ -40,22 +22,22 @@ def _converse(client: Client, code: str, *answers: "str | None") -> list[Event]:
     ],
 )
 def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
-    events = _converse(client, code, *answers)
+    events = client.converse(code, *answers)
     assert text_of(events, "stdout") == printed
     assert [event.name for event in events][-2:] == ["result", "done"]
 
 
 def test_the_prompt_comes_before_the_request_and_in_it(client: Client) -> None:
-    events = _converse(client, "input('Name? ')", "Ada")
+    events = client.converse("input('Name? ')", "Ada")
     assert [event.name for event in events[:3]] == ["start", "stdout", "stdin_request"]
     assert events[1].data["content"] == "Name? "
-    assert events[2].data == {"prompt": "Name? ", "password": False, "execId": "talk input('Name? ')"}
+    assert events[2].data == {"prompt": "Name? ", "password": False, "execId": "input('Name? ')"}
 
 
 def test_a_cancelled_input_raises(client: Client) -> None:
-    events = _converse(client, "input()", None)
+    events = client.converse("input()", None)
     assert events[-2].data["type"] == "InputCancelled"
-    caught = _converse(client, "try: input()\nexcept Exception as e: print(type(e).__name__)", None)
+    caught = client.converse("try: input()\nexcept Exception as e: print(type(e).__name__)", None)
     assert text_of(caught, "stdout") == "InputCancelled\n"
 
 
@@ -65,7 +47,7 @@ def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(client: Client)
         assert client.post("/interrupt") == {"interrupted": True}
         assert next(event.data["type"] for event in events if event.name == "error") == "KeyboardInterrupt"
     assert client.post("/input", {"execId": "one", "text": "late"})["accepted"] is False
-    assert text_of(_converse(client, "print(input())", "fresh"), "stdout") == "fresh\nfresh\n"
+    assert text_of(client.converse("print(input())", "fresh"), "stdout") == "fresh\nfresh\n"
 
 
 def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) -> None:
@@ -89,11 +71,11 @@ def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> No
 
 
 def test_a_debugger_asks(client: Client) -> None:
-    events = _converse(client, "x = 41\nbreakpoint()\nx += 1", "p x", "c")
+    events = client.converse("x = 41\nbreakpoint()\nx += 1", "p x", "c")
     assert "41\n" in text_of(events, "stdout")
     assert client.value("x") == "42"
     client.execute("def f(y): 1 / y\nf(0)")
-    assert "7\n" in text_of(_converse(client, "%debug", "p y + 7", "q"), "stdout")
+    assert "7\n" in text_of(client.converse("%debug", "p y + 7", "q"), "stdout")
 
 
 def test_a_question_that_nobody_asked_is_refused(client: Client) -> None:

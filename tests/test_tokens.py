@@ -32,11 +32,9 @@ def test_a_runtime_with_a_token_wants_it(machine: Machine) -> None:
     assert machine.read("stat", "--format=%a %n", f"{machine.home}/.mrmd/tokens/a", f"{machine.home}/.mrmd/tokens") == (
         f"600 {machine.home}/.mrmd/tokens/a\n700 {machine.home}/.mrmd/tokens"
     )
-    connection = client.connect()
-    connection.request("GET", "/mrp/v1/capabilities")
-    answer = connection.getresponse()
-    assert (answer.status, answer.getheader("WWW-Authenticate")) == (401, 'Bearer realm="mrmd-python"')
-    assert json.loads(answer.read())["code"] == "token_required"
+    answer = client.fetch("GET", "/mrp/v1/capabilities")
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="mrmd-python"')
+    assert json.loads(answer.body)["code"] == "token_required"
     for wrong in ("", "x", token[:-1], token + "x", token.swapcase(), "ü" * 43):
         assert _status(client, wrong.encode().decode("latin-1")) == 401, wrong
     assert _status(client, None, Authorization=f"Basic {token}") == 401
@@ -50,10 +48,8 @@ def test_a_runtime_with_a_token_wants_it(machine: Machine) -> None:
 
 def test_a_preflight_cannot_show_a_token_and_need_not(here: Machine) -> None:
     client = here.start("a", "--token")
-    connection = client.connect()
     asked = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
-    connection.request("OPTIONS", "/mrp/v1/execute", headers=asked)
-    assert connection.getresponse().status == 204
+    assert client.fetch("OPTIONS", "/mrp/v1/execute", **asked).status == 204
     status, answer = client.request("GET", "/capabilities", headers={"Origin": "http://localhost:1"})
     assert (status, answer["code"]) == (401, "token_required")
 
@@ -166,7 +162,7 @@ def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_po
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             client = Client(free_port, process.pid)
-            wait_until(lambda: _answers(free_port), "it listens")
+            wait_until(client.answers, "it answers")
             assert (_status(client, None), _status(client, _CHOSEN)) == (401, 200)
             shown = {"Authorization": f"Bearer {_CHOSEN}"}
             code = "import os; 'MRMD_TOKEN' in os.environ"
@@ -190,11 +186,6 @@ def test_a_runtime_in_the_foreground_leaves_no_token(here: Machine) -> None:
             assert process.stderr is not None
             assert str(path) in process.stderr.read().decode()
     assert not path.exists()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _other_addresses() -> list[str]:

@@ -36,15 +36,8 @@ def _start_older(here: Machine, command: str, runtime_id: str) -> Client:
     assert started.returncode == 0
     (record,) = (here.home / ".mrmd" / "runtimes").glob("*.json")
     client = Client.of_record(record.read_text())
-    wait_until(lambda: _answers(client), "it answers", 60)
+    wait_until(client.answers, "it answers", 60)
     return client
-
-
-def _answers(client: Client) -> bool:
-    try:
-        return "runtime" in client.get("/capabilities")
-    except ConnectionError:
-        return False
 
 
 def test_an_older_runtime_is_known_used_and_replaced(here: Machine, older_command: str) -> None:

@@ -2,19 +2,7 @@
 
 import pytest
 
-from tests.client import Client, Event, text_of
-
-
-def _converse(client: Client, code: str, *answers: str) -> list[Event]:
-    pending = list(answers)
-    events = []
-    with client.streaming(code, execId=code) as stream:
-        for event in stream:
-            events.append(event)
-            if event.name == "stdin_request":
-                assert client.post("/input", {"exec_id": code, "text": pending.pop(0)}) == {"accepted": True}
-    assert pending == []
-    return events
+from tests.client import Client, text_of
 
 
 @pytest.mark.parametrize(
@@ -28,17 +16,17 @@ def _converse(client: Client, code: str, *answers: str) -> list[Event]:
     ],
 )
 def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
-    events = _converse(client, code, *answers)
+    events = client.converse(code, *answers)
     assert text_of(events, "stdout") == printed
     assert [event.name for event in events][-2:] == ["result", "done"]
 
 
 def test_debuggers(client: Client) -> None:
-    events = _converse(client, "def f(y):\n    breakpoint()\n    return y\nf(41)", "p y + 1", "c")
+    events = client.converse("def f(y):\n    breakpoint()\n    return y\nf(41)", "p y + 1", "c")
     assert "42\n" in text_of(events, "stdout")
     client.execute("def g(y): return 1 / y\ng(0)")
-    assert "7\n" in text_of(_converse(client, "%debug", "p y + 7", "q"), "stdout")
-    quit_ = _converse(client, "import pdb; pdb.set_trace(); x = 1", "q")
+    assert "7\n" in text_of(client.converse("%debug", "p y + 7", "q"), "stdout")
+    quit_ = client.converse("import pdb; pdb.set_trace(); x = 1", "q")
     assert quit_[-2].data["type"] == "BdbQuit"
     assert client.value("1 + 1") == "2"
 
