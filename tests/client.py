@@ -51,9 +51,9 @@ class Client:
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
         """Return the status and the JSON of an answer."""
-        kind = {} if body is None else {"Content-Type": "application/json"}
         content = None if body is None else json.dumps(body)
-        answer = self.fetch(method, f"/mrp/v1{path}", content, **kind, **(headers or {}))
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        answer = self.fetch(method, f"/mrp/v1{path}", content, **{**kind, **(headers or {})})
         return answer.status, json.loads(answer.body)
 
     def fetch(self, method: str, target: str, content: "str | bytes | None" = None, **headers: str) -> Answer:
