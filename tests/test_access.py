@@ -191,13 +191,3 @@ def test_unknown_paths_sessions_and_methods_are_told_in_json(client: Client) -> 
         assert (status, answer["code"]) == (404, "unknown_session")
     assert client.post("/reset", {"session": "x"}) == {"success": True}
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"], "none was made by asking"
-
-
-def test_capabilities_tell_what_there_is(client: Client) -> None:
-    found = client.get("/capabilities")
-    assert found["runtime"] == "mrmd-python"
-    assert found["languages"] == ["python", "py", "python3"]
-    assert found["defaultSession"] == "default"
-    assert found["lspFallback"] is None
-    assert set(found["environment"]) == {"cwd", "executable", "virtualenv"}
-    assert found["features"]["execute"] is found["features"]["interrupt"] is found["features"]["reset"] is True

@@ -310,7 +310,7 @@ def test_colours_are_for_terminals_that_want_them(here: Machine) -> None:
 
 
 def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> None:
-    start = [MRMD, "--id", "a", "--venv", _hanging_venv(here), "--timeout", "2s"]
+    start = [MRMD, "--id", "a", "--venv", _hanging_venv(here), "--timeout", "1s"]
     shown = _on_a_terminal(here.command(*start, env={"TERM": "xterm"}))
     assert "\r| Starting 'a': 0 s" in shown
     assert "\r\x1b[Kmrmd-python: " in shown, "the line is free again"

@@ -27,11 +27,6 @@ _NASTY = {
 }
 
 
-def _variables(client_value: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(json.loads(json.dumps(client_value))[1:-1].encode().decode("unicode_escape"))
-    return found
-
-
 def test_values_of_the_environment_survive_exactly(machine: Machine) -> None:
     client = machine.start("a", env=_NASTY)
     code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('MRMD_T_')}))"
@@ -78,10 +73,10 @@ def test_a_value_that_systemd_does_not_take_is_left_out(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-@pytest.mark.parametrize("name", ["a[b]", "a*", "a?c", "back\\slash", "per%cent", "with space"])
-def test_a_home_of_any_name_is_found_by_systemd(box: Machine, name: str) -> None:
-    env = {"MRMD_HOME": f"{box.home}/{name}", "GIVEN": "yes"}
-    box.read("mkdir", "-p", f"{box.home}/{name}")
+def test_a_home_of_any_name_is_found_by_systemd(box: Machine) -> None:
+    home = f"{box.home}/a[b]* ?c\\d %h"
+    env = {"MRMD_HOME": home, "GIVEN": "yes"}
+    box.read("mkdir", "-p", home)
     done = box.mrmd("--id", "h", env=env)
     assert done.returncode == 0, done.stderr
     client = Client.of_record(box.mrmd("--info", "h", "--json", env=env).stdout)
@@ -99,7 +94,7 @@ def test_a_home_that_the_manager_does_not_know_falls_back_to_a_daemon(box: Machi
     assert "XDG_CONFIG_HOME" in told.stderr
 
 
-@pytest.mark.parametrize("name", ["v$HOME", "v e n v", "v%h", "v'\"", "v\\n"])
+@pytest.mark.parametrize("name", ["v%h$HOME", "v e%h n v", "v' \"\\n$HOME"])
 def test_a_venv_of_any_name_runs_the_server_and_the_session(machine: Machine, name: str) -> None:
     """mrmd-python itself may be installed there, so that its own path is in the unit."""
     venv = f"{machine.home}/{name}"
@@ -124,9 +119,7 @@ def test_the_environment_file_is_gone_after_a_kill_and_the_owners_alone_before(m
     assert machine.run("test", "-e", path).returncode == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["plain", "with space", "quo'te\"s", "per%cent %h", "$HOME", "back\\slash\\", "new\nline", "é😀", "-dash"]
-)
+@pytest.mark.parametrize("name", ["-per%cent%h$HOME", "é😀 quo'te\"s %h $HOME\nback\\slash\\"])
 def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
     folder = f"{machine.home}/{name}"
     machine.read("mkdir", "-p", "--", folder)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.client import Client, Event, text_of
@@ -157,19 +156,6 @@ def test_coming_back_after_the_middle_was_dropped_tells_exactly_what_is_missed(c
         head, _, tail = final.partition("\n[mrmd-python: ")
         count, _, tail = tail.partition(" bytes of output are left out here]\n")
         assert len(head) + int(count) + len(tail) == 160 * 2**20
-
-
-def test_many_clients_on_one_execution_see_the_same_and_a_stalled_one_holds_up_nobody(client: Client) -> None:
-    code = "import time\nfor n in range(400): print('é', n, '.' * 20000); time.sleep(0.001)"
-    before = psutil.Process(client.pid).memory_info().rss
-    with client.streaming(code, execId="x") as stalled:
-        next(stalled)
-        with ThreadPoolExecutor(10) as pool:
-            streams = list(pool.map(lambda _: client.follow("x"), range(10)))
-        expected = "".join(f"é {n} {'.' * 20000}\n" for n in range(400))
-        assert {text_of(events, "stdout") for events in streams} == {expected}
-        assert len({str(events[-2]) for events in streams}) == 1
-        assert psutil.Process(client.pid).memory_info().rss - before < 64 * 2**20
 
 
 def test_a_queued_execution_that_is_deleted_leaves_the_queue_and_says_so(client: Client, gate: Path) -> None:

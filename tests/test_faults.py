@@ -72,10 +72,13 @@ def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -
     assert not path.exists()
 
 
-@pytest.mark.parametrize("option", ["--id", "--info", "--kill"])
-@pytest.mark.parametrize("bad", ["../../x", "", ".hidden", "-dash", "a/b", "a b", "ä", "x" * 129, "a\nb", "a%"])
-def test_a_bad_id_is_a_usage_error_before_anything_is_touched(here: Machine, option: str, bad: str) -> None:
-    _assert_told(here.mrmd(f"{option}={bad}"), 2, "is not a runtime id")
+@pytest.mark.parametrize(
+    "bad",
+    ["../../x", "", ".hidden", "-dash", "a/b", "/a", "a b", "ä", "x" * 129, "a\nb", "%2e%2e%2fa", "a\\", "a*", "~"],
+)
+def test_a_bad_id_is_a_usage_error_before_anything_is_touched(here: Machine, bad: str) -> None:
+    for option in ("--id", "--info", "--kill"):
+        _assert_told(here.mrmd(f"{option}={bad}"), 2, "is not a runtime id")
     assert list(here.home.iterdir()) == []
 
 
@@ -120,9 +123,6 @@ def test_a_venv_whose_python_does_not_run_is_told(here: Machine) -> None:
     python.write_text("this is no program")
     python.chmod(0o755)
     _assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
-    python.unlink()
-    python.symlink_to("/nowhere/python3")
-    _assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, "bin/python")
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
@@ -258,11 +258,6 @@ def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, clo
         shell.wait(timeout=20)
 
 
-def test_unknown_ids_are_told(here: Machine) -> None:
-    _assert_told(here.mrmd("--info", "nobody"), 1, "there is no runtime 'nobody'")
-    _assert_told(here.mrmd("--kill", "nobody"), 1, "there is no runtime 'nobody'")
-
-
 def test_usage_errors_exit_with_2(here: Machine) -> None:
     _assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
     _assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
@@ -272,9 +267,7 @@ def test_usage_errors_exit_with_2(here: Machine) -> None:
     _assert_told(here.mrmd("--allow-origin", "null"), 2, "is not an origin")
     _assert_told(here.mrmd("--allow-user", "no such user"), 2, "is no user")
     _assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is no address of this machine")
-    _assert_told(here.mrmd("--token", env={"MRMD_TOKEN": "short-one"}), 1, "MRMD_TOKEN must be")
     _assert_told(here.mrmd("--backend", "cron"), 2, "cron")
-    _assert_told(here.mrmd("--nonsense"), 2, "--nonsense")
 
 
 def test_a_backend_that_is_not_here_is_told(here: Machine) -> None:

@@ -10,31 +10,6 @@ import pytest
 from tests.client import Client, text_of
 from tests.machine import Machine, wait_until
 
-_BUSY = {
-    "loop": "while True: pass",
-    "sleep": "import time; time.sleep(100)",
-    "shell": "!sleep 100",
-    "await": "import asyncio; await asyncio.sleep(100)",
-    "asyncio.run": "import asyncio; asyncio.run(asyncio.sleep(100))",
-    "background loop": "import asyncio\nasync def spin():\n    while True: await asyncio.sleep(0)\nawait spin()",
-    "finally": "try:\n    while True: pass\nfinally:\n    print('cleaned up')",
-    "thread": "import threading; threading.Event().wait()",
-    "subprocess": "import subprocess; subprocess.run(['sleep', '100'])",
-}
-
-
-@pytest.mark.parametrize("name", _BUSY)
-def test_an_interrupt_ends_what_runs_and_the_session_goes_on(client: Client, name: str) -> None:
-    client.execute("kept = 42")
-    with client.streaming(_BUSY[name]) as events:
-        assert next(events).name == "start"
-        wait_until(client.is_busy, "it runs")
-        assert client.post("/interrupt") == {"interrupted": True}
-        rest = list(events)
-    assert [event.name for event in rest][-2:] == ["error", "done"]
-    assert rest[-2].data["type"] == "KeyboardInterrupt"
-    assert client.value("kept") == "42"
-
 
 def test_an_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
     """It may come before the worker has begun the cell, or even before there is a worker."""

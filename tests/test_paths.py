@@ -119,7 +119,9 @@ def test_a_folder_that_cannot_be_one_is_told(shared: Client, bad: object) -> Non
     assert (status, answer["code"]) == (400, "wrong_type")
 
 
-@pytest.mark.parametrize("exec_id", ["\0", "\ud800", "../x", "..\\x", "%2e%2e%2fx", "." * 5, "a\nb", "ü" * 200])
+@pytest.mark.parametrize(
+    "exec_id", ["\0", "\ud800", "/etc/x", "../x", "..\\x", "%2e%2e%2fx", "." * 5, "a\nb", "ü" * 200]
+)
 def test_an_asset_folder_and_an_id_make_names_in_that_folder(
     shared: Client, shared_machine: Machine, exec_id: str
 ) -> None:
@@ -139,16 +141,6 @@ def test_a_link_that_lies_where_an_asset_would_is_not_followed(shared: Client, s
     asset = shared.execute(_DRAWING, execId="link", assetDir="linked")["assets"][0]
     assert asset["path"] == str(folder / "link_0002.svg")
     assert not target.exists()
-
-
-@pytest.mark.parametrize(
-    "bad",
-    ["../runtimes/a", "..%2fa", "%2e%2e%2fa", "%252e%252e%252fa", "..\\a", "a/../b", "/a", "a\\", "a*", "~", "a%00"],
-)
-def test_no_runtime_is_called_like_a_path(shared_machine: Machine, bad: str) -> None:
-    for option in ("--info", "--kill", "--id"):
-        done = shared_machine.mrmd(f"{option}={bad}")
-        assert (done.returncode, "is not a runtime id" in done.stderr) == (2, True)
 
 
 def test_killing_removes_a_link_and_not_what_it_leads_to(here: Machine) -> None:

@@ -122,13 +122,12 @@ def test_killing_a_part_of_a_session_ends_the_rest_of_it(machine: Machine, victi
     assert client.value("1 + 1") == "2", "the session goes on with a fresh process"
 
 
-def test_a_reset_keeps_nothing_but_the_process(machine: Machine) -> None:
-    client = machine.start("vllm")
+def test_a_reset_keeps_nothing_but_the_process(client: Client, shared_machine: Machine) -> None:
     before = client.value("import os; os.chdir('/'); kept = 1; os.getpid()")
     assert client.post("/reset") == {"success": True}
     assert client.execute("kept")["error"]["type"] == "NameError"
     assert client.value("import os; os.getpid()") == before
-    assert client.value("os.getcwd()") == repr(str(machine.home))
+    assert client.value("os.getcwd()") == repr(str(shared_machine.home))
 
 
 def test_kill_of_a_runtime_whose_server_and_reaper_are_dead_still_ends_its_processes(here: Machine) -> None:

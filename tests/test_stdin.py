@@ -1,30 +1,6 @@
-"""input() and its kin: asked of the client that streams, refused where nobody listens."""
-
-import pytest
+"""What a cell asks of the client that streams, and how that ends; tests/worker/test_stdin.py has each way to ask."""
 
 from tests.client import Client, text_of
-
-
-@pytest.mark.parametrize(
-    ("code", "answers", "printed"),
-    [
-        ("print(repr(input('Name? ')))", ["Ada\n"], "Name? Ada\n'Ada'\n"),
-        ("print(repr(input()))", [""], "\n''\n"),
-        ("print(input('1 ') + input('2 '))", ["a", "b"], "1 a\n2 b\nab\n"),
-        ("import getpass; print(len(getpass.getpass('Key: ')))", ["s3cret"], "Key: 6\n"),
-        ("import sys; print(repr(sys.stdin.readline()))", ["é😀"], "é😀\n'é😀\\n'\n"),
-        (
-            "import sys\nfor line in sys.stdin:\n    print(line.strip())\n    if line == 'end\\n': break",
-            ["x", "end"],
-            "x\nx\nend\nend\n",
-        ),
-        ("import asyncio; print(await asyncio.to_thread(input, 'T '))", ["thread"], "T thread\nthread\n"),
-    ],
-)
-def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
-    events = client.converse(code, *answers)
-    assert text_of(events, "stdout") == printed
-    assert [event.name for event in events][-2:] == ["result", "done"]
 
 
 def test_the_prompt_comes_before_the_request_and_in_it(client: Client) -> None:
@@ -61,21 +37,6 @@ def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) 
             elif event.name == "stdin_request":
                 assert client.post("/input", {"execId": "two", "text": "yes"}) == {"accepted": True}
     assert text_of(seen, "stdout") == "1 no\n2 yes\nyes\n"
-
-
-@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
-def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> None:
-    for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
-        assert result["type"] == "StdinNotImplementedError"
-        assert "allowStdin" in result["message"]
-
-
-def test_a_debugger_asks(client: Client) -> None:
-    events = client.converse("x = 41\nbreakpoint()\nx += 1", "p x", "c")
-    assert "41\n" in text_of(events, "stdout")
-    assert client.value("x") == "42"
-    client.execute("def f(y): 1 / y\nf(0)")
-    assert "7\n" in text_of(client.converse("%debug", "p y + 7", "q"), "stdout")
 
 
 def test_a_question_that_nobody_asked_is_refused(client: Client) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
 from tests.interpreters import interpreters, make_venv, numbers, supported, too_old
-from tests.machine import BIN, Machine
+from tests.machine import Machine
 
 _NEWEST_IPYTHON_NEEDS = (3, 11)
 """What the IPython that the server lends runs on."""
@@ -210,13 +209,3 @@ def test_a_broken_venv_is_told(here: Machine, damage: Callable[[Path], None], to
     assert told in done.stderr
     assert str(venv) in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_the_command_of_one_version_serves_a_session_of_any_other(here: Machine) -> None:
-    """The server's Python is one, the sessions' are all that are installed."""
-    for version in supported():
-        make_venv(version, here.home / version, "ipython")
-        client: Client = here.start(version, "--venv", str(here.home / version))
-        assert client.get("/capabilities")["pythonVersion"].startswith(f"{version}.")
-    assert len(here.mrmd("--list").stdout.splitlines()) == len(supported()) + 1
-    assert (BIN / "mrmd-python").exists()

@@ -43,6 +43,7 @@ def test_a_traceback_shows_the_cells_lines(client: Client) -> None:
     result = client.execute("x = 1\nin_an_earlier_cell()")
     assert "return first / 0  # here" in result["stdout"]
     assert "in_an_earlier_cell()" in result["stdout"]
+    assert "\n".join(result["error"]["traceback"]) == result["stdout"].rstrip("\n")
     assert (result["error"]["line"], result["error"]["message"]) == (2, "division by zero")
     printed = client.execute("import traceback\ntry: in_an_earlier_cell()\nexcept Exception: traceback.print_exc()")
     assert "return first / 0  # here" in printed["stderr"]

@@ -50,6 +50,7 @@ def test_last_expressions(client: Client) -> None:
     assert figure["error"] is None
     array = client.execute("import numpy; numpy.arange(3)")
     assert (array["result"], array["displayData"]) == ("array([0, 1, 2])", [])
+    assert client.execute("40 + 2;")["stdout"] == ""
 
 
 _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2]);"

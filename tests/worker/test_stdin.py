@@ -12,7 +12,13 @@ from tests.client import Client, text_of
         ("print(input('1 ') + input('2 '))", ["a", "b"], "1 a\n2 b\nab\n"),
         ("import getpass; print(len(getpass.getpass('Key: ')))", ["s3cret"], "Key: 6\n"),
         ("import sys; print(repr(sys.stdin.readline()))", ["é😀"], "é😀\n'é😀\\n'\n"),
-        ("import sys\nfor line in sys.stdin:\n    if line == 'end\\n': break", ["x", "end"], "x\nend\n"),
+        (
+            "import sys\nfor line in sys.stdin:\n    print(line.strip())\n    if line == 'end\\n': break",
+            ["x", "end"],
+            "x\nx\nend\nend\n",
+        ),
+        ("print(repr(input()))", [""], "\n''\n"),
+        ("import asyncio; print(await asyncio.to_thread(input, 'T '))", ["thread"], "T thread\nthread\n"),
     ],
 )
 def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
@@ -31,6 +37,8 @@ def test_debuggers(client: Client) -> None:
     assert client.value("1 + 1") == "2"
 
 
-def test_no_stdin_is_told_so(client: Client) -> None:
-    for code in ("input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"):
-        assert "allowStdin" in client.execute(code)["error"]["message"]
+@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
+def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> None:
+    for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
+        assert result["type"] == "StdinNotImplementedError"
+        assert "allowStdin" in result["message"]
