@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 Json = dict[str, Any]
 
@@ -38,10 +37,9 @@ class Client:
     """The server's pid, on its own machine."""
 
     @classmethod
-    def of_record(cls, record: str) -> "Client":
+    def of_record(cls, record: Json) -> "Client":
         """Return the client of the runtime that a registry record describes."""
-        found = json.loads(record)
-        return cls(urlsplit(found["url"]).port or 0, found["pid"])
+        return cls(record["port"], record["pid"])
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a new connection."""

@@ -1,17 +1,19 @@
 """The two machines that runtimes are tested on: this one, by the fork backend, and the box, by its systemd."""
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import psutil
 
-from tests.client import Client
+from tests.client import Client, Json
 
 BIN = Path(sys.executable).parent
 MRMD = str(BIN / "mrmd-python")
@@ -71,11 +73,20 @@ class Machine:
         """Start a runtime there and return a client of it."""
         done = self.mrmd("--id", runtime_id, "--json", *options, cwd=cwd, env=env)
         assert done.returncode == 0, done.stderr
-        return Client.of_record(done.stdout)
+        return Client.of_record(json.loads(done.stdout))
+
+    def info(self, runtime_id: str, env: Mapping[str, str] | None = None) -> Json:
+        """Return what is known there of a runtime."""
+        found: Json = json.loads(self.mrmd("--info", runtime_id, "--json", env=env).stdout)
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each runtime there."""
+        return {found["id"]: found["status"] for found in json.loads(self.mrmd("--list", "--json").stdout)}
 
     def client(self, runtime_id: str) -> Client:
         """Return a client of a runtime that is registered there."""
-        return Client.of_record(self.mrmd("--info", runtime_id, "--json").stdout)
+        return Client.of_record(self.info(runtime_id))
 
     def alive(self, pids: list[int]) -> list[int]:
         """Return those pids that are live processes there: not gone, and not zombies."""
@@ -86,6 +97,16 @@ class Machine:
     def kill(self, signal: str, pid: int) -> None:
         """Send a signal to a pid there, or to a process group if it is negative."""
         self.read("kill", "-s", signal, "--", str(pid))
+
+    @contextmanager
+    def stopped(self, pid: int) -> Iterator[None]:
+        """Have a process there stopped, if it lives as long, for as long as the block runs."""
+        self.kill("STOP", pid)
+        wait_until(lambda: self.read("ps", "-o", "stat=", "-p", str(pid)).startswith("T"), "it is stopped")
+        try:
+            yield
+        finally:
+            self.run("kill", "-s", "CONT", str(pid))
 
 
 def fork_machine(home: Path, **variables: str) -> Machine:

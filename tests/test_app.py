@@ -17,16 +17,6 @@ _PICTURE = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"
 _ABANDON = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
 
 
-def _fetch(client: Client, method: str, url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = client.connect()
-    connection.request(method, url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    answer = connection.getresponse()
-    try:
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
-
-
 @pytest.mark.parametrize("arguments", [OWN, RUNTIMES])
 @pytest.mark.parametrize("front", FRONTS)
 def test_a_client_finds_what_it_finds_at_a_runtime(here: Machine, front: str, arguments: str) -> None:

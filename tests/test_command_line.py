@@ -36,7 +36,7 @@ def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
     assert re.fullmatch(r"\d+ s|\d+ min \d+ s", row["uptime"])
     assert re.fullmatch(r"\d+ MB", row["memory"])
     (found,) = json.loads(machine.mrmd("--list", "--json").stdout)
-    assert found == json.loads(machine.mrmd("--info", "a", "--json").stdout) | {
+    assert found == machine.info("a") | {
         "uptime": found["uptime"],
         "memory": found["memory"],
     }
@@ -46,14 +46,14 @@ def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
 
 def test_memory_is_that_of_all_processes(machine: Machine) -> None:
     client = machine.start("a")
-    before = json.loads(machine.mrmd("--info", "a", "--json").stdout)["memory"]
+    before = machine.info("a")["memory"]
     script = "import sys; held = b'x' * 200_000_000; print(flush=True); sys.stdin.read()"
     client.execute(
         "import subprocess, sys\n"
         f"child = subprocess.Popen([sys.executable, '-c', {script!r}], stdin=-1, stdout=-1, start_new_session=True)\n"
         "child.stdout.readline()"
     )
-    after = json.loads(machine.mrmd("--info", "a", "--json").stdout)["memory"]
+    after = machine.info("a")["memory"]
     assert after - before > 190_000_000
     killed = json.loads(machine.mrmd("--kill", "a", "--json").stdout)
     assert killed[0]["memory"] > 190_000_000
@@ -78,7 +78,7 @@ def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
     machine.read("mkdir", f"{machine.home}/pictures")
     client = machine.start("a", "--cwd", "/usr", "--assets-dir", f"{machine.home}/pictures", env={"GIVEN": "one\ntwo"})
     client.execute("kept = 42")
-    record = json.loads(machine.mrmd("--info", "a", "--json").stdout)
+    record = machine.info("a")
     restarted = machine.mrmd("--restart", "a")
     assert restarted.returncode == 0, restarted.stderr
     again = machine.client("a")
@@ -88,7 +88,7 @@ def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
         ("/usr", "one\ntwo", False)
     )
     changed = ("pid", "pid_started", "created", "lastActivity", "uptime", "memory")
-    after = json.loads(machine.mrmd("--info", "a", "--json").stdout)
+    after = machine.info("a")
     assert {name: after[name] for name in after if name not in changed} == {
         name: record[name] for name in record if name not in changed
     }

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
 from tests.machine import BIN, MRMD, Machine
 
 _NASTY = {
@@ -77,10 +76,7 @@ def test_a_home_of_any_name_is_found_by_systemd(box: Machine) -> None:
     home = f"{box.home}/a[b]* ?c\\d %h"
     env = {"MRMD_HOME": home, "GIVEN": "yes"}
     box.read("mkdir", "-p", home)
-    done = box.mrmd("--id", "h", env=env)
-    assert done.returncode == 0, done.stderr
-    client = Client.of_record(box.mrmd("--info", "h", "--json", env=env).stdout)
-    assert client.value("import os; os.environ['GIVEN']") == "'yes'"
+    assert box.start("h", env=env).value("import os; os.environ['GIVEN']") == "'yes'"
     assert box.mrmd("--kill-all", env=env).returncode == 0
 
 
@@ -88,7 +84,7 @@ def test_a_home_of_any_name_is_found_by_systemd(box: Machine) -> None:
 def test_a_home_that_the_manager_does_not_know_falls_back_to_a_daemon(box: Machine) -> None:
     env = {"XDG_CONFIG_HOME": f"{box.home}/elsewhere"}
     assert box.start("a", env=env).value("1 + 1") == "2"
-    assert json.loads(box.mrmd("--info", "a", "--json").stdout)["backend"] == "fork"
+    assert box.info("a")["backend"] == "fork"
     told = box.mrmd("--id", "b", "--backend", "systemd", env=env)
     assert told.returncode == 1
     assert "XDG_CONFIG_HOME" in told.stderr
@@ -126,7 +122,7 @@ def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
     client = machine.start("a", f"--cwd={folder}")
     assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == folder
     assert client.get("/sessions/default")["environment"]["cwd"] == folder
-    assert json.loads(machine.mrmd("--info", "a", "--json").stdout)["cwd"] == folder
+    assert machine.info("a")["cwd"] == folder
 
 
 def test_the_folder_of_the_caller_is_the_default_and_nothing_in_it_is_imported_by_the_server(here: Machine) -> None:

@@ -23,7 +23,6 @@ from mrmd_python.service import launchd
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.spec import Inherited, RuntimeSpec
-from tests.client import Client
 from tests.launchd.agent import Agent
 from tests.machine import MRMD, Machine, processes_of, wait_until
 
@@ -147,7 +146,7 @@ def test_start_info_start_again_and_kill(mac: Machine) -> None:
             "[os.getpid(), *(subprocess.Popen(['sleep', '1000'], start_new_session=own).pid for own in (False, True))]"
         )
     )
-    record = json.loads(mac.mrmd("--info", "a", "--json").stdout)
+    record = mac.info("a")
     assert (record["backend"], record["unit"]) == ("launchd", "dev.mrmd.python.a")
     assert record["log"] == str(mac.home / ".mrmd/logs/a.log")
     assert "launchd (dev.mrmd.python.a)" in mac.mrmd("--info", "a").stdout
@@ -290,11 +289,9 @@ def test_paths_of_any_name(mac: Machine, name: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     env = {"MRMD_HOME": str(home)}
     options = (f"--cwd={cwd}", f"--venv={venv}", f"--assets-dir={assets}")
-    started = mac.mrmd("--id", "a", "--json", *options, env=env)
-    assert started.returncode == 0, started.stderr
-    record = json.loads(started.stdout)
+    client = mac.start("a", *options, env=env)
+    record = mac.info("a", env)
     assert (record["cwd"], record["venv"], record["assets_dir"]) == (str(cwd), str(venv), str(assets))
-    client = Client.of_record(started.stdout)
     assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == str(cwd)
     assert client.value("import sys; sys.prefix") == repr(str(venv))
     assert mac.mrmd("--kill", "a", env=env).returncode == 0

@@ -105,7 +105,7 @@ def test_environment_and_arguments_arrive_exactly(
     assert json.loads(result["stdout"]) == [inherited | chosen, folder, prefix]
     shown = client.execute("from IPython.display import HTML; display(HTML('<b>it</b>'))")
     assert [os.path.dirname(asset["path"]) for asset in shown["assets"]] == [pictures]
-    record = json.loads(keeper.mrmd("--info", runtime_id, "--json").stdout)
+    record = keeper.info(runtime_id)
     assert {name: record[name] for name in ("id", "venv", "cwd", "assets_dir")} == {
         "id": runtime_id, "venv": prefix, "cwd": folder, "assets_dir": pictures,
     }  # fmt: skip

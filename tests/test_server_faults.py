@@ -13,7 +13,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,16 +28,6 @@ _OPERATIONS = 50
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
 
 
-@contextlib.contextmanager
-def _stopped(machine: Machine, pid: int) -> Iterator[None]:
-    machine.kill("STOP", pid)
-    wait_until(lambda: machine.read("ps", "-o", "stat=", "-p", str(pid)).startswith("T"), "it is stopped")
-    try:
-        yield
-    finally:
-        machine.run("kill", "-s", "CONT", str(pid))
-
-
 def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machine) -> None:
     client = here.start("a")
     client.execute("kept = 42")
@@ -46,7 +35,7 @@ def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machin
     with client.streaming("while True: pass") as events:
         next(events)
         wait_until(client.is_busy, "it runs")
-        with _stopped(here, worker):
+        with here.stopped(worker):
             assert client.is_busy()
             assert client.post("/variables")["variables"] == []
             assert client.post("/complete", {"code": "kep", "cursor": 3})["source"] == "static"
@@ -59,7 +48,7 @@ def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machin
 def test_a_worker_that_is_stopped_while_idle_is_not_interrupted_and_goes_on_where_it_was(here: Machine) -> None:
     client = here.start("a")
     client.execute("kept = 42")
-    with _stopped(here, client.get("/sessions/default")["pid"]):
+    with here.stopped(client.get("/sessions/default")["pid"]):
         assert client.post("/interrupt")["interrupted"] is False
         with client.streaming("kept += 1") as events:
             assert next(events).name == "start"
@@ -74,7 +63,7 @@ def test_a_session_of_which_something_is_stopped_can_be_ended(here: Machine, wha
     code = "import os, subprocess; child = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
     reaper, worker, child = json.loads(client.value(f"{code}; [os.getppid(), os.getpid(), child.pid]"))
     with contextlib.ExitStack() as stopped:
-        stopped.enter_context(_stopped(here, worker if what == "worker" else reaper))
+        stopped.enter_context(here.stopped(worker if what == "worker" else reaper))
         if how == "delete":
             assert client.request("DELETE", "/sessions/default") == (200, {"success": True})
             assert client.value("1 + 1") == "2"

@@ -35,7 +35,7 @@ def _start_older(here: Machine, command: str, runtime_id: str) -> Client:
     )
     assert started.returncode == 0
     (record,) = (here.home / ".mrmd" / "runtimes").glob("*.json")
-    client = Client.of_record(record.read_text())
+    client = Client.of_record(json.loads(record.read_text()))
     wait_until(client.answers, "it answers", 60)
     return client
 
@@ -117,7 +117,7 @@ def test_another_process_that_has_the_pid_now_is_let_alone(here: Machine, free_p
         record = (innocent.pid, port if has == "its port" else free_port)
         path = _older_record(here, *record)
         assert "a   dead" in here.mrmd("--list").stdout
-        assert json.loads(here.mrmd("--info", "a", "--json").stdout)["status"] == "dead"
+        assert here.info("a")["status"] == "dead"
         assert "was dead already" in here.mrmd("--kill", "a").stdout
         assert not path.exists()
         _older_record(here, *record)

@@ -1,13 +1,13 @@
 """The server under test: one that is named by ``--base-url``, or our own, started for the run."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.client import Client
-from tests.conformance.wire import Server
+from tests.conformance.wire import Json, Run, Server
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 from tests.programs import OWN, served
 
@@ -55,10 +55,10 @@ def session(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def run(server: Server, session: str) -> "Callable[..., dict[str, object]]":
+def run(server: Server, session: str) -> Run:
     """POST /execute in the test's session."""
 
-    def execute(code: str, **fields: object) -> dict[str, object]:
+    def execute(code: str, **fields: object) -> Json:
         return server.post("/execute", {"code": code, "session": session, **fields})
 
     return execute

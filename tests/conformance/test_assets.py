@@ -1,12 +1,11 @@
 """MRP, "Assets"."""
 
 import base64
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conformance.wire import Json, Server, names_of
+from tests.conformance.wire import Run, Server, names_of
 
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -20,7 +19,7 @@ _PNG_CODE = (
 @pytest.mark.row(
     "Pictures (png, jpeg, svg) and explicit HTML displays become files; Asset: path, url, mimeType, assetType, size"
 )
-def test_displays_that_become_files(server: Server, run: Callable[..., Json], session: str) -> None:
+def test_displays_that_become_files(server: Server, run: Run, session: str) -> None:
     code = f"{_PNG_CODE}display(HTML('<b>é</b>'))\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
     assets = run(code, execId=f"{session}-assets")["assets"]
     assert [(asset["mimeType"], asset["assetType"]) for asset in assets] == [
@@ -48,7 +47,7 @@ def test_the_asset_event(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("GET /assets/{name}: Range and ETag; nothing outside the assets folders, however it is spelled")
-def test_fetching(server: Server, run: Callable[..., Json]) -> None:
+def test_fetching(server: Server, run: Run) -> None:
     (asset,) = run(_PNG_CODE)["assets"]
     path = asset["url"].removeprefix("/mrp/v1")
     whole = server.call("GET", path)
@@ -71,7 +70,7 @@ def test_fetching(server: Server, run: Callable[..., Json]) -> None:
 
 
 @pytest.mark.row("the request's assetDir; never overwriting")
-def test_a_folder_of_the_clients_own(run: Callable[..., Json], session: str) -> None:
+def test_a_folder_of_the_clients_own(run: Run) -> None:
     folder = run("import tempfile; folder = tempfile.mkdtemp(); print(folder)")["stdout"].strip()
     first, second = (run(_PNG_CODE, assetDir=folder)["assets"][0] for _ in range(2))
     assert first["path"].startswith(f"{folder}/")
@@ -82,7 +81,7 @@ def test_a_folder_of_the_clients_own(run: Callable[..., Json], session: str) -> 
 @pytest.mark.row(
     "Every open matplotlib figure is shown and closed at the end of its cell; a Figure as the last expression"
 )
-def test_figures(run: Callable[..., Json]) -> None:
+def test_figures(run: Run) -> None:
     for code in (
         "plt.plot([1])",
         "plt.plot([1]); plt.show()",
@@ -95,7 +94,7 @@ def test_figures(run: Callable[..., Json]) -> None:
 
 
 @pytest.mark.row("A DataFrame as the last expression is text in stdout and text/html in displayData, no file")
-def test_data_frames(run: Callable[..., Json]) -> None:
+def test_data_frames(run: Run) -> None:
     found = run("import pandas as pd; pd.DataFrame({'a': [1]})")
     assert found["assets"] == []
     assert "text/html" in found["displayData"][0]["data"]

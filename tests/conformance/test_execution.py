@@ -1,13 +1,12 @@
 """MRP, "Execution": its requests, the result, and what is asked of an execution that exists."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance.wire import Json, Server, names_of, text_of, wait_until
+from tests.conformance.wire import Run, Server, names_of, text_of
+from tests.machine import wait_until
 
-Run = Callable[..., Json]
 _RESULT = {
     "success",
     "stdout",

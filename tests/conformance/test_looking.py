@@ -1,12 +1,10 @@
 """MRP, "Looking at the session"."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.conformance.wire import Json, Server, wait_until
+from tests.conformance.wire import Json, Run, Server
+from tests.machine import wait_until
 
-Run = Callable[..., Json]
 _KINDS = {"variable", "function", "method", "property", "class", "module", "keyword", "constant", "field", "value"}
 _VARIABLE = {"name", "type", "value", "size", "expandable", "shape", "dtype", "length", "keys"}
 

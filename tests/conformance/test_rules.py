@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.conformance.wire import Json, Server, wait_until
+from tests.conformance.wire import Json, Server
+from tests.machine import wait_until
 
 _POSTS = ["/execute", "/execute/stream", "/complete", "/inspect", "/hover", "/variables", "/is_complete", "/format"]
 _C_BLOCK = "import ctypes; ctypes.PyDLL(None).sleep(600)"

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
+Run = Callable[..., Json]
+"""POST /execute in the test's session, with code and fields; see the fixture `run`."""
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,3 @@ def names_of(events: list[Event]) -> list[str]:
     """Return the names of the events, neighbours of one name as one: how output is cut is the server's affair."""
     names = [event.name for event in events]
     return [name for position, name in enumerate(names) if position == 0 or names[position - 1] != name]
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Return when `condition` holds; fail the test if it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)

@@ -1,20 +1,14 @@
 """What starts by itself, when, and what a logout ends: in boxes that are rebooted, and whose user logs in and out."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.client import Client
-from tests.machine import Box, Machine, wait_until
+from tests.machine import Box, wait_until
 
 pytestmark = pytest.mark.systemd
-
-
-def _status(machine: Machine, runtime_id: str) -> str:
-    found: dict[str, str] = {each["id"]: each["status"] for each in json.loads(machine.mrmd("--list", "--json").stdout)}
-    return found.get(runtime_id, "absent")
 
 
 def test_an_enabled_runtime_is_there_after_a_reboot_and_another_is_not(own_box: Box) -> None:
@@ -23,21 +17,21 @@ def test_an_enabled_runtime_is_there_after_a_reboot_and_another_is_not(own_box: 
     dev.start("other")
     enabled = dev.mrmd("--enable", "kept")
     assert enabled.stdout == "Enabled 'kept': it starts at boot.\n"
-    assert json.loads(dev.mrmd("--info", "kept", "--json").stdout)["enabled"] is True
+    assert dev.info("kept")["enabled"] is True
     own_box.root.read("systemctl", "reboot")
     own_box.boot()
     dev = own_box.user
-    wait_until(lambda: _status(dev, "kept") == "running", "it has started by itself")
+    wait_until(lambda: dev.states().get("kept") == "running", "it has started by itself")
     after = dev.client("kept")
     assert after.port == before.port, "editors find it where it was"
     assert after.value("import os; os.getcwd(), os.environ['GIVEN']") == repr(("/usr", "a 'b' $c %d\n"))
-    assert _status(dev, "other") == "stopped"
+    assert dev.states()["other"] == "stopped"
     assert dev.mrmd("--disable", "kept").returncode == 0
     own_box.root.read("systemctl", "reboot")
     own_box.boot()
     dev = own_box.user
     wait_until(lambda: dev.read("systemctl", "--user", "is-system-running", "--wait") == "running", "it is up")
-    assert {_status(dev, "kept"), _status(dev, "other")} == {"stopped"}
+    assert dev.states() == {"kept": "stopped", "other": "stopped"}
     assert dev.mrmd("--enable", "kept").returncode == 0
     assert dev.mrmd("--kill", "kept").returncode == 0
     assert dev.run("find", f"{dev.home}/.config/systemd/user/default.target.wants", "-type", "l").stdout == ""

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -59,20 +57,11 @@ def test_a_start_can_be_broken_off_at_any_time(machine: Machine, delay: float) -
     assert _left(machine) == ""
 
 
-@contextmanager
-def _stopped(machine: Machine, pid: str) -> Iterator[None]:
-    machine.kill("STOP", int(pid))
-    try:
-        yield
-    finally:
-        machine.kill("CONT", int(pid))
-
-
 def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     client = dev.start("before")
     manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
-    with _stopped(root, manager):
+    with root.stopped(int(manager)):
         _told(dev.mrmd("--id", "a", "--backend", "systemd"), "did not answer", "within 10 s", "--backend fork")
         listed = dev.mrmd("--list")
         assert listed.returncode == 0
@@ -94,7 +83,7 @@ def test_no_bus_is_no_fault(own_box: Box) -> None:
     for address in ("unix:path=/nowhere/bus", ""):
         done = dev.mrmd("--id", "a", env={"DBUS_SESSION_BUS_ADDRESS": address})
         assert done.returncode == 0, done.stderr
-        assert json.loads(dev.mrmd("--info", "a", "--json").stdout)["backend"] == "systemd"
+        assert dev.info("a")["backend"] == "systemd"
         assert dev.mrmd("--kill", "a").returncode == 0
     assert _left(dev) == ""
 
@@ -104,7 +93,7 @@ def test_a_user_without_a_manager_gets_a_daemon_and_is_told_why_if_they_asked_fo
     root.read("systemctl", "stop", "user@4242.service")
     started = dev.mrmd("--id", "a")
     assert (started.returncode, started.stderr) == (0, "")
-    assert json.loads(dev.mrmd("--info", "a", "--json").stdout)["backend"] == "fork"
+    assert dev.info("a")["backend"] == "fork"
     _told(dev.mrmd("--id", "b", "--backend", "systemd"), "needs a user manager", "/run/user/4242/systemd/private")
     _told(dev.mrmd("--id", "b", "--memory-max", "1G"), "--memory-max: only systemd can do that")
     assert dev.mrmd("--kill-all").returncode == 0

@@ -1,7 +1,5 @@
 """Runtimes that systemctl starts from the installed template, without the command ever having run for them."""
 
-import json
-
 import pytest
 
 from tests.machine import Machine, wait_until
@@ -17,21 +15,17 @@ def box(box: Machine) -> Machine:
     return box
 
 
-def _statuses(box: Machine) -> dict[str, str]:
-    return {found["id"]: found["status"] for found in json.loads(box.mrmd("--list", "--json").stdout)}
-
-
 def test_systemctl_starts_any_id_and_the_command_knows_it(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     assert client.value("import os; os.getcwd()") == f"'{box.home}'"
-    record = json.loads(box.mrmd("--info", "foo", "--json").stdout)
+    record = box.info("foo")
     assert (record["backend"], record["unit"]) == ("systemd", "mrmd-python@foo.service")
     assert "is already running" in box.mrmd("--id", "foo").stdout
     pids = [client.pid, int(client.value("os.getpid()"))]
     assert "Ended 'foo'" in box.mrmd("--kill", "foo").stdout
     assert box.alive(pids) == []
-    assert _statuses(box) == {}
+    assert box.states() == {}
     assert box.run("find", f"{box.home}/.mrmd", "-name", "*foo*").stdout == ""
 
 
@@ -56,16 +50,16 @@ def test_a_failed_start_is_listed_and_forgotten_by_a_kill(box: Machine) -> None:
         assert box.run("systemctl", "--user", "start", "mrmd-python@foo").returncode == 1
     finally:
         box.read("sh", "-c", "rm ~/.mrmd && mv ~/away ~/.mrmd")
-    assert _statuses(box) == {"foo": "failed"}
+    assert box.states() == {"foo": "failed"}
     assert box.mrmd("--kill-all").returncode == 0
-    assert _statuses(box) == {}
+    assert box.states() == {}
 
 
 def test_a_crash_and_a_restart_keep_the_port(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     box.kill("KILL", client.pid)
-    wait_until(lambda: _statuses(box).get("foo") == "running" and box.client("foo").pid != client.pid, "it is back")
+    wait_until(lambda: box.states().get("foo") == "running" and box.client("foo").pid != client.pid, "it is back")
     assert box.client("foo").port == client.port
     box.read("systemctl", "--user", "restart", "mrmd-python@foo")
     again = box.client("foo")
@@ -76,17 +70,17 @@ def test_stopping_all_by_a_pattern_is_told_by_the_list(box: Machine) -> None:
     """A unit that the command wrote is there to be started again; an instance of the template is gone."""
     box.start("kept", env={"GIVEN": "yes"})
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
-    assert _statuses(box) == {"foo": "running", "kept": "running"}
+    assert box.states() == {"foo": "running", "kept": "running"}
     pids = [box.client(name).pid for name in ("foo", "kept")]
     box.read("systemctl", "--user", "stop", "mrmd-python@*")
     assert box.alive(pids) == []
-    assert _statuses(box) == {"kept": "stopped"}
+    assert box.states() == {"kept": "stopped"}
     box.read("systemctl", "--user", "start", "mrmd-python@kept")
     assert box.client("kept").value("import os; os.environ['GIVEN']") == "'yes'"
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     killed = box.mrmd("--kill", "kept")
     assert killed.returncode == 0, killed.stderr
-    assert _statuses(box) == {}
+    assert box.states() == {}
 
 
 def test_a_runtime_that_systemctl_has_stopped_starts_anew_by_the_command(box: Machine) -> None:
@@ -100,10 +94,10 @@ def test_a_stopped_runtime_stays_enabled_when_it_is_started_and_is_forgotten_by_
     assert box.mrmd("--enable", "kept").returncode == 0
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     box.start("kept")
-    assert json.loads(box.mrmd("--info", "kept", "--json").stdout)["enabled"] is True
+    assert box.info("kept")["enabled"] is True
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     box.start("kept", "--backend", "fork")
-    record = json.loads(box.mrmd("--info", "kept", "--json").stdout)
+    record = box.info("kept")
     assert (record["backend"], record["enabled"]) == ("fork", None)
     assert box.mrmd("--kill", "kept").returncode == 0
-    assert _statuses(box) == {}
+    assert box.states() == {}
