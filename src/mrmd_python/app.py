@@ -60,7 +60,7 @@ def create_app(
         token,
     )
     folder = place.folder(None if cwd is None else os.fspath(cwd))
-    python = place.interpreter(None if venv is None else os.fspath(venv), folder)
+    python = place.interpreter(None if venv is None else os.fspath(venv))
     assets = None if assets_dir is None else place.absolute(os.fspath(assets_dir))
     if daemon_mode:
         environment = SessionEnvironment(python.python, python.prefix, str(folder))

@@ -19,6 +19,7 @@ from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.limits import Limits
 from mrmd_python.service.spec import RuntimeSpec
+from mrmd_python.service.venv import overlooked
 
 _EX_CONFIG = 78  # sysexits.h; the unit does not start again what ends with it
 
@@ -57,9 +58,10 @@ class Wanted:
             ServiceError: its folder or its interpreter is not there.
         """
         folder = place.folder(self.cwd)
-        chosen = place.interpreter(self.venv, folder)
-        if chosen.hint is not None:
-            note(chosen.hint)
+        chosen = place.interpreter(self.venv)
+        unused = overlooked(folder, chosen)
+        if unused is not None:
+            note(f"{unused} is not used; to use it: --venv {unused}")
         return RuntimeSpec(
             id=self.runtime_id,
             venv=chosen.prefix,

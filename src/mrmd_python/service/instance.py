@@ -26,7 +26,7 @@ def become(home: Home, instance: str, environ: Mapping[str, str]) -> NoReturn:
         ServiceError: there is no Python for its sessions, or nowhere to keep its files.
     """
     runtime_id = parse_id(id_of_unit(TEMPLATE.replace("@", f"@{instance}")))
-    chosen = interpreter(None, Path.home())
+    chosen = interpreter(None)
     spec = RuntimeSpec(
         id=runtime_id,
         venv=chosen.prefix,

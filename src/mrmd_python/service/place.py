@@ -31,13 +31,13 @@ def folder(cwd: str | None) -> Path:
     return found
 
 
-def interpreter(venv: str | None, cwd: Path) -> Venv:
+def interpreter(venv: str | None) -> Venv:
     """Return the Python that runs the code: that of `venv` or, for None, the one that is meant if none is named.
 
     Raises:
         ServiceError: there is none.
     """
-    return named(absolute(venv)) if venv is not None else detect(os.environ, str(cwd))
+    return named(absolute(venv)) if venv is not None else detect(os.environ)
 
 
 def _current_folder() -> str:

@@ -23,8 +23,6 @@ class Venv:
     prefix: str
     python: str
     source: VenvSource
-    hint: str | None = None
-    """A line for the person about another one they may have meant."""
 
 
 def named(found: Path) -> Venv:
@@ -40,7 +38,7 @@ def named(found: Path) -> Venv:
     return _of_prefix(found, "option")
 
 
-def detect(environ: Mapping[str, str], cwd: str) -> Venv:
+def detect(environ: Mapping[str, str]) -> Venv:
     """Return the venv that a command means which names none.
 
     Raises:
@@ -48,14 +46,21 @@ def detect(environ: Mapping[str, str], cwd: str) -> Venv:
     """
     own = Path(sys.prefix)
     if _is_environment(own) and not _is_tool_environment(own):
-        return _hinted(Venv(str(own), sys.executable, "own"), cwd)
+        return Venv(str(own), sys.executable, "own")
     active = environ.get("VIRTUAL_ENV")
     if active and Path(active) != own:
         try:
-            return _hinted(_of_prefix(Path(active).absolute(), "VIRTUAL_ENV"), cwd)
+            return _of_prefix(Path(active).absolute(), "VIRTUAL_ENV")
         except VenvError as error:
             raise VenvError(f"VIRTUAL_ENV: {error}") from None
-    return _hinted(_system(own), cwd)
+    return _system(own)
+
+
+def overlooked(folder: Path, chosen: Venv) -> Path | None:
+    """Return the venv in a folder that may be meant by who names none and gets another, or None if there is none."""
+    local = folder / ".venv"
+    is_another = (local / "pyvenv.cfg").exists() and local.resolve() != Path(chosen.prefix).resolve()
+    return local if is_another and chosen.source != "option" else None
 
 
 def _is_environment(prefix: Path) -> bool:
@@ -100,10 +105,3 @@ def _executable(python: Path) -> str:
     if not os.access(python, os.X_OK):
         raise VenvError(f"{python} cannot be run: it is not executable")
     return str(python)
-
-
-def _hinted(venv: Venv, cwd: str) -> Venv:
-    local = Path(cwd) / ".venv"
-    if not (local / "pyvenv.cfg").exists() or local.resolve() == Path(venv.prefix).resolve():
-        return venv
-    return Venv(venv.prefix, venv.python, venv.source, f"{local} is not used; to use it: --venv {local}")
