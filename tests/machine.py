@@ -88,6 +88,13 @@ class Machine:
         """Return a client of a runtime that is registered there."""
         return Client.of_record(self.info(runtime_id))
 
+    def script(self, name: str, commands: str) -> str:
+        """Put a shell script into the user's home there, and return its path."""
+        path = f"{self.home}/{name}"
+        write = 'mkdir -p "$(dirname "$1")" && printf "#!/bin/sh\\n%s\\n" "$2" > "$1" && chmod +x "$1"'
+        self.read("sh", "-c", write, "sh", path, commands)
+        return path
+
     def alive(self, pids: list[int]) -> list[int]:
         """Return those pids that are live processes there: not gone, and not zombies."""
         listing = self.run("ps", "-o", "pid=,stat=", "-p", ",".join(map(str, pids))).stdout

@@ -352,10 +352,7 @@ def test_what_cannot_be_is_told_when_the_application_is_made(here: Machine) -> N
 
 
 def test_a_default_session_that_cannot_start_fails_the_startup(here: Machine) -> None:
-    (here.home / "bad" / "bin").mkdir(parents=True)
-    python = here.home / "bad" / "bin" / "python"
-    python.write_text("#!/bin/sh\nexit 3\n")
-    python.chmod(0o755)
+    here.script("bad/bin/python", "exit 3")
     with served(here, "uvicorn", f"{OWN}, venv='bad'") as client:
         wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has given up")
     with served(here, "uvicorn", f"{OWN}, venv='bad'", options="lifespan='off'") as client:

@@ -236,19 +236,10 @@ def test_one_need_not_wait(machine: Machine) -> None:
     assert machine.client("a").value("1 + 1") == "2"
 
 
-def _hanging_venv(machine: Machine) -> str:
-    prefix = f"{machine.home}/hangs"
-    machine.read("mkdir", "-p", f"{prefix}/bin")
-    machine.read(
-        "sh", "-c", 'printf "#!/bin/sh\\nexec sleep 7654321\\n" > "$1"; chmod +x "$1"', "sh", f"{prefix}/bin/python"
-    )
-    return prefix
-
-
 def test_a_start_that_takes_too_long_is_told_and_leaves_nothing(machine: Machine) -> None:
-    prefix = _hanging_venv(machine)
-    told = _told(machine, "--id", "a", "--venv", prefix, "--timeout", "2s")
-    assert f"{prefix}/bin/python was not ready to run code within 2 s" in told
+    python = machine.script("hangs/bin/python", "exec sleep 7654321")
+    told = _told(machine, "--id", "a", "--venv", f"{machine.home}/hangs", "--timeout", "2s")
+    assert f"{python} was not ready to run code within 2 s" in told
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     if machine.backend == "systemd":
         assert "sleep 7654321" not in machine.read("ps", "-e", "-o", "args=")
@@ -310,7 +301,8 @@ def test_colours_are_for_terminals_that_want_them(here: Machine) -> None:
 
 
 def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> None:
-    start = [MRMD, "--id", "a", "--venv", _hanging_venv(here), "--timeout", "1s"]
+    here.script("hangs/bin/python", "exec sleep 1000")
+    start = [MRMD, "--id", "a", "--venv", "hangs", "--timeout", "1s"]
     shown = _on_a_terminal(here.command(*start, env={"TERM": "xterm"}))
     assert "\r| Starting 'a': 0 s" in shown
     assert "\r\x1b[Kmrmd-python: " in shown, "the line is free again"

@@ -242,10 +242,7 @@ def test_a_failed_start_says_why_at_once_and_leaves_nothing(mac: Machine) -> Non
 
 
 def test_a_start_that_is_broken_off_leaves_nothing(mac: Machine) -> None:
-    python = mac.home / "slow" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\nexec sleep 1000\n")
-    python.chmod(0o755)
+    mac.script("slow/bin/python", "exec sleep 1000")
     command = mac.command(MRMD, "--id", "a", "--venv", str(mac.home / "slow"))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as start:
         wait_until(lambda: _is_loaded(mac, "a"), "launchd has it", seconds=60)
@@ -374,11 +371,8 @@ def test_what_is_rendered_is_what_is_written(mac: Machine, here: Machine) -> Non
     ],
 )
 def test_a_launchd_that_cannot_be_had_is_told(here: Machine, answer: str, words: tuple[str, ...]) -> None:
-    launchctl = here.home / "bin" / "launchctl"
-    launchctl.parent.mkdir()
-    launchctl.write_text(f"#!/bin/sh\n{answer}\n")
-    launchctl.chmod(0o755)
-    done = here.mrmd("--backend", "launchd", env={"PATH": f"{launchctl.parent}:{here.environ['PATH']}"})
+    here.script("bin/launchctl", answer)
+    done = here.mrmd("--backend", "launchd", env={"PATH": f"{here.home}/bin:{here.environ['PATH']}"})
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     for word in words:

@@ -124,13 +124,10 @@ def test_what_is_not_there_is_refused_before_anything_is_started(client: Client,
 
 
 def test_a_python_that_does_not_work_is_told_and_leaves_no_session(client: Client, here: Machine) -> None:
-    python = here.home / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text("#!/bin/sh\necho 'I am broken' >&2\nexit 3\n")
-    python.chmod(0o755)
-    status, answer = _create(client, id="x", environment={"executable": str(python)})
+    python = here.script("bin/python", "echo 'I am broken' >&2; exit 3")
+    status, answer = _create(client, id="x", environment={"executable": python})
     assert (status, answer["code"]) == (422, "session_start_failed")
-    status, answer = _create(client, id="x", environment={"executable": str(python)}, dependencies=["numpy"])
+    status, answer = _create(client, id="x", environment={"executable": python}, dependencies=["numpy"])
     assert (status, answer["code"]) == (422, "python_failed")
     assert "I am broken" in answer["error"]
     assert client.request("GET", "/sessions/x")[0] == 404
@@ -212,12 +209,10 @@ def test_requirements_of_a_session_that_runs_are_checked_in_it(client: Client, v
 
 
 def test_the_server_answers_while_an_interpreter_is_slow(client: Client, here: Machine) -> None:
-    python = here.home / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\nwhile [ ! -e {here.home}/gate ]; do sleep 0.02; done\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
+    waiting = f'while [ ! -e {here.home}/gate ]; do sleep 0.02; done; exec {sys.executable} "$@"'
+    python = here.script("bin/python", waiting)
     with ThreadPoolExecutor() as pool:
-        slow = pool.submit(_create, client, environment={"executable": str(python)}, dependencies=["ipython"])
+        slow = pool.submit(_create, client, environment={"executable": python}, dependencies=["ipython"])
         assert client.value("6 * 7") == "42"
         assert not slow.done()
         (here.home / "gate").touch()
