@@ -236,10 +236,7 @@ def test_executions_are_found_again(here: Machine, front: str, arguments: str) -
         assert [each["execId"] for each in client.get("/executions?session=s")["executions"]] == ["two"]
         two = client.get("/executions/two")
         assert (two["session"], two["result"]["stdout"]) == ("s", "x" * 300_000 + "\n")
-        for url, headers in (
-            (f"?after={events[-2].id - 1}", {}),
-            ("", {"Last_Event_ID": str(events[-3].id)}),
-        ):
+        for url, headers in ((f"?after={events[-2].id - 1}", {}), ("", {"Last_Event_ID": str(events[-3].id)})):
             status, _, body = client.fetch("GET", f"/mrp/v1/executions/two/stream{url}", **headers)
             assert status == 200
             assert [line for line in body.decode().splitlines() if line.startswith("event:")][-2:] == [

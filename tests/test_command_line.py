@@ -36,10 +36,7 @@ def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
     assert re.fullmatch(r"\d+ s|\d+ min \d+ s", row["uptime"])
     assert re.fullmatch(r"\d+ MB", row["memory"])
     (found,) = json.loads(machine.mrmd("--list", "--json").stdout)
-    assert found == machine.info("a") | {
-        "uptime": found["uptime"],
-        "memory": found["memory"],
-    }
+    assert found == machine.info("a") | {"uptime": found["uptime"], "memory": found["memory"]}
     assert (found["status"], found["pid"], found["port"]) == ("running", client.pid, client.port)
     assert 0 < found["uptime"] < 120
 
@@ -311,18 +308,7 @@ def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> 
 
 
 def test_the_rendered_unit_is_what_would_be_started_and_nothing_is_touched(here: Machine) -> None:
-    options = (
-        "--id",
-        "a+b",
-        "--cwd",
-        "/usr",
-        "--memory-max",
-        "8G",
-        "--property",
-        "LimitNOFILE=4096",
-        "--timeout",
-        "5min",
-    )
+    options = ("--id=a+b", "--cwd=/usr", "--memory-max=8G", "--property=LimitNOFILE=4096", "--timeout=5min")
     unit = here.mrmd(*options, "--render", "systemd")
     assert unit.returncode == 0, unit.stderr
     lines = unit.stdout.splitlines()

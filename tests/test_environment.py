@@ -178,28 +178,10 @@ def test_uvx_uses_the_venv_of_the_project(here: Machine) -> None:
     project = here.home / "project" / ".venv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, project], check=True)
     tree = Path(__file__).parents[1]
-    env = {
-        "VIRTUAL_ENV": str(project),
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(("PIP_", "UV_", "SSL_")) or name.endswith("_proxy")
-        },
-    }
-    command = [
-        uv,
-        "tool",
-        "run",
-        "--quiet",
-        "--python",
-        sys.executable,
-        "--from",
-        str(tree),
-        "mrmd-python",
-        "--id",
-        "a",
-    ]
-    started = here.run(*command, env=env)
+    names = [name for name in os.environ if name.startswith(("PIP_", "UV_", "SSL_")) or name.endswith("_proxy")]
+    env = {"VIRTUAL_ENV": str(project)} | {name: os.environ[name] for name in names}
+    uvx = [uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", str(tree)]
+    started = here.run(*uvx, "mrmd-python", "--id", "a", env=env)
     assert started.returncode == 0, started.stderr
     assert "named by VIRTUAL_ENV" in here.mrmd("--info", "a").stdout
     assert here.client("a").value("import sys; sys.prefix") == repr(str(project))

@@ -198,10 +198,7 @@ def test_positions(client: Client) -> None:
     assert client.post("/hover", {"code": "number", "cursor": 10**9})["name"] == "number"
     assert client.post("/hover", {"code": "number", "cursor": -5})["name"] == "number"
     assert client.post("/hover", {"code": "number \ud83d", "cursor": 3})["name"] == "number", "half a character"
-    refused = {
-        "missing_code": {"cursor": 1},
-        "bad_encoding": {"code": "x", "positionEncoding": "utf-8"},
-    }
+    refused = {"missing_code": {"cursor": 1}, "bad_encoding": {"code": "x", "positionEncoding": "utf-8"}}
     for expected, body in refused.items():
         assert client.request("POST", "/hover", body)[1]["code"] == expected
     wrong: list[Json] = [

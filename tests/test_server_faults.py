@@ -192,9 +192,7 @@ def _limited(machine: Machine, descriptors: int) -> Machine:
     return dataclasses.replace(machine, prefix=[*machine.prefix, *limit])
 
 
-def test_connections_beyond_the_descriptors_wait_and_the_server_neither_spins_nor_floods_its_log(
-    here: Machine,
-) -> None:
+def test_connections_beyond_the_descriptors_wait_and_the_server_neither_spins_nor_floods_its_log(here: Machine) -> None:
     client = _limited(here, 64).start("a")
     server = psutil.Process(client.pid)
     log = here.home / ".mrmd/logs/a.log"

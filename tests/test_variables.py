@@ -142,12 +142,7 @@ def test_the_way_down(client: Client) -> None:
     assert client.post("/variables/table", {"path": ["(1, 2)"]})["value"] == "'tuple'", "as it is shown"
     assert client.post("/variables/table", {"path": ["None", "deep", "0"]})["value"] == "7"
     assert client.post("/variables/items", {"path": [3, "[3]", 2, -1]})["value"] == "3"
-    assert _children(client, "items") == {
-        "[0]": "1",
-        "[1]": "'a'",
-        "[2]": "[2, 3]",
-        "[3]": "[1, 'a', [2, 3], ...]",
-    }
+    assert _children(client, "items") == {"[0]": "1", "[1]": "'a'", "[2]": "[2, 3]", "[3]": "[1, 'a', [2, 3], ...]"}
     assert _children(client, "fields") == {"a": "1", "b": "'q'"}
     assert _children(client, "slots") == {"here": "5"}
     slots = client.post("/variables/slots")

@@ -8,20 +8,8 @@ import pytest
 from tests.conformance.wire import Json, Server
 
 _FEATURES = {
-    "execute",
-    "executeStream",
-    "interrupt",
-    "complete",
-    "inspect",
-    "hover",
-    "variables",
-    "variableExpand",
-    "reset",
-    "isComplete",
-    "format",
-    "assets",
-    "history",
-    "reattach",
+    *("execute", "executeStream", "interrupt", "complete", "inspect", "hover", "variables", "variableExpand", "reset"),
+    *("isComplete", "format", "assets", "history", "reattach"),
 }
 
 
