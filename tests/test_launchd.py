@@ -169,19 +169,22 @@ def test_simultaneous_starts_give_one_runtime(mac: Machine) -> None:
     assert len({json.loads(out)["pid"] for out, _ in printed}) == 1
 
 
-@pytest.mark.parametrize("name", ["SEGV", "KILL"])
-def test_a_killed_server_comes_back_on_its_port(mac: Machine, name: str) -> None:
-    client = mac.start("a")
-    client.execute("kept = 42")
-    pids = json.loads(client.value("import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"))
-    mac.kill(name, client.pid)
-    wait_until(lambda: mac.alive(pids) == [], "what it ran is gone")
-    again = mac.start("a")  # which waits for launchd
-    assert again.port == client.port
-    assert again.pid != client.pid
-    result = again.execute("kept")
-    assert result["error"]["type"] == "NameError"
-    assert "its server had died" in result["stderr"]
+def test_a_killed_server_comes_back_on_its_port(mac: Machine) -> None:
+    clients = {name: mac.start(name) for name in ("SEGV", "KILL")}
+    pids: list[int] = []
+    for name, client in clients.items():
+        client.execute("kept = 42")
+        code = "import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"
+        pids += json.loads(client.value(code))
+        mac.kill(name, client.pid)
+    wait_until(lambda: mac.alive(pids) == [], "what they ran is gone")
+    for name, client in clients.items():
+        again = mac.start(name)  # which waits for launchd
+        assert again.port == client.port
+        assert again.pid != client.pid
+        result = again.execute("kept")
+        assert result["error"]["type"] == "NameError"
+        assert "its server had died" in result["stderr"]
 
 
 def test_a_server_that_ends_in_order_stays_away_and_can_be_started_anew(mac: Machine) -> None:

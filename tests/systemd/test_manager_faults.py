@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.client import Client
 from tests.machine import MRMD, Box, Machine, wait_until
 
 pytestmark = pytest.mark.systemd
@@ -61,16 +63,16 @@ def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     client = dev.start("before")
     manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
-    with root.stopped(int(manager)):
-        _told(dev.mrmd("--id", "a", "--backend", "systemd"), "did not answer", "within 10 s", "--backend fork")
-        listed = dev.mrmd("--list")
+    commands = (["--id", "a", "--backend", "systemd"], ["--list"], ["--kill", "before"], ["--id", "b", "--json"])
+    with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for it, some more than once
+        refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
+        _told(refused, "did not answer", "within 10 s", "--backend fork")
         assert listed.returncode == 0
         assert "before  running" in listed.stdout, "what the registry knows can be told"
-        _told(dev.mrmd("--kill", "before"), "did not answer")
-        started = dev.mrmd("--id", "b")
+        _told(killed, "did not answer")
         assert started.returncode == 0, started.stderr
         assert "note: not a systemd unit, but a daemon: the systemd user manager did not answer" in started.stderr
-        assert dev.client("b").value("1 + 1") == "2"
+        assert Client.of_record(json.loads(started.stdout)).value("1 + 1") == "2"
     assert client.value("1 + 1") == "2"
     assert dev.mrmd("--kill-all").returncode == 0
     assert _left(dev) == ""
