@@ -27,6 +27,15 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
         time.sleep(0.02)
 
 
+def assert_told(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
+    """Check that a command has ended with that status and a line or two for a person, which have these words."""
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= (2 if status == 1 else 4), done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
 @dataclass
 class Machine:
     """Where commands run: `prefix` goes before each."""

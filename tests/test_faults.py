@@ -11,15 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
-from tests.machine import MRMD, Machine, wait_until
-
-
-def _assert_told(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
-    assert done.returncode == status, done
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= (2 if status == 1 else 4), done.stderr
-    for word in words:
-        assert word in done.stderr, done.stderr
+from tests.machine import MRMD, Machine, assert_told, wait_until
 
 
 def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
@@ -55,7 +47,7 @@ def test_a_damaged_registry_file_is_named_and_replaced(here: Machine, content: s
     path.parent.mkdir(parents=True)
     path.write_text(content)
     assert "unreadable" in here.mrmd("--list").stdout
-    _assert_told(here.mrmd("--info", "cut"), 1, str(path), "--kill cut")
+    assert_told(here.mrmd("--info", "cut"), 1, str(path), "--kill cut")
     assert here.start("cut").value("1 + 1") == "2"
     assert json.loads(path.read_text())["id"] == "cut"
 
@@ -65,7 +57,7 @@ def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -
     pids = [client.pid, int(client.value("import os; os.getpid()"))]
     path = here.home / ".mrmd" / "runtimes" / "cut.json"
     path.write_text(path.read_text()[:100])
-    _assert_told(here.mrmd("--id", "cut"), 1, str(path), "--kill cut")
+    assert_told(here.mrmd("--id", "cut"), 1, str(path), "--kill cut")
     killed = here.mrmd("--kill", "cut")
     assert killed.returncode == 0, killed.stderr
     assert here.alive(pids) == []
@@ -78,7 +70,7 @@ def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -
 )
 def test_a_bad_id_is_a_usage_error_before_anything_is_touched(here: Machine, bad: str) -> None:
     for option in ("--id", "--info", "--kill"):
-        _assert_told(here.mrmd(f"{option}={bad}"), 2, "is not a runtime id")
+        assert_told(here.mrmd(f"{option}={bad}"), 2, "is not a runtime id")
     assert list(here.home.iterdir()) == []
 
 
@@ -93,27 +85,25 @@ def test_an_id_of_any_allowed_form_works(machine: Machine, good: str) -> None:
 
 @pytest.mark.systemd
 def test_an_id_too_long_for_a_unit_name_is_told(box: Machine) -> None:
-    _assert_told(box.mrmd("--id", "+" * 128), 1, "unit name")
+    assert_told(box.mrmd("--id", "+" * 128), 1, "unit name")
 
 
 def test_a_port_in_use_is_told_and_leaves_nothing(machine: Machine) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        _assert_told(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
+        assert_told(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     assert machine.start("a", "--port", str(port)).port == port
 
 
 @pytest.mark.systemd
 def test_a_privileged_port_is_told(box: Machine) -> None:
-    _assert_told(box.mrmd("--id", "a", "--port", "80"), 1, "80")
+    assert_told(box.mrmd("--id", "a", "--port", "80"), 1, "80")
 
 
 def test_a_missing_venv_is_told(machine: Machine) -> None:
-    _assert_told(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
-    _assert_told(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
+    assert_told(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
+    assert_told(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
 
 
@@ -122,30 +112,30 @@ def test_a_venv_whose_python_does_not_run_is_told(here: Machine) -> None:
     python.parent.mkdir(parents=True)
     python.write_text("this is no program")
     python.chmod(0o755)
-    _assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
+    assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
 def test_a_cwd_that_does_not_exist_is_told(machine: Machine) -> None:
-    _assert_told(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
-    _assert_told(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a folder")
+    assert_told(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
+    assert_told(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a folder")
 
 
 def test_a_current_folder_that_was_removed_is_told(here: Machine) -> None:
     done = here.run(
         "bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {here.environ['PATH'].split(':')[0]}/mrmd-python"
     )
-    _assert_told(done, 1, "does not exist any more")
+    assert_told(done, 1, "does not exist any more")
 
 
 def test_an_unwritable_home_is_told(machine: Machine) -> None:
-    _assert_told(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
+    assert_told(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
 
 
 @pytest.mark.systemd
 def test_a_home_of_another_user_is_told(box: Machine) -> None:
-    _assert_told(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
-    _assert_told(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
+    assert_told(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
+    assert_told(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
 
 
 def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine: Machine) -> None:
@@ -153,7 +143,7 @@ def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine:
     machine.read("mkdir", "-p", f"{prefix}/bin")
     machine.read("ln", "-s", "/bin/false", f"{prefix}/bin/python")
     done = machine.mrmd("--id", "a", "--venv", prefix)
-    _assert_told(done, 1, f"{prefix}/bin/python cannot run a session: its process exited with status 1")
+    assert_told(done, 1, f"{prefix}/bin/python cannot run a session: its process exited with status 1")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     left = machine.read(
         "find", f"{machine.home}/.mrmd", "(", "-path", "*/runtimes/*", "-o", "-path", "*/env/*", ")", "-print"
@@ -242,7 +232,7 @@ def test_a_dead_record_of_systemd_is_no_hindrance_without_systemd(here: Machine)
 
 def test_a_user_that_is_nobody_is_told(here: Machine) -> None:
     for option in ("--cwd", "--venv", "--assets-dir"):
-        _assert_told(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
+        assert_told(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
@@ -259,21 +249,21 @@ def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, clo
 
 
 def test_usage_errors_exit_with_2(here: Machine) -> None:
-    _assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
-    _assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
-    _assert_told(here.mrmd("--port", "70000"), 2, "70000")
-    _assert_told(here.mrmd("--host", "http://localhost"), 2, "is not a host")
-    _assert_told(here.mrmd("--allow-host", "a/b"), 2, "is not a host")
-    _assert_told(here.mrmd("--allow-origin", "null"), 2, "is not an origin")
-    _assert_told(here.mrmd("--allow-user", "no such user"), 2, "is no user")
-    _assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is no address of this machine")
-    _assert_told(here.mrmd("--backend", "cron"), 2, "cron")
+    assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
+    assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
+    assert_told(here.mrmd("--port", "70000"), 2, "70000")
+    assert_told(here.mrmd("--host", "http://localhost"), 2, "is not a host")
+    assert_told(here.mrmd("--allow-host", "a/b"), 2, "is not a host")
+    assert_told(here.mrmd("--allow-origin", "null"), 2, "is not an origin")
+    assert_told(here.mrmd("--allow-user", "no such user"), 2, "is no user")
+    assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is no address of this machine")
+    assert_told(here.mrmd("--backend", "cron"), 2, "cron")
 
 
 def test_a_backend_that_is_not_here_is_told(here: Machine) -> None:
-    _assert_told(here.mrmd("--backend", "launchd"), 1, "macOS")
-    _assert_told(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
-    _assert_told(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")
+    assert_told(here.mrmd("--backend", "launchd"), 1, "macOS")
+    assert_told(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
+    assert_told(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")
 
 
 def test_a_second_start_says_that_it_runs_and_where(machine: Machine) -> None:
@@ -283,7 +273,7 @@ def test_a_second_start_says_that_it_runs_and_where(machine: Machine) -> None:
     assert "is already running" in again.stdout
     assert f"http://localhost:{client.port}/mrp/v1" in again.stdout
     foreground = machine.mrmd("--id", "a", "--foreground")
-    _assert_told(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
+    assert_told(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
 
 
 def test_files_are_for_their_owner_alone(here: Machine) -> None:

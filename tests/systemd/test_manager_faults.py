@@ -10,17 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.client import Client
-from tests.machine import MRMD, Box, Machine, wait_until
+from tests.machine import MRMD, Box, Machine, assert_told, wait_until
 
 pytestmark = pytest.mark.systemd
-
-
-def _told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
-    assert done.returncode == 1, done
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
-    for word in words:
-        assert word in done.stderr, done.stderr
 
 
 def _left(machine: Machine) -> str:
@@ -66,10 +58,10 @@ def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
     commands = (["--id", "a", "--backend", "systemd"], ["--list"], ["--kill", "before"], ["--id", "b", "--json"])
     with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for it, some more than once
         refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
-        _told(refused, "did not answer", "within 10 s", "--backend fork")
+        assert_told(refused, 1, "did not answer", "within 10 s", "--backend fork")
         assert listed.returncode == 0
         assert "before  running" in listed.stdout, "what the registry knows can be told"
-        _told(killed, "did not answer")
+        assert_told(killed, 1, "did not answer")
         assert started.returncode == 0, started.stderr
         assert "note: not a systemd unit, but a daemon: the systemd user manager did not answer" in started.stderr
         assert Client.of_record(json.loads(started.stdout)).value("1 + 1") == "2"
@@ -96,8 +88,9 @@ def test_a_user_without_a_manager_gets_a_daemon_and_is_told_why_if_they_asked_fo
     started = dev.mrmd("--id", "a")
     assert (started.returncode, started.stderr) == (0, "")
     assert dev.info("a")["backend"] == "fork"
-    _told(dev.mrmd("--id", "b", "--backend", "systemd"), "needs a user manager", "/run/user/4242/systemd/private")
-    _told(dev.mrmd("--id", "b", "--memory-max", "1G"), "--memory-max: only systemd can do that")
+    asked_for = dev.mrmd("--id", "b", "--backend", "systemd")
+    assert_told(asked_for, 1, "needs a user manager", "/run/user/4242/systemd/private")
+    assert_told(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: only systemd can do that")
     assert dev.mrmd("--kill-all").returncode == 0
 
 
@@ -120,7 +113,7 @@ def test_a_full_disk_is_told_and_a_start_works_once_there_is_room(own_box: Box) 
         dev.read("mkdir", "-p", folder)
         root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
         dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
-        _told(dev.mrmd("--id", "a"), "No space left on device", folder)
+        assert_told(dev.mrmd("--id", "a"), 1, "No space left on device", folder)
         dev.read("rm", f"{folder}/filler")
         assert dev.start("a").value("1 + 1") == "2"
         assert dev.mrmd("--kill", "a").returncode == 0
@@ -149,12 +142,12 @@ def test_a_home_on_a_read_only_disk_is_told(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     root.read("mount", "--bind", "/home/dev", "/home/dev")
     root.read("mount", "-o", "remount,bind,ro", "/home/dev")
-    _told(dev.mrmd("--id", "a"), "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
+    assert_told(dev.mrmd("--id", "a"), 1, "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
     for option in ("--list", "--kill-all"):
         assert dev.mrmd(option).stdout.startswith("No runtimes")
     # Its files elsewhere, there is still nowhere for the unit.
     env = {"MRMD_HOME": "/tmp/mrmd-of-dev"}
-    _told(dev.mrmd("--id", "a", env=env), "cannot write the unit", "Read-only file system")
+    assert_told(dev.mrmd("--id", "a", env=env), 1, "cannot write the unit", "Read-only file system")
     started = dev.mrmd("--id", "a", "--backend", "fork", env=env)
     assert started.returncode == 0, started.stderr
     assert dev.mrmd("--kill", "a", env=env).returncode == 0
