@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+"""A cell that displays a drawing."""
 
 
 class Answer(NamedTuple):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.client import Client
+from tests.client import DRAWING, Client
 from tests.machine import Machine
 
 
@@ -42,8 +42,7 @@ def test_origins_of_editors_pass_and_their_pages_may_read_the_answer(client: Cli
 
 def test_streams_and_files_may_be_read_by_editors_pages_too(client: Client) -> None:
     origin = "http://localhost:3000"
-    picture = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
-    url = client.execute(picture, execId="drawn")["assets"][0]["url"].removeprefix("/mrp/v1")
+    url = client.execute(DRAWING, execId="drawn")["assets"][0]["url"].removeprefix("/mrp/v1")
     for path in ("/executions/drawn/stream", url, "/executions/drawn"):
         status, headers, _ = client.fetch("GET", f"/mrp/v1{path}", Origin=origin)
         assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")

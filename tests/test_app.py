@@ -9,11 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.client import Client, Json
+from tests.client import DRAWING, Client, Json
 from tests.machine import Machine, wait_until
 from tests.programs import FRONTS, OWN, RUNTIMES, served
 
-_PICTURE = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 _ABANDON = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
 
 
@@ -71,7 +70,7 @@ def _check_streams(client: Client) -> None:
 
 
 def _check_assets(client: Client) -> None:
-    asset = client.execute(_PICTURE, session="s")["assets"][0]
+    asset = client.execute(DRAWING, session="s")["assets"][0]
     content = Path(asset["path"]).read_bytes()
     status, headers, body = client.fetch("GET", asset["url"])
     assert (status, headers["content-type"], body) == (200, "image/svg+xml", content)
@@ -207,7 +206,7 @@ def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Mac
 def test_runtimes_outlive_the_program(here: Machine) -> None:
     with served(here, "uvicorn", f"{RUNTIMES}, assets_dir='pictures'") as client:
         pid = json.loads(client.value("kept = 42; import os; os.getpid()", session="vllm"))
-        client.execute(_PICTURE, session="other")
+        client.execute(DRAWING, session="other")
         here.kill("KILL", client.pid)
     listed = {record["id"]: record for record in json.loads(here.mrmd("--list", "--json").stdout)}
     assert {name: record["status"] for name, record in listed.items()} == {"other": "running", "vllm": "running"}

@@ -11,7 +11,7 @@ import pytest
 from selenium import webdriver
 
 from tests.browser import started
-from tests.client import Client
+from tests.client import DRAWING, Client
 from tests.machine import Machine
 
 pytestmark = pytest.mark.xdist_group("browser")
@@ -120,10 +120,9 @@ def pages() -> Iterator[int]:
 @pytest.fixture
 def runtime(shared: Client) -> Client:
     """A runtime with something worth having in it."""
-    picture = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
     shared.request("DELETE", "/executions/edited")
     if shared.request("GET", "/executions/kept")[0] == 404:
-        shared.execute(picture, execId="kept")
+        shared.execute(DRAWING, execId="kept")
     return shared
 
 

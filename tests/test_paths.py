@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
+from tests.client import DRAWING, Client
 from tests.machine import Machine
 from tests.programs import OWN, RUNTIMES, served
 
-_DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 _SPELLINGS = [
     *("../secret.svg", "..%2fsecret.svg", "..%2Fsecret.svg", "%2e%2e/secret.svg", "%2e%2e%2fsecret.svg"),
     *("%252e%252e%252fsecret.svg", "%25252e%25252e%25252fsecret.svg", "..%5csecret.svg", "..\\secret.svg", "..%c0%afx"),
@@ -49,7 +48,7 @@ def _get(client: Client, target: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize("front", ["runtime", "application", "runtimes behind an application"])
 def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
     with _served(here, front) as client:
-        assert client.execute(_DRAWING, execId="a")["assets"][0]["url"] == "/mrp/v1/assets/a_0001.svg"
+        assert client.execute(DRAWING, execId="a")["assets"][0]["url"] == "/mrp/v1/assets/a_0001.svg"
         folder = here.home / ".mrmd-assets"
         for secret in (here.home / "secret.svg", here.home / "outside" / "secret.svg", folder / ".hidden.svg"):
             secret.parent.mkdir(exist_ok=True)
@@ -89,7 +88,7 @@ def test_ids_in_a_path_lead_to_no_file(here: Machine, front: str) -> None:
 
 @pytest.mark.parametrize("bad", ["a\0b", "\ud800", 1, ["x"]])
 def test_a_folder_that_cannot_be_one_is_told(shared: Client, bad: object) -> None:
-    status, answer = shared.request("POST", "/execute", {"code": _DRAWING, "assetDir": bad})
+    status, answer = shared.request("POST", "/execute", {"code": DRAWING, "assetDir": bad})
     assert (status, answer["code"]) == (400, "wrong_type")
 
 
@@ -100,7 +99,7 @@ def test_an_asset_folder_and_an_id_make_names_in_that_folder(
     shared: Client, shared_machine: Machine, exec_id: str
 ) -> None:
     folder = shared_machine.home / "chosen"
-    asset = shared.execute(_DRAWING, execId=exec_id, assetDir="chosen")["assets"][0]
+    asset = shared.execute(DRAWING, execId=exec_id, assetDir="chosen")["assets"][0]
     path = Path(asset["path"])
     assert path.parent == folder
     assert not path.is_symlink()
@@ -112,7 +111,7 @@ def test_a_link_that_lies_where_an_asset_would_is_not_followed(shared: Client, s
     folder.mkdir()
     target = shared_machine.home / "target.svg"
     (folder / "link_0001.svg").symlink_to(target)
-    asset = shared.execute(_DRAWING, execId="link", assetDir="linked")["assets"][0]
+    asset = shared.execute(DRAWING, execId="link", assetDir="linked")["assets"][0]
     assert asset["path"] == str(folder / "link_0002.svg")
     assert not target.exists()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client import Client
+from tests.client import DRAWING, Client
 from tests.machine import MRMD, Machine, processes_of, wait_until
 from tests.programs import FRONTS, OWN, RUNTIMES, served
 
@@ -278,10 +278,9 @@ def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> Non
     assert started.returncode == 0, started.stderr
     record = machine.info("a", variables)
     client, token = Client.of_record(record), machine.read("cat", record["token_file"])
-    svg = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
     shown = {"Authorization": f"Bearer {token}"}
     for folder in (None, f"{pictures}/on/request"):
-        assert client.request("POST", "/execute", {"code": svg, "assetDir": folder}, shown)[1]["assets"]
+        assert client.request("POST", "/execute", {"code": DRAWING, "assetDir": folder}, shown)[1]["assets"]
     if machine.backend == "fork":
         _fill_log(client, shown, Path(variables["MRMD_HOME"], "logs"))
         result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, shown)[1]
