@@ -142,14 +142,6 @@ def test_the_default_venv_is_the_one_the_command_is_installed_in(here: Machine) 
     assert "mrmd-python is installed in it" in here.mrmd("--info", "a").stdout
 
 
-def test_the_venv_is_active_in_the_session(here: Machine) -> None:
-    client = here.start("a")
-    assert client.value("import os; os.environ['VIRTUAL_ENV']") == repr(sys.prefix)
-    result = client.execute("import subprocess; _ = subprocess.run(['python', '-c', 'import sys; print(sys.prefix)'])")
-    assert result["stdout"].strip() == sys.prefix
-    assert client.execute("!command -v pip")["stdout"].strip() == f"{sys.prefix}/bin/pip"
-
-
 def test_virtual_env_is_used_by_a_tool_environment(here: Machine, tmp_path: Path) -> None:
     """As uvx and pipx make them: the environment that the command is installed in is nobody's choice."""
     project = here.home / "project" / ".venv"

@@ -122,9 +122,7 @@ def test_a_cwd_that_does_not_exist_is_told(machine: Machine) -> None:
 
 
 def test_a_current_folder_that_was_removed_is_told(here: Machine) -> None:
-    done = here.run(
-        "bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {here.environ['PATH'].split(':')[0]}/mrmd-python"
-    )
+    done = here.run("bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {MRMD}")
     assert_told(done, 1, "does not exist any more")
 
 
@@ -276,14 +274,6 @@ def test_a_second_start_says_that_it_runs_and_where(machine: Machine) -> None:
     assert_told(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
 
 
-def test_files_are_for_their_owner_alone(here: Machine) -> None:
-    done = here.run("bash", "-c", f"umask 0; exec {here.environ['PATH'].split(':')[0]}/mrmd-python --id a")
-    assert done.returncode == 0, done.stderr
-    for path in [here.home / ".mrmd", *(here.home / ".mrmd").rglob("*")]:
-        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
-    assert here.client("a").value("import os; os.umask(0)") == "0", "the umask is the caller's"
-
-
 def test_a_runtime_answers_on_both_loopbacks(here: Machine) -> None:
     client = here.start("a")
     families = [socket.AF_INET]
@@ -292,4 +282,3 @@ def test_a_runtime_answers_on_both_loopbacks(here: Machine) -> None:
     for family in families:
         with socket.socket(family) as connection:
             connection.connect(("127.0.0.1" if family == socket.AF_INET else "::1", client.port))
-    assert os.path.exists(here.home / ".mrmd" / "runtimes" / "a.json")

@@ -127,9 +127,3 @@ print("told")
         client.post("/interrupt")
         assert "told\n" in text_of(list(events), "stdout")
     _ends_by_interrupt(client, "while True: pass")
-
-
-def test_nothing_to_interrupt(client: Client) -> None:
-    client.execute("1")
-    assert client.post("/interrupt")["interrupted"] is False
-    assert client.value("1 + 1") == "2"
