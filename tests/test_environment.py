@@ -90,7 +90,7 @@ def test_a_home_that_the_manager_does_not_know_falls_back_to_a_daemon(box: Machi
     assert "XDG_CONFIG_HOME" in told.stderr
 
 
-@pytest.mark.parametrize("name", ["v%h$HOME", "v e%h n v", "v' \"\\n$HOME"])
+@pytest.mark.parametrize("name", ["v%h$HOME", "v e%h n v", "v' \"\\n${HOME}"])
 def test_a_venv_of_any_name_runs_the_server_and_the_session(machine: Machine, name: str) -> None:
     """mrmd-python itself may be installed there, so that its own path is in the unit."""
     venv = f"{machine.home}/{name}"
@@ -115,7 +115,7 @@ def test_the_environment_file_is_gone_after_a_kill_and_the_owners_alone_before(m
     assert machine.run("test", "-e", path).returncode == 1
 
 
-@pytest.mark.parametrize("name", ["-per%cent%h$HOME", "é😀 quo'te\"s %h $HOME\nback\\slash\\"])
+@pytest.mark.parametrize("name", ["-per%cent%h$HOME", "é😀 quo'te\"s %h ${HOME}\nback\\slash\\"])
 def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
     folder = f"{machine.home}/{name}"
     machine.read("mkdir", "-p", "--", folder)
