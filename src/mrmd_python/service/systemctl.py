@@ -168,7 +168,10 @@ def verify(path: Path) -> None:
         ServiceError: it does; the message is systemd's own.
     """
     command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
-    checked = ask(command, _ANSWER_SECONDS, os.environ | {"LC_ALL": "C.UTF-8"})
+    try:
+        checked = ask(command, _ANSWER_SECONDS, os.environ | {"LC_ALL": "C.UTF-8"})
+    except subprocess.TimeoutExpired:
+        raise ServiceError(f"systemd-analyze did not check {path} within {_ANSWER_SECONDS:.0f} s") from None
     faults = [line.partition(f"{path}:")[2] for line in checked.stderr.splitlines() if f"{path}:" in line]
     if faults:
         raise ServiceError(f"systemd does not take a --property: {'; '.join(faults)}")
@@ -178,5 +181,8 @@ def lingers() -> bool:
     """Return whether the user's manager outlives their last logout (loginctl(1), enable-linger); True if unknown."""
     if shutil.which("loginctl") is None:
         return True
-    answer = ask(["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"], _ANSWER_SECONDS)
-    return answer.stdout.strip() != "no"
+    command = ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"]
+    try:
+        return ask(command, _ANSWER_SECONDS).stdout.strip() != "no"
+    except subprocess.TimeoutExpired:
+        return True
