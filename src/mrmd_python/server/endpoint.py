@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mrmd_python.server.exchange import EventStream, File, JsonStream, Reply, Request
+from mrmd_python.server.exchange import EventStream, File, JsonStream, JsonText, Reply, Request
 from mrmd_python.server.sessions import Sessions
 
-Endpoint = Callable[[Sessions, Request], Awaitable[Reply | JsonStream | File | EventStream]]
+Endpoint = Callable[[Sessions, Request], Awaitable[Reply | JsonText | JsonStream | File | EventStream]]
 Schema = Mapping[str, Any]
 """What a value may be, in JSON Schema (https://json-schema.org/draft/2020-12)."""
 

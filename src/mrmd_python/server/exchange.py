@@ -34,6 +34,13 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class JsonText:
+    """A JSON answer that a session's process has made."""
+
+    text: bytes
+
+
+@dataclass(frozen=True)
 class JsonStream:
     """A JSON answer that is too long to be made at once."""
 

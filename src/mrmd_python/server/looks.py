@@ -11,12 +11,14 @@ _DEADLINE_SECONDS = 2.0
 """How long an answer may take: the clients themselves give up after five seconds."""
 _MOST_WAITING = 32
 _LONGEST_ANSWER = 1 << 26
+_UNREADABLE = "a worker's answer cannot be read: %.200r"
 
 Answer = dict[str, Any]
 
 
 class Looks(asyncio.Protocol):
-    """The server's end of the socket of one worker. A question and an answer are a line of JSON each.
+    """The server's end of the socket of one worker. A question is a line of JSON; an answer, one about it, a tab, and
+    itself.
 
     The worker answers while a cell computes in Python or waits, but not while C code holds its GIL. Then the first
     question runs into its deadline, and no other is sent until the worker is heard of again.
@@ -24,7 +26,7 @@ class Looks(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, asyncio.Future[Answer | None]] = {}
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
         self._overdue: set[int] = set()
         """The questions that were given up and not answered since."""
         self._number = 0
@@ -32,6 +34,20 @@ class Looks(asyncio.Protocol):
 
     async def ask(self, op: str, **fields: Any) -> Answer | None:
         """Return the worker's answer, or None if there is none in time.
+
+        Args:
+            op: what to do, a key of the worker's table.
+            fields: what goes with it, as JSON.
+        """
+        answer = await self.ask_for_json(op, **fields)
+        try:
+            return None if answer is None else dict(json.loads(answer))
+        except ValueError:
+            _log.warning(_UNREADABLE, answer)
+            return None
+
+    async def ask_for_json(self, op: str, **fields: Any) -> bytes | None:
+        """Return the worker's answer as it came: a client may take that for megabytes of which we want to know nothing.
 
         Args:
             op: what to do, a key of the worker's table.
@@ -47,7 +63,7 @@ class Looks(asyncio.Protocol):
         deadline = loop.call_later(_DEADLINE_SECONDS, self._give_up, number)
         self._transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
         try:
-            answer: Answer | None = await answered
+            answer: bytes | None = await answered
             return answer
         finally:
             deadline.cancel()
@@ -78,19 +94,20 @@ class Looks(asyncio.Protocol):
             return
         *lines, self._data = self._data.split(b"\n")
         for line in lines:
+            head, _, answer = bytes(line).partition(b"\t")
             try:
-                message = json.loads(line)
-                self._hear(message["number"], message["answer"], message.get("fault"))
+                message = json.loads(head)
+                self._hear(message["number"], answer, message.get("fault"))
             except (ValueError, KeyError, TypeError):  # a cell has written to the worker's socket
-                _log.warning("a worker's answer cannot be read: %.200r", line)
+                _log.warning(_UNREADABLE, line)
 
-    def _hear(self, number: int, answer: Answer | None, fault: str | None) -> None:
+    def _hear(self, number: int, answer: bytes, fault: str | None) -> None:
         self._overdue.discard(number)
         if fault is not None:
             _log.warning("a worker could not look at its session:\n%s", fault)
         answered = self._waiting.get(number)
         if answered is not None and not answered.done():
-            answered.set_result(answer if isinstance(answer, dict) else None)
+            answered.set_result(answer if answer.startswith(b"{") else None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave nobody waiting."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from mrmd_python.server.endpoint import FLAG, NUMBER, TEXT, TEXTS, Route, Schema
 from mrmd_python.server.exchange import (
+    JsonText,
     RefusedError,
     Reply,
     Request,
@@ -31,7 +32,7 @@ _INSPECTION = (
 _HOVER = ("name", "type", "value", "signature", "docstring", "documentation")
 
 
-async def variables(sessions: Sessions, request: Request) -> Reply:
+async def variables(sessions: Sessions, request: Request) -> Reply | JsonText:
     """POST /variables.
 
     `filter.namePattern` is a shell's pattern if it has ``*``, ``?`` or ``[`` in it, and else any part of the name; case
@@ -41,15 +42,16 @@ async def variables(sessions: Sessions, request: Request) -> Reply:
     types = list_field(wanted, "types")
     if not all(isinstance(name, str) for name in types):
         raise RefusedError(400, "wrong_type", "the field 'types' must be a list of strings")
-    answer = await sessions.look(
+    answer = await sessions.look_for_json(
         _session(request.body),
         "variables",
         types=types,
         namePattern=text_field(wanted, "namePattern", ""),
         excludePrivate=flag_field(wanted, "excludePrivate", True),
     )
-    blocked = _has_worker(sessions, request.body)
-    return Reply(answer or {"variables": [], "count": 0, "truncated": blocked})
+    if answer is not None:
+        return JsonText(answer)
+    return Reply({"variables": [], "count": 0, "truncated": _has_worker(sessions, request.body)})
 
 
 async def variable(sessions: Sessions, request: Request) -> Reply:

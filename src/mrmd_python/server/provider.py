@@ -5,10 +5,10 @@ from functools import partial
 from typing import Protocol
 
 from mrmd_python.server import mrp
-from mrmd_python.server.exchange import EventStream, File, JsonStream, Relay, Reply, Request
+from mrmd_python.server.exchange import EventStream, File, JsonStream, JsonText, Relay, Reply, Request
 from mrmd_python.server.sessions import Sessions
 
-Answer = Reply | JsonStream | File | EventStream | Relay
+Answer = Reply | JsonText | JsonStream | File | EventStream | Relay
 Route = tuple[str, str, Callable[[Request], Awaitable[Answer]]]
 """Method, path below MRP's prefix with its variable parts in braces, what answers it."""
 

@@ -79,6 +79,11 @@ class Sessions:
         session = self._sessions.get(session_id)
         return await session.look(op, **fields) if session is not None else None
 
+    async def look_for_json(self, session_id: str, op: str, **fields: Any) -> bytes | None:
+        """Do as `look` does, and return the answer as the worker wrote it."""
+        session = self._sessions.get(session_id)
+        return await session.look_for_json(op, **fields) if session is not None else None
+
     def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
         """Return the execution of that id, which is unique in a runtime, and its session."""
         for session in self._sessions.values():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from mrmd_python.server.exchange import EventStream, JsonStream, RefusedError, Relay, Reply
+from mrmd_python.server.exchange import EventStream, JsonStream, JsonText, RefusedError, Relay, Reply
 
 _LARGEST_BODY = 64 * 1024 * 1024
 _SHORT_BYTES = 256 * 1024
@@ -57,12 +57,14 @@ async def json_body(method: str, content_type: str, chunks: AsyncIterator[bytes]
     return body
 
 
-async def response(answer: Reply | JsonStream | EventStream | Relay) -> Response:
+async def response(answer: Reply | JsonText | JsonStream | EventStream | Relay) -> Response:
     """Return what is to be sent for an answer."""
     match answer:
         case Reply():
             # The newline is for a person with curl.
             return Response(answer.status, {**_JSON, **answer.headers}, f"{json.dumps(answer.body)}\n".encode())
+        case JsonText():
+            return Response(200, _JSON, answer.text + b"\n")
         case JsonStream():
             return Response(200, _JSON, await _at_once_if_short(answer.pieces))
         case EventStream():

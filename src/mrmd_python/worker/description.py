@@ -17,6 +17,7 @@ LONGEST_LABEL = 100
 SIZED: "Tuple[type, ...]" = (list, tuple, dict, set, frozenset, collections.deque, range)
 """The built-in containers."""
 _BYTES: "Tuple[type, ...]" = (bytes, bytearray, memoryview)
+_BUILT_IN = {id(base): base for base in (str, *_BYTES, *SIZED)}
 _LEAVES: "Tuple[type, ...]" = (str, int, float, *_BYTES)
 """What is not worth going down into."""
 
@@ -42,26 +43,26 @@ class Description:
 
 def describe(value: object) -> Description:
     """Return what to tell of a value in a list of many."""
-    kind = static.class_name(type(value))
+    cls = type(value)
+    kind = static.class_name(cls)
     if is_leaf(value):
         return Description(kind, repr(value))
     shown, _ = full_text(value, _SHORT)
-    told = libraries.metadata(value)
-    if told is not None:
-        return _of_library(kind, shown, told)
-    if static.is_a(value, str):
-        length = str.__len__(value)  # type: ignore[arg-type]
+    base: Any = _BUILT_IN.get(id(cls))
+    if base is None:
+        told = libraries.metadata(value)
+        if told is not None:
+            return _of_library(kind, shown, told)
+        base = next((base for base in _BUILT_IN.values() if static.is_below(cls, base)), None)
+    if base is None:
+        return Description(kind, shown, expandable=has_attributes(value))
+    length = base.__len__(value)
+    if base is str:
         return Description(kind, shown, _count(length, "character"), length=length)
-    for base in _BYTES:
-        if static.is_a(value, base):
-            length = base.__len__(value)  # type: ignore[attr-defined]
-            return Description(kind, shown, _amount(length), length=length)
-    for base in SIZED:
-        if static.is_a(value, base):
-            length = base.__len__(value)  # type: ignore[attr-defined]
-            keys = _keys(value) if base is dict else None
-            return Description(kind, shown, _count(length, "item"), length > 0, length=length, keys=keys)
-    return Description(kind, shown, expandable=has_attributes(value))
+    if base in _BYTES:
+        return Description(kind, shown, _amount(length), length=length)
+    keys = _keys(value) if base is dict else None
+    return Description(kind, shown, _count(length, "item"), length > 0, length=length, keys=keys)
 
 
 def has_attributes(value: object) -> bool:

@@ -47,7 +47,7 @@ _ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
 
 
 class Looks:
-    """The worker's end of the socket. A request and an answer are a line of JSON each."""
+    """The worker's end of the socket. A request is a line of JSON; an answer, one about it, a tab, and itself."""
 
     def __init__(self, descriptor: int, shell: Shell) -> None:
         os.set_inheritable(descriptor, False)
@@ -137,15 +137,14 @@ class Looks:
 
     def _reply(self, line: bytes) -> bytes:
         request = _loads(line)
-        reply: "dict[str, Any]" = {"number": request["number"]}
+        about = {"number": request["number"]}
         try:
-            reply["answer"] = _ANSWERS[request["op"]](self._shell, request)
-            return _dumps(reply).encode() + b"\n"
+            answer = _dumps(_ANSWERS[request["op"]](self._shell, request))
         except Exception as error:
             # For the runtime's log. The error's own text could be a cell's, and its __str__ then anything.
             place = "".join(traceback.format_tb(error.__traceback__))
-            reply["answer"], reply["fault"] = None, f"{place}{type(error).__name__}"
-            return _dumps(reply).encode() + b"\n"
+            answer, about["fault"] = "null", f"{place}{type(error).__name__}"
+        return f"{_dumps(about)}\t{answer}\n".encode()
 
 
 def _count_threads() -> int:

@@ -80,10 +80,14 @@ class Writer:
     def write_all(self, start: str, items: "Iterable[object]", end: str) -> None:
         """Add objects with commas between."""
         self.put(start)
-        for number, item in enumerate(items):
-            if number:
-                self.put(", ")
-            self.write(item)
+        between = ""
+        for item in items:
+            if is_leaf(item) and len(self._open) < _DEEPEST:  # as in write(), and for the same reason
+                self.put(f"{between}{item!r}")
+            else:
+                self.put(between)
+                self.write(item)
+            between = ", "
         self.put(end)
 
     def write_named(self, start: str, items: "Iterable[Tuple[str, object]]", end: str) -> None:
