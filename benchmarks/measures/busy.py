@@ -60,6 +60,8 @@ def _sample_while_busy(
         runtime.execute(setting.effort.setup)
         with runtime.busy(code) as ended:
             case.samples[peer.name] = list(_until(ended, rounds, lambda: ask(runtime)))
+        if not ended.is_set():  # nor will it heed an interrupt, and so be in the way of what comes next
+            setting.lineup.end(peer)
     except UnansweredError as fault:
         case.faults[peer.name] = str(fault)
         setting.lineup.end(peer)

@@ -21,6 +21,8 @@ _URL = re.compile(r"URL:\s+http://[^:]+:(\d+)/")
 _PID = re.compile(r"PID:\s+(\d+)")
 _STREAM_SECONDS = 20.0
 _IDLE_SECONDS = 2.0
+_HEED_SECONDS = 5.0
+"""How long an interrupt may take."""
 _numbers = itertools.count()
 
 
@@ -185,7 +187,7 @@ class MrpRuntime:
             yield ended
         finally:
             Connection(self.port).request("POST", "/mrp/v1/interrupt", {})
-            thread.join(20)
+            thread.join(_HEED_SECONDS)
             connection.close()
 
     def close(self) -> None:

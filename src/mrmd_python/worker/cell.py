@@ -187,4 +187,5 @@ def variable_names(shell: Shell) -> "list[str]":
     """Return the names of the user's variables, in the order they were made."""
     hidden = shell.user_ns_hidden
     names = list(shell.user_ns)  # a thread may be adding to it
-    return [name for name in names if isinstance(name, str) and not name.startswith("_") and name not in hidden]
+    # Most of them are hidden: IPython leaves two for each cell.
+    return [name for name in names if name not in hidden and isinstance(name, str) and not name.startswith("_")]

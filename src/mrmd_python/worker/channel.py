@@ -17,7 +17,7 @@ Message = dict[str, Any]
 
 _DEPTH = 100
 
-_dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
+_dumps, _loads = json.JSONEncoder(allow_nan=False).encode, json.loads  # a cell may put others into the module
 
 
 class Channel:
@@ -99,7 +99,7 @@ class Channel:
 def _encode(message: Message) -> bytes:
     """Return a message as JSON that every client takes; what a cell put into it may be anything."""
     try:
-        return _dumps(message, allow_nan=False).encode()
+        return _dumps(message).encode()
     except (TypeError, ValueError, RecursionError):
         return _dumps(_plain(message, 0)).encode()
 
