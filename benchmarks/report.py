@@ -13,6 +13,8 @@ from benchmarks.case import IPYKERNEL, OLDER, OURS, SERVER, UNITS, XEUS, Case, T
 _COLUMNS = (OURS, OLDER, IPYKERNEL, SERVER, XEUS)
 _LATENCY_SAMPLES = 20
 """From how many samples on a p99 means something."""
+_OUTLIER = 10
+"""What takes so many times as long as the median is told of even among few."""
 
 
 def heading() -> str:
@@ -67,8 +69,9 @@ def _cell(case: Case, contender: str) -> str:
     if median is None:
         return "none" if contender in case.faults else ""
     p99 = case.statistic(contender, "p99")
-    enough = p99 is not None and len(case.samples[contender]) >= _LATENCY_SAMPLES
-    return f"{_number(median)} / {_number(p99)}" if enough and p99 is not None else _number(median)
+    assert p99 is not None
+    is_telling = len(case.samples[contender]) >= _LATENCY_SAMPLES or p99 > _OUTLIER * median
+    return f"{_number(median)} / {_number(p99)}" if is_telling else _number(median)
 
 
 def _number(value: float) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -169,26 +170,29 @@ class MrpRuntime:
         """Have it run code for as long as the block does; the value is set when the code has ended by itself."""
         ended = threading.Event()
         connection = Connection(self.port, seconds=60)
+        # The event `start` may come long before the code runs.
+        begun = Path(tempfile.mkdtemp(prefix="mrmd-benchmark-"), "begun")
+        marked = f"open({str(begun)!r}, 'w').close()\n{code}"
 
         def run() -> None:
             try:
-                for name, _ in connection.events("/mrp/v1/execute/stream", {"code": code}):
-                    if name == "start":
-                        begun.set()
+                for _ in connection.events("/mrp/v1/execute/stream", {"code": marked}):
+                    pass
             except OSError:
                 pass
             ended.set()
 
-        begun = threading.Event()
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            begun.wait(10)
+            while not (begun.exists() or ended.is_set()):
+                time.sleep(0.001)
             yield ended
         finally:
             Connection(self.port).request("POST", "/mrp/v1/interrupt", {})
             thread.join(_HEED_SECONDS)
             connection.close()
+            shutil.rmtree(begun.parent)
 
     def close(self) -> None:
         """End it, and what it leaves behind."""
