@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import NoReturn
 from urllib.parse import quote
 from zlib import crc32
 
@@ -35,40 +35,48 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def _booted() -> Iterator[IO[bytes]]:
-    """Boot a box; the value has the PID of its PID 1 as a line, and one more after each reboot."""
-    missing = None
+def _booted() -> Iterator[Box]:
+    """Boot a box for as long as the block runs; where that cannot be done, skip the test and say why."""
     if os.geteuid() != 0:
-        missing = "the systemd tests need root, to boot a container with systemd in it"
-    elif shutil.which("systemd-nspawn") is None:
-        missing = "the systemd tests need systemd-nspawn: apt-get install systemd-container"
-    if missing is not None:
-        if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    box = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert box.stdin is not None
-    assert box.stdout is not None
-    try:
-        yield box.stdout
-    finally:
-        box.stdin.close()
-        assert box.wait(timeout=30) == 0
-        box.stdout.close()
+        _do_without("the systemd tests need root, to boot a container with systemd in it")
+    if shutil.which("systemd-nspawn") is None:
+        _do_without("the systemd tests need systemd-nspawn: apt-get install systemd-container")
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        leader = process.stdout.readline()
+        try:
+            if leader:
+                yield Box(int(leader), process.stdout)
+        finally:
+            process.stdin.close()
+            status = process.wait(timeout=30)
+            process.stdout.close()
+        told.seek(0)
+        if not leader:
+            _do_without(f"a container with systemd cannot be booted here: {told.read().strip().splitlines()[-1]}")
+        assert status == 0, told.read()
+
+
+def _do_without(missing: str) -> NoReturn:
+    if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
 def box_leader() -> Iterator[int]:
     """The PID 1 of a booted box, which all tests of a worker of xdist share."""
-    with _booted() as leaders:
-        yield int(leaders.readline())
+    with _booted() as box:
+        yield box.leader
 
 
 @pytest.fixture
 def own_box() -> Iterator[Box]:
     """A box of the test's own, which it may reboot, break and leave as it likes."""
-    with _booted() as leaders:
-        yield Box(leaders)
+    with _booted() as box:
+        yield box
 
 
 @pytest.fixture

@@ -160,18 +160,27 @@ def box_root(leader: int) -> Machine:
 
 
 class Box:
-    """A box that may be rebooted; `leaders` has a line with the PID of its PID 1 for each time it is booted."""
+    """A box that may be rebooted.
 
-    def __init__(self, leaders: IO[bytes]) -> None:
+    Args:
+        leader: the PID of its PID 1.
+        leaders: where there is a line with the next one each time it has been rebooted.
+    """
+
+    def __init__(self, leader: int, leaders: IO[bytes]) -> None:
         self._leaders = leaders
-        self.boot()
+        self._take(leader)
 
     def boot(self) -> None:
-        """Wait until it has booted, for the first time or after it was told to reboot."""
+        """Wait until it has booted again, having been told to."""
         leader = self._leaders.readline()
         assert leader, "the box did not boot"
-        self.user = box_machine(int(leader))
-        self.root = box_root(int(leader))
+        self._take(int(leader))
+
+    def _take(self, leader: int) -> None:
+        self.leader = leader
+        self.user = box_machine(leader)
+        self.root = box_root(leader)
 
 
 def _enter(leader: int) -> list[str]:
