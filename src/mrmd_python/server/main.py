@@ -18,7 +18,7 @@ from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.lock import claim
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import new_marker, sweep
+from mrmd_python.service.marker import marker_of, new_marker, sweep
 from mrmd_python.service.registry import Record
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     spec, inherited = RuntimeSpec.from_arguments(arguments)
     home = Home.of(os.environ)
     given_token = os.environ.pop(token.VARIABLE, None)
-    os.environ.setdefault(MARKER, new_marker(spec.id))
+    os.environ[MARKER] = marker_of(spec.id, os.environ) or new_marker(spec.id)
     crashed = None
     try:
         with _claimed_id(home, spec, inherited.claim):

@@ -14,7 +14,7 @@ from mrmd_python.server.descriptors import limit_of_children
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.subreaper import is_subreaper
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import marker_below
+from mrmd_python.service.marker import session_marker
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _REAPER = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py")]
@@ -69,7 +69,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
-    marker = None if is_subreaper() else marker_below(environ.get(MARKER))
+    marker = None if is_subreaper() else session_marker(environ)
     # RS, the record separator, is rare in output, and so the search for the secret fast.
     secret = b"\x1e\x02" + os.urandom(15).hex().encode()
     with ExitStack() as theirs, ExitStack() as ours:

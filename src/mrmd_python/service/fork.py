@@ -15,7 +15,7 @@ from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.log_file import tail
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import sweep
+from mrmd_python.service.marker import marker_of, new_marker, sweep
 from mrmd_python.service.registry import Record
 from mrmd_python.service.spec import RuntimeSpec
 
@@ -55,7 +55,12 @@ class ForkBackend:
             raise ServiceError(f"{runtime_id!r} runs in the foreground of a terminal: restart it there")
         environment = environment_file.read(home.environment(runtime_id))
         record.process.end()
-        sweep(environment[MARKER])
+        marker = marker_of(runtime_id, environment)
+        if marker is not None:
+            sweep(marker)
+        else:
+            environment[MARKER] = new_marker(runtime_id)
+            environment_file.write(home.environment(runtime_id), environment)
         self.start(home, record.spec(), environment, wait=True)
 
     def stop(self, runtime_id: str, record: Record | None) -> None:

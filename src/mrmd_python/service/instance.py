@@ -11,7 +11,7 @@ from mrmd_python.service import predecessor, registry
 from mrmd_python.service.errors import ServiceError
 from mrmd_python.service.home import Home
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import new_marker
+from mrmd_python.service.marker import marker_of, new_marker
 from mrmd_python.service.place import interpreter
 from mrmd_python.service.registry import UnreadableRecordError
 from mrmd_python.service.runtime_id import TEMPLATE, id_of_unit, parse_id
@@ -41,7 +41,7 @@ def become(home: Home, instance: str, environ: Mapping[str, str]) -> NoReturn:
         if running is not None and running.is_alive():
             raise ServiceError(predecessor.note(running) or f"{runtime_id!r} is already running at {running.url}")
     # One marker for all runs of the unit: what a crashed one left is swept by the next.
-    marker = environment_file.read(home.environment(runtime_id)).get(MARKER) or new_marker(runtime_id)
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id))) or new_marker(runtime_id)
     environment_file.write(home.environment(runtime_id), {**environment_file.capture(environ), MARKER: marker})
     command = spec.server_command()
     os.execve(command[0], command, {**environ, MARKER: marker})

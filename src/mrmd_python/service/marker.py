@@ -4,8 +4,9 @@ It is the net below the reaper, where no cgroup holds a runtime's processes or o
 """
 
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VARIABLE = "MRMD_RUNTIME"
 _SWEEP_SECONDS = 10.0
 _MOST_SCANS = 100
+_MARKER = re.compile(r"(?P<runtime>[^/]+):[0-9a-f]{32}(?:/[0-9a-f]{16})*")
 
 
 def new_marker(runtime_id: str) -> str:
@@ -25,9 +27,20 @@ def new_marker(runtime_id: str) -> str:
     return f"{runtime_id}:{os.urandom(16).hex()}"
 
 
-def marker_below(marker: str | None) -> str:
-    """Return a marker of a part of a runtime, whose processes are the runtime's too; of no runtime if there is none."""
-    return f"{marker or new_marker('app')}/{os.urandom(8).hex()}"
+def marker_of(runtime_id: str, environ: Mapping[str, str]) -> str | None:
+    """Return the marker of a runtime from an environment, or None if there is no well-formed one of this id.
+
+    Environment files can be edited. A marker decides which processes are killed, so another runtime's, or text that is
+    no marker, must never be used.
+    """
+    match = _MARKER.fullmatch(environ.get(VARIABLE, ""))
+    return match[0] if match is not None and match["runtime"] == runtime_id else None
+
+
+def session_marker(environ: Mapping[str, str]) -> str:
+    """Return a new marker for a session: the runtime's plus a random suffix, so a sweep of the runtime finds it too."""
+    match = _MARKER.fullmatch(environ.get(VARIABLE, ""))
+    return f"{match[0] if match is not None else new_marker('app')}/{os.urandom(8).hex()}"
 
 
 def sweep(marker: str) -> int:
@@ -38,6 +51,7 @@ def sweep(marker: str) -> int:
     Raises:
         ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
     """
+    assert _MARKER.fullmatch(marker), marker
     if procfs.IS_HERE and not set(procfs.carriers(VARIABLE, marker)) - {os.getpid()}:
         return 0  # as nearly always
 
@@ -119,12 +133,17 @@ def marked(marker: str) -> "Iterator[Process]":
 
     for process in psutil.process_iter():
         try:
-            if any(f"{environ.get(VARIABLE)}/".startswith(f"{marker}/") for environ in _environments(process)):
+            if any(_carries(environ, marker) for environ in _environments(process)):
                 yield process
                 # A child may have overwritten its environment, as setproctitle does.
                 yield from process.children(recursive=True)
         except (psutil.Error, OSError):
             continue  # gone meanwhile, or another user's
+
+
+def _carries(environ: Mapping[str, str], marker: str) -> bool:
+    value = environ.get(VARIABLE)
+    return value is not None and (value == marker or value.startswith(f"{marker}/"))
 
 
 def _environments(process: "Process") -> list[dict[str, str]]:

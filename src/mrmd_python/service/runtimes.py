@@ -18,7 +18,7 @@ from mrmd_python.service.home import Home, remove
 from mrmd_python.service.keepers import choose, forget_others, is_defined, keeper_of
 from mrmd_python.service.lock import claim, is_claimed, locked
 from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import foreign_descendants, new_marker, refuse_to_leave, sweep
+from mrmd_python.service.marker import foreign_descendants, marker_of, new_marker, refuse_to_leave, sweep
 from mrmd_python.service.registry import Record, UnreadableRecordError
 from mrmd_python.service.runtime_id import unit_name
 from mrmd_python.service.spec import RuntimeSpec
@@ -188,7 +188,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         if not (known or home.environment(runtime_id).exists() or is_defined(runtime_id)):
             return None
         was_alive = record.is_alive() if record is not None else is_claimed(home.claim(runtime_id))
-        marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
+        marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
         freed = usage_of(processes_of(record, marker))
         foreign = foreign_descendants(record.pid) if record is not None and was_alive else set()
         keeper_of(runtime_id, record).stop(runtime_id, record)
@@ -268,7 +268,7 @@ def _remove_leftovers(home: Home, runtime_id: str) -> int:
 
 def _end_leftovers(home: Home, runtime_id: str) -> int:
     """End what still carries the marker of an ended runtime, and withdraw it; return how many that were."""
-    marker = environment_file.read(home.environment(runtime_id)).get(MARKER)
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
     swept = sweep(marker) if marker is not None else 0
     is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
     registry.forget(home, runtime_id)
