@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, Optional
 
-from . import figures, lending, sigint, streams
+from . import figures, import_guard, lending, sigint, streams
 from .channel import Channel, Message
 
 
@@ -87,6 +87,7 @@ class Worker:
         from .looks import Looks  # only now: to import it takes a while, and so does whoever was waiting for the hello
 
         self._looks = Looks(self._looks_socket, self._shell)
+        import_guard.install()
         if "" not in sys.path:
             sys.path.insert(0, "")
         self._path = list(sys.path)
