@@ -47,9 +47,12 @@ class Machine:
     """The home of the user, as that machine names it."""
 
     def command(self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> list[str]:
-        """Return a command line that runs `command` there, and nothing of this process's environment in it."""
+        """Return a command line that runs `command` there, without this process's environment and ignored signals.
+
+        A shell ignores SIGINT and SIGQUIT in what it runs in the background, nohup SIGHUP; children inherit that.
+        """
         variables = [f"{name}={value}" for name, value in {**self.environ, **(env or {})}.items()]
-        return [*self.prefix, "env", "-i", f"--chdir={cwd or self.home}", *variables, *command]
+        return [*self.prefix, "env", "-i", "--default-signal", f"--chdir={cwd or self.home}", *variables, *command]
 
     def run(
         self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None, timeout: float = 90
