@@ -131,7 +131,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-_OPS = ("hello", "borrow", "failed", "running", "done", "display", "stdin_request", "stdin_over", "ready", "answer")
+_OPS = ("hello", "fallback", "failed", "running", "done", "display", "stdin_request", "stdin_over", "ready", "answer")
 _HELLO = {"op": "hello", "pythonVersion": "3.11.0"}
 _DONE = {"op": "done", "success": True, "variables": 0}
 _FIELDS = ("mark", "success", "variables", "executionCount", "error", "rich", "data", "metadata", "number", "prompt")
@@ -182,7 +182,7 @@ for where, content in json.loads(os.environ["STEPS"]):
 @example(steps=[("control", _frame(_HELLO)), ("heed", b""), ("control", _frame({**_DONE, "executionCount": "x"}))])
 @example(steps=[("control", _frame(_HELLO)), ("heed", b""), ("control", _frame({**_DONE, "rich": {"data": {}}}))])
 @example(steps=[("control", _frame({**_HELLO, "mark": "1"}))])
-@example(steps=[("control", _frame({"op": "borrow", "pythonVersion": ["3"]}))])
+@example(steps=[("control", _frame({"op": "fallback", "pythonVersion": ["3"]}))])
 @example(steps=[("marked", b"x" * 12), ("control", _frame(_HELLO)), ("marked", b"0000000001")])
 @examples(10)
 def test_a_worker_that_talks_nonsense_ends_its_session_alone(

@@ -194,7 +194,7 @@ def test_requirements_are_checked_in_the_sessions_own_python(client: Client, ven
         ("absent", None),
         ("odd>1", "not a version"),
     ]
-    assert unmet("ipython") == [("ipython", None)], "what is lent is not there"
+    assert unmet("ipython") == [("ipython", None)], "the venv does not have it"
     assert unmet("one-thing[good]", "one-thing[unheard-of]") == [('two>=2; extra == "good"', "2.0rc1")]
     assert unmet("two[more]") == [('absent; extra == "more"', None)]
     assert unmet(python="2.7") == [("Python ==2.7.*", ".".join(map(str, sys.version_info[:3])))]

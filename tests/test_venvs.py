@@ -14,7 +14,7 @@ from tests.interpreters import interpreters, make_venv, numbers, supported, too_
 from tests.machine import Machine
 
 _NEWEST_IPYTHON_NEEDS = (3, 11)
-"""What the IPython that the server lends runs on."""
+"""What the server's own IPython, the fallback, runs on."""
 
 
 def _bare(version: str, prefix: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_the_system_has_is_there_with_system_site_packages_alone(here: Mach
         assert (found["result"] == "42") == bool(options)
 
 
-def test_a_module_of_the_venvs_goes_before_a_lent_one(here: Machine) -> None:
+def test_a_module_of_the_venv_goes_before_a_fallback(here: Machine) -> None:
     """The venv has no IPython, but another version of what IPython needs."""
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv)
@@ -157,6 +157,24 @@ def test_a_module_of_the_venvs_goes_before_a_lent_one(here: Machine) -> None:
     )
     client = here.start("a", "--venv", str(venv))
     assert client.value("import wcwidth; wcwidth.value") == "'the venv has its own'"
+
+
+def test_the_metadata_of_fallback_packages_is_found_behind_the_venvs_own(here: Machine) -> None:
+    venv = here.home / "venv"
+    make_venv(sysconfig.get_python_version(), venv, "traitlets==5.14.3")
+    client = here.start("a", "--venv", str(venv))
+    client.execute("import IPython; from importlib import metadata")
+    assert client.value("metadata.version('ipython') == IPython.__version__") == "True"
+    assert client.value("metadata.version('Matplotlib_Inline') == metadata.version('matplotlib-inline')") == "True"
+    assert client.value("metadata.version('traitlets')") == "'5.14.3'"
+    listed = "sorted(found.version for found in metadata.distributions() if found.metadata['Name'] == 'traitlets')"
+    assert client.value(listed) == "['5.14.3']"
+    inline = "[e.value for e in metadata.entry_points(group='matplotlib.backend')]"
+    assert client.value(inline) == "['matplotlib_inline.backend_inline']"
+    lexer = "from pygments.lexers import get_lexer_by_name; type(get_lexer_by_name('ipython3')).__name__"
+    assert client.value(lexer) == "'IPython3Lexer'"
+    assert client.value(f"list(metadata.distributions(path=[{str(here.home)!r}]))") == "[]"
+    assert client.execute("metadata.version('aiohttp')")["error"]["type"] == "PackageNotFoundError"
 
 
 @pytest.mark.parametrize("version", too_old())

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
+from mrmd_python.server.fallback_modules import IncompatibleIPythonError, fallback_modules
 from mrmd_python.server.history import History
-from mrmd_python.server.lent_modules import CannotLendError, lent_folders
 from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.worker_exit import WorkerExit
 from mrmd_python.server.worker_link import WorkerLink
@@ -266,8 +266,8 @@ class Session:
     def on_message(self, message: Message) -> None:
         """Heed a message of the worker's."""
         match message["op"]:
-            case "borrow":
-                self._lend(tuple(message["pythonVersion"]))
+            case "fallback":
+                self._send_fallback(tuple(message["pythonVersion"]))
             case "hello" if not self._hello.done():
                 self.python_version = message["pythonVersion"]
                 self._enter("idle")
@@ -318,11 +318,11 @@ class Session:
         self._end_running(_failed("SessionDied", gone))
         self._end_turn()
 
-    def _lend(self, python_version: tuple[int, ...]) -> None:
+    def _send_fallback(self, python_version: tuple[int, ...]) -> None:
         assert self._link is not None
         try:
-            self._link.send({"op": "lend", "folders": lent_folders(python_version, self.environment.executable)})
-        except CannotLendError as error:
+            self._link.send({"op": "fallback", **fallback_modules(python_version, self.environment.executable)})
+        except IncompatibleIPythonError as error:
             self._refusal = f"{self.environment.virtualenv} cannot be used: {error}"
             self._link.order_end()
 

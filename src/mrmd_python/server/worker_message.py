@@ -10,7 +10,7 @@ _MAYBE_TEXT = (str, type(None))
 _MAYBE_OBJECT = (dict, type(None))
 _FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "hello": {"pythonVersion": (str,)},
-    "borrow": {"pythonVersion": (list,)},
+    "fallback": {"pythonVersion": (list,)},
     "failed": {"message": (str,)},
     "running": {},
     "done": {"success": (bool,), "variables": (int,)},

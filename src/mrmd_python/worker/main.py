@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn, Optional
 
-from . import figures, import_guard, lending, sigint, streams
+from . import fallback, figures, import_guard, sigint, streams
 from .channel import Channel, Message
 
 
@@ -26,11 +26,11 @@ def main() -> None:
     streams.install()
     sys.argv = [""]
     if importlib.util.find_spec("IPython") is None:
-        channel.send({"op": "borrow", "pythonVersion": list(sys.version_info[:3])})
+        channel.send({"op": "fallback", "pythonVersion": list(sys.version_info[:3])})
         reply = channel.receive()
         if reply is None:
             sys.exit(1)
-        lending.borrow(reply["folders"])
+        fallback.use_fallback(reply["modules"], reply["distributions"])
     try:
         worker = Worker(channel, replies, looks)
     except ImportError as error:

@@ -1,32 +1,34 @@
-"""What is lent to a venv that has no IPython: the server's own copy, and exactly the pure-Python modules it needs."""
+"""The server's own IPython, for a venv that has none, and the pure-Python packages it needs."""
 
 import re
 import sys
 from importlib import metadata
+from typing import Any
 
 
-class CannotLendError(Exception):
+class IncompatibleIPythonError(Exception):
     """The server's IPython does not run on that Python; the message says what to install."""
 
 
-def lent_folders(python_version: tuple[int, ...], prefix_python: str) -> dict[str, str]:
-    """Return the top-level modules to lend, each with the folder that holds it.
+def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dict[str, Any]:
+    """Return the directory that holds each top-level module, and the one that holds each distribution's metadata.
 
     Args:
-        python_version: of the borrowing interpreter.
+        python_version: of the interpreter that will import them.
         prefix_python: its path, for the message.
 
     Raises:
-        CannotLendError: the server's IPython is too new for it.
+        IncompatibleIPythonError: the server's IPython is too new for it.
     """
     ipython = metadata.distribution("ipython")
     minimum = re.search(r">=\s*(\d+)\.(\d+)", ipython.metadata["Requires-Python"] or "")
     if minimum is not None and python_version[:2] < (int(minimum[1]), int(minimum[2])):
-        raise CannotLendError(
-            f"it has no IPython, and IPython {ipython.version}, which mrmd-python would lend it, needs Python "
+        raise IncompatibleIPythonError(
+            f"it has no IPython, and IPython {ipython.version}, which mrmd-python would use instead, needs Python "
             f"{minimum[1]}.{minimum[2]}: install one that fits by `{prefix_python} -m pip install ipython`"
         )
-    folders: dict[str, str] = {}
+    modules: dict[str, str] = {}
+    distributions: dict[str, str] = {}
     seen: set[str] = set()
     pending = ["ipython"]
     while pending:
@@ -40,10 +42,11 @@ def lent_folders(python_version: tuple[int, ...], prefix_python: str) -> dict[st
             continue  # needed on another platform or Python, or by an extra
         if not _is_pure(distribution):
             continue
+        distributions[name] = str(distribution.locate_file(""))
         for module in _top_level(distribution):
-            folders[module] = str(distribution.locate_file(""))
+            modules[module] = distributions[name]
         pending += [_name(requirement) for requirement in distribution.requires or () if "extra ==" not in requirement]
-    return folders
+    return {"modules": modules, "distributions": distributions}
 
 
 def _is_pure(distribution: metadata.Distribution) -> bool:
