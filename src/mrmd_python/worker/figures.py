@@ -1,38 +1,43 @@
-"""Matplotlib and plotly draw into the session unless the person chose otherwise."""
+"""Matplotlib and plotly draw into the session unless the user chose otherwise."""
 
 import os
 import sys
-from importlib.abc import Loader
 from types import ModuleType
 from typing import Any
 
 from . import import_hook
 
-_MATPLOTLIB_CHOICE = "MPLBACKEND"
-_PLOTLY_CHOICE = "PLOTLY_RENDERER"
+# The backends of matplotlib that work in a session besides the inline one. The others need windows or a web page.
+FILE_BACKENDS = ("agg", "pdf", "pgf", "ps", "svg")
+_INLINE_BACKEND = "matplotlib_inline.backend_inline"
 
 
 def install() -> None:
     """Have figures drawn into the session once their library is imported."""
-    import_hook.install("matplotlib", _load_matplotlib)
-    import_hook.install("plotly.io._renderers", _load_plotly)
+    import_hook.install({"matplotlib": _set_up_matplotlib, "plotly.io._renderers": _set_up_plotly})
 
 
-def _load_matplotlib(loader: Loader, module: ModuleType) -> None:
-    if os.environ.get(_MATPLOTLIB_CHOICE):
-        loader.exec_module(module)
+def _set_up_matplotlib(module: ModuleType) -> None:
+    """Choose the inline backend, without MPLBACKEND, which child processes would inherit."""
+    from IPython.core import pylabtools
+
+    # Matplotlib before 3.9 imports this to find the event loop of a backend. IPython no longer has it.
+    vars(pylabtools).setdefault("backend2gui", {})
+    matplotlib: Any = module
+    if os.environ.get("MPLBACKEND"):
         return
-    # Matplotlib reads its default at its import. Only for that moment: a child process could not draw inline.
-    os.environ[_MATPLOTLIB_CHOICE] = "module://matplotlib_inline.backend_inline"
-    try:
-        loader.exec_module(module)
-    finally:
-        os.environ.pop(_MATPLOTLIB_CHOICE, None)
+    configured = matplotlib.rcParamsOrig["backend"]  # a string only if a matplotlibrc names a backend
+    if isinstance(configured, str) and configured.lower() in FILE_BACKENDS:
+        return
+    matplotlib.rcParams["backend"] = f"module://{_INLINE_BACKEND}"
+    # The inline backend sets up the matplotlib that it was imported with, so it must be imported again after a reload.
+    # Until then, figures are shown at the end of a cell only if matplotlib is interactive.
+    if sys.modules.pop(_INLINE_BACKEND, None) is not None:
+        matplotlib.interactive(True)
 
 
-def _load_plotly(loader: Loader, module: ModuleType) -> None:
+def _set_up_plotly(module: ModuleType) -> None:
     """Make a page of each figure. Plotly's own renderers for notebooks need nbformat and a page that has plotly.js."""
-    loader.exec_module(module)
     renderers: Any = module
 
     class SessionRenderer(renderers.ExternalRenderer):  # type: ignore[misc]
@@ -46,7 +51,7 @@ def _load_plotly(loader: Loader, module: ModuleType) -> None:
             display(HTML(plotly.io.to_html(fig_dict, include_plotlyjs="cdn", validate=False)))
 
     renderers.renderers["mrmd"] = SessionRenderer()
-    if not os.environ.get(_PLOTLY_CHOICE):
+    if not os.environ.get("PLOTLY_RENDERER"):
         renderers.renderers.default = "mrmd"
 
 

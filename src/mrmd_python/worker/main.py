@@ -51,9 +51,9 @@ class Worker:
         """A number: of a socket that it does not know, a selector would make the repr, by two system calls."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        figures.install()
         self._shell = shell.create()
         self._interrupts = cell.Interrupts(self._loop)
-        figures.install()
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
         self._shell.before_code = self._interrupts.arm

@@ -1,0 +1,113 @@
+"""Figures of matplotlib and plotly are shown, however their library came to be imported."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.client import Client, Json
+
+Session = Callable[[str], Json]
+_PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+_BAR = "import plotly.graph_objects as go; figure = go.Figure(go.Bar(y=[1, 2]))"
+
+
+def _files(result: Json) -> list[str]:
+    """Return the type of each asset of a cell that must have succeeded."""
+    assert result["success"], result["error"]
+    return [asset["assetType"] for asset in result["assets"]]
+
+
+@pytest.fixture
+def new_session(runtime: Client) -> Iterator[Callable[[Mapping[str, str]], Session]]:
+    """Start a session, with variables in its environment, in which nothing has been imported yet."""
+
+    def start(env: Mapping[str, str]) -> Session:
+        runtime.post("/sessions", {"id": "figures", "environment": {"env": env}})
+        return lambda code: runtime.execute(code, session="figures")
+
+    yield start
+    runtime.request("DELETE", "/sessions/figures")
+
+
+@pytest.fixture
+def session(new_session: Callable[[Mapping[str, str]], Session]) -> Session:
+    return new_session({})
+
+
+def test_finding_a_library_does_not_keep_its_figures_from_being_shown(session: Session) -> None:
+    for name in ("matplotlib", "matplotlib.pyplot", "plotly", "plotly.io._renderers"):
+        code = f"import importlib.util\nassert importlib.util.find_spec({name!r})"
+        assert session(code)["success"]
+    assert _files(session(_PLOT)) == ["image"]
+    assert _files(session(f"{_BAR}; figure")) == ["html"]
+
+
+def test_figures_are_shown_when_a_thread_imports_the_library(session: Session) -> None:
+    threads = """
+import threading
+def work():
+    import matplotlib.pyplot, plotly.io
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    assert session(threads)["success"]
+    assert _files(session(_PLOT)) == ["image"]
+    assert _files(session(f"{_BAR}; figure")) == ["html"]
+
+
+def test_figures_are_shown_after_a_reload(session: Session) -> None:
+    assert _files(session(_PLOT)) == ["image"]
+    assert session("import importlib, matplotlib, sys; importlib.reload(matplotlib)")["success"]
+    assert _files(session(_PLOT)) == ["image"]
+    assert session("importlib.reload(plt)")["success"]
+    assert _files(session(_PLOT)) == ["image"]
+    forget = (
+        "for name in [name for name in sys.modules if name.partition('.')[0] == 'matplotlib']: del sys.modules[name]"
+    )
+    assert session(forget)["success"]
+    assert _files(session(_PLOT)) == ["image"]
+    assert _files(session(f"{_PLOT}\nplt.show()")) == ["image"]
+    assert _files(session(f"{_BAR}; figure")) == ["html"]
+    assert session("importlib.reload(sys.modules['plotly.io._renderers']).renderers.default")["result"] == "'mrmd'"
+
+
+def test_a_library_keeps_its_loader(session: Session) -> None:
+    code = """
+import importlib.machinery, importlib.resources, inspect, matplotlib, pkgutil, plotly.io._renderers as renderers
+for module in matplotlib, renderers:
+    assert type(module.__loader__) is importlib.machinery.SourceFileLoader
+    assert module.__spec__.loader is module.__loader__
+    assert module.__loader__.get_filename(module.__name__) == module.__file__
+    assert module.__loader__.get_source(module.__name__) == inspect.getsource(module)
+assert importlib.resources.files('matplotlib').joinpath('mpl-data', 'matplotlibrc').is_file()
+assert pkgutil.get_data('matplotlib', 'mpl-data/matplotlibrc')
+"""
+    result = session(code)
+    assert result["success"], result["error"]
+
+
+def test_a_module_in_the_working_directory_goes_before_a_library(session: Session) -> None:
+    code = """
+import os, pathlib, tempfile
+os.chdir(tempfile.mkdtemp())
+pathlib.Path('matplotlib.py').write_text('value = 42')
+import matplotlib; matplotlib.value
+"""
+    assert session(code)["result"] == "42"
+
+
+def test_a_refused_backend_leaves_the_old_one_in_place(session: Session) -> None:
+    names = ["notebook", "nbagg", "widget", "ipympl", "webagg", "tk", "qt", "gtk3", "wx", "osx", "nonsense"]
+    for old, files in (("inline", ["image"]), ("agg", [])):
+        assert session(f"%matplotlib {old}")["success"]
+        backend = session("import matplotlib; matplotlib.get_backend()")["result"]
+        for name in [*names, "module://nonsense"]:
+            error = session(f"%matplotlib {name}")["error"]
+            assert (error["type"], name in error["message"]) == ("UsageError", True)
+            assert session("matplotlib.get_backend()")["result"] == backend, name
+            assert _files(session(_PLOT)) == files, name
+        session("plt.close('all')")
+    assert session("%pylab notebook")["error"]["type"] == "UsageError"
+    assert session("%matplotlib inline")["success"]
+    assert _files(session(_PLOT)) == ["image"]
