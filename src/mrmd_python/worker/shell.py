@@ -20,7 +20,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from . import sigint
+from . import figures, sigint
 
 MimeBundle = dict[str, Any]
 
@@ -176,8 +176,12 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             self.user_ns.setdefault(name, None)
 
     def enable_matplotlib(self, gui: Optional[str] = None) -> Any:
-        """Choose matplotlib's backend; the one that fits a session, if none is named, is inline."""
-        return super().enable_matplotlib("inline" if gui in (None, "auto") else gui)
+        """Choose matplotlib's backend, inline by default."""
+        name = "inline" if gui in (None, "auto") else gui
+        # Before IPython finds out that a backend does not work, it has given up the one that did.
+        if name.lower() not in ("inline", *figures.FILE_BACKENDS):
+            raise UsageError(f"a session cannot show figures by {name}: use %matplotlib inline")
+        return super().enable_matplotlib(name)
 
     def enable_gui(self, gui: Optional[str] = None) -> None:
         """Refuse the event loop of a window system, which ``%matplotlib`` and ``%gui`` ask for."""
