@@ -111,3 +111,47 @@ def test_a_refused_backend_leaves_the_old_one_in_place(session: Session) -> None
     assert session("%pylab notebook")["error"]["type"] == "UsageError"
     assert session("%matplotlib inline")["success"]
     assert _files(session(_PLOT)) == ["image"]
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        "from plotly.offline import init_notebook_mode, iplot; init_notebook_mode(); iplot(figure)",
+        "from plotly.offline import init_notebook_mode, iplot; init_notebook_mode(connected=True); iplot(figure)",
+        "pio.renderers.default = 'notebook'; figure.show()",
+        "pio.renderers.default = 'plotly_mimetype+notebook_connected'; display(figure)",
+    ],
+)
+def test_plotly_figures_are_shown_in_notebook_mode_without_nbformat(client: Client, show: str) -> None:
+    assert client.value("import importlib.util; importlib.util.find_spec('nbformat')") == "None"
+    result = client.execute(f"{_BAR}\nimport plotly.io as pio\n{show}")
+    assert _files(result) == ["html"]
+    assert result["displayData"] == []
+    assert client.execute("pio.renderers.default = 'mrmd'")["success"]
+
+
+def test_every_renderer_of_plotly_for_notebooks_shows_a_figure(client: Client) -> None:
+    client.execute(_BAR)
+    for name in ("notebook", "notebook_connected", "jupyterlab", "vscode", "colab", "kaggle", "databricks", "iframe"):
+        assert _files(client.execute(f"figure.show(renderer={name!r})")) == ["html"], name
+
+
+def test_options_of_a_plotly_figure_reach_its_page(client: Client) -> None:
+    (asset,) = client.execute(f"{_BAR}; figure.show(config={{'displaylogo': False}})")["assets"]
+    page = client.fetch("GET", asset["url"]).body.decode()
+    assert "<html>" in page
+    assert '"displaylogo": false' in page
+    assert "https://cdn.plot.ly/plotly" in page
+
+
+def test_the_users_choice_of_renderer_and_backend_is_respected(
+    new_session: Callable[[Mapping[str, str]], Session], runtime: Client
+) -> None:
+    session = new_session({"PLOTLY_RENDERER": "json", "MPLBACKEND": "agg"})
+    shown = session(f"{_BAR}; figure")
+    assert [list(display["data"]) for display in shown["displayData"]] == [["application/json"]]
+    assert _files(session(_PLOT)) == []
+    runtime.request("DELETE", "/sessions/figures")
+    session = new_session({"PLOTLY_RENDERER": "notebook"})
+    assert _files(session(f"{_BAR}; figure")) == ["html"]
+    assert _files(session(f"import matplotlib; matplotlib.use('agg')\n{_PLOT}")) == []

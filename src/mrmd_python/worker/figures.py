@@ -2,7 +2,7 @@
 
 import os
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from . import import_hook
@@ -10,6 +10,10 @@ from . import import_hook
 # The backends of matplotlib that work in a session besides the inline one. The others need windows or a web page.
 FILE_BACKENDS = ("agg", "pdf", "pgf", "ps", "svg")
 _INLINE_BACKEND = "matplotlib_inline.backend_inline"
+_NOTEBOOK_RENDERERS = (
+    "azure", "cocalc", "colab", "databricks", "iframe", "iframe_connected", "jupyterlab", "kaggle", "notebook",
+    "notebook_connected", "nteract", "plotly_mimetype", "vscode",
+)  # fmt: skip
 
 
 def install() -> None:
@@ -37,22 +41,28 @@ def _set_up_matplotlib(module: ModuleType) -> None:
 
 
 def _set_up_plotly(module: ModuleType) -> None:
-    """Make a page of each figure. Plotly's own renderers for notebooks need nbformat and a page that has plotly.js."""
+    """Show each figure as a page of its own. Plotly's own renderers for notebooks need a page that has plotly.js."""
     renderers: Any = module
 
-    class SessionRenderer(renderers.ExternalRenderer):  # type: ignore[misc]
+    class PageRenderer(renderers.ColabRenderer):  # type: ignore[misc]
         """Shows a figure as a page of its own, which loads plotly.js from its CDN."""
 
-        def render(self, fig_dict: "dict[str, Any]") -> None:
-            """Display the figure."""
+        def to_mimebundle(self, fig_dict: "dict[str, Any]") -> "dict[str, Any]":
+            """Return the page as IPython displays HTML."""
             import plotly.io  # type: ignore[import-not-found,unused-ignore]
-            from IPython.display import HTML, display
+            from IPython.display import HTML
 
-            display(HTML(plotly.io.to_html(fig_dict, include_plotlyjs="cdn", validate=False)))
+            names = ("config", "auto_play", "post_script", "animation_opts")
+            options = {name: getattr(self, name) for name in names}
+            page = HTML(plotly.io.to_html(fig_dict, include_plotlyjs="cdn", validate=False, **options))
+            return {"text/html": page.data, "text/plain": repr(page)}
 
-    renderers.renderers["mrmd"] = SessionRenderer()
-    if not os.environ.get("PLOTLY_RENDERER"):
-        renderers.renderers.default = "mrmd"
+    for name in ("mrmd", *_NOTEBOOK_RENDERERS):
+        renderers.renderers[name] = PageRenderer()
+    renderers.renderers.default = os.environ.get("PLOTLY_RENDERER") or "mrmd"
+    if renderers.nbformat is None:
+        # Plotly shows no figure without nbformat, but uses nothing of it except its version.
+        renderers.nbformat = SimpleNamespace(__version__="5.0")
 
 
 def close_all() -> None:
