@@ -46,7 +46,7 @@ class ImportGuard(MetaPathFinder):
         for finder in sys.meta_path:
             if finder is PathFinder:
                 spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry], target)
-            elif finder is self:
+            elif finder is self or not hasattr(finder, "find_spec"):  # as before PEP 451, up to Python 3.11
                 continue
             else:
                 spec = finder.find_spec(fullname, None, target)
