@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client, Json
+from tests.interpreters import make_venv, supported
 from tests.machine import Machine, processes_of, wait_until
 
 _HOSTILE = """
@@ -211,7 +215,158 @@ def test_objects_are_looked_at_without_running_what_they_define(client: Client) 
         "hostile.missing.",
     ]:
         _complete(client, code)
+    assert client.value("set(ran)") == "{'dir'}", "which is asked, and may raise"
+
+
+_NAMED_BY_DIR = """
+import sys, types, weakref
+class Config:
+    static = 1
+    def __dir__(self): return ["alpha", "beta_2", "no identifier", "1st"]
+    def __getattr__(self, name): asked.append(name); raise AttributeError(name)
+    def _ipython_key_completions_(self): return ["key one", "key two"]
+class Meta(type):
+    def __dir__(cls): return ["from_metaclass"]
+class Made(metaclass=Meta): pass
+class Proxy:
+    def __init__(self, target): self.__dict__["target"] = target
+    __dir__ = property(lambda self: lambda: dir(self.target))
+class Text(str):
+    def lower(self): raise ValueError
+class Texts:
+    def __dir__(self): return [Text("of_text")]
+class LazyModule(types.ModuleType):
+    def __dir__(self): return ["in_class"]
+asked = []
+config, texts = Config(), Texts()
+class Space: held = 1
+space = Space()
+proxy, weak = Proxy(space), weakref.proxy(space)
+lazy, lazy_class = types.ModuleType("lazy"), LazyModule("lazy_class")
+lazy.__dir__ = lambda: ["in_module"]
+sys.modules["lazy"] = lazy
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("config.", {"alpha", "beta_2", "static"}),
+        ("config.AL", {"alpha"}),
+        ("config['", {"key one", "key two"}),
+        ("config[", {"'key one'"}),
+        ("Made.", {"from_metaclass"}),
+        ("proxy.", {"held", "target"}),
+        ("weak.", {"held"}),
+        ("texts.", {"of_text"}),
+        ("lazy.", {"in_module"}),
+        ("lazy_class.", {"in_class"}),
+        ("from lazy import in_", {"in_module"}),
+    ],
+)
+def test_idle_session_asks_own_dir(shared: Client, code: str, expected: set[str]) -> None:
+    assert shared.execute(_NAMED_BY_DIR)["success"]
+    answer = _complete(shared, code)
+    labels = set(_labels(answer))
+    assert answer["source"] == "runtime"
+    assert expected <= labels
+    assert not labels & {"no identifier", "1st"}
+    assert shared.value("asked") == "[]", "no value was asked for"
+
+
+def test_libraries_that_name_attributes_by_dir(here: Machine) -> None:
+    venv = here.home / "venv"
+    make_venv(supported()[-1], venv, "ipython", "omegaconf", "pint", "python-box", "traitlets")
+    client = here.start("a", "--venv", str(venv))
+    code = """
+import box, omegaconf, pint, traitlets
+config = omegaconf.OmegaConf.create({"model": {"layers": 3}})
+boxed = box.Box(alpha={"beta": 1})
+units = pint.UnitRegistry()
+class Model(traitlets.HasTraits):
+    size = traitlets.Int()
+model = Model()
+"""
+    assert client.execute(code)["success"]
+    for written, expected in [
+        ("config.mo", "model"),
+        ("boxed.al", "alpha"),
+        ("units.me", "meter"),
+        ("model.si", "size"),
+    ]:
+        assert expected in _labels(_complete(client, written)), written
+
+
+def test_busy_session_does_not_ask_own_dir(client: Client) -> None:
+    client.execute(
+        "ran = []\nclass Config:\n    static = 1\n    def __dir__(self): ran.append(1); return ['dynamic']\n"
+        "    def _ipython_key_completions_(self): ran.append(2); return ['dynamic']\nconfig = Config()"
+    )
+    for number, code in enumerate(["while True: pass", "import asyncio; await asyncio.sleep(100)"]):
+        with _busy(client, f"cell = {number}\n{code}"):
+            wait_until(lambda n=number: client.post("/hover", {"code": "cell"})["value"] == str(n), "its code runs")  # type: ignore[misc]
+            assert _labels(_statically(client, "config.sta", "static")) == ["static"]
+            assert _labels(_complete(client, "config.dyn")) == []
+            assert _labels(_complete(client, "config['dyn")) == []
     assert client.value("ran") == "[]"
+    assert _labels(_complete(client, "config.dyn")) == ["dynamic"]
+
+
+_LOOPING_DIR = """
+import asyncio, pathlib
+class Bad:
+    def __dir__(self):
+        pathlib.Path("begun").touch()
+        while True: print("printed")
+bad = Bad()
+async def count():
+    while True: await asyncio.sleep(0)
+task = asyncio.get_event_loop().create_task(count())
+"""
+
+
+def test_cell_that_arrives_while_dir_runs_is_run_soon_and_whole(here: Machine) -> None:
+    client = here.start("a")
+    assert client.execute(_LOOPING_DIR)["success"]
+    for _ in range(5):
+        asking = threading.Thread(target=_complete, args=(client, "bad."))
+        asking.start()
+        wait_until((here.home / "begun").exists, "it runs")
+        started = time.monotonic()
+        result = client.execute("print(sum(range(100_000)))")
+        assert time.monotonic() - started < 3
+        assert (result["success"], result["stdout"], result["stderr"]) == (True, "4999950000\n", "")
+        asking.join()
+        (here.home / "begun").unlink()
+    assert client.value("task.done()") == "False", "no interrupt has hit what else runs between cells"
+
+
+_PRINTING_THREAD = """
+import sys, threading, time
+class Slow:
+    def __dir__(self):
+        print("of dir")
+        time.sleep(0.2)
+        return []
+slow = Slow()
+def work():
+    for number in range(300):
+        sys.stdout.write(f"line {number}\\n")  # at once, so that the log does not cut it
+        time.sleep(0.001)
+thread = threading.Thread(target=work)
+"""
+
+
+def test_what_threads_print_while_dir_runs_is_kept(here: Machine) -> None:
+    client = here.start("a")
+    assert client.execute(_PRINTING_THREAD)["success"]
+    printed = client.execute("thread.start()")["stdout"]
+    for _ in range(5):
+        _complete(client, "slow.")
+    printed += client.execute("thread.join()")["stdout"]
+    printed += (here.home / ".mrmd" / "logs" / "a.log").read_text()
+    assert sorted(map(int, re.findall(r"line (\d+)", printed))) == list(range(300))
+    assert "of dir" not in printed
 
 
 def test_data_frames_and_arrays(client: Client) -> None:

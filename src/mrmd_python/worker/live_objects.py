@@ -1,8 +1,13 @@
-"""What an object has, found without running any code of the person's: no property, no `__getattr__`, no `__dir__`."""
+"""What an object has, found without running any code of the user's: no property, no `__getattr__`.
+
+`own_dir` and `own_keys` return calls that do run it, for the main thread to make.
+"""
 
 import functools
 import sys
+import weakref
 from dataclasses import dataclass
+from itertools import islice
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -16,7 +21,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, Callable
+from typing import Any, Callable, Iterable, Optional
 
 from .static import NotStoredError, class_dict, class_name, defined, instance_dict, is_a, mro
 
@@ -34,6 +39,8 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made by a class st
 _HARMLESS = frozenset({"_io", "builtins", "collections", "datetime", "decimal", "functools", "numpy", "re"})
 """Packages whose attributes written in C compute nothing worth mentioning."""
 _MOST_LABELS = 1000
+_MOST_NAMES = 100_000
+_BUILT_IN_DIRS = tuple(vars(cls)["__dir__"] for cls in (object, type, ModuleType))
 
 _module_dict: "Callable[[Any], dict[str, Any]]" = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
 
@@ -133,10 +140,43 @@ def labels(value: Any) -> "list[object]":
     if is_of(value, "numpy", "ndarray"):
         names = sys.modules["numpy"].ndarray.dtype.__get__(value).names
         return list(names or ())[:_MOST_LABELS]
-    method = in_class(value, "_ipython_key_completions_")
-    if type(method) is FunctionType and method.__module__ != "__main__":
-        return list(method(value))[:_MOST_LABELS]  # a library that says so by IPython's protocol: polars, h5py, xarray
+    if is_of(value, "polars", "DataFrame"):
+        return list(sys.modules["polars"].DataFrame.columns.fget(value)[:_MOST_LABELS])
     return []
+
+
+def own_dir(value: Any) -> "Optional[Callable[[], list[object]]]":
+    """Return a call that asks a value's own `__dir__` for names; None if it has only Python's."""
+    if type(value) is Instance:
+        return None
+    method = in_class(value, "__dir__")
+    is_module_with_dir = is_a(value, ModuleType) and "__dir__" in _module_dict(value)  # PEP 562
+    if any(method is built_in for built_in in _BUILT_IN_DIRS) and not is_module_with_dir and not _is_proxy(value):
+        return None
+    return _call_of(method, value, _MOST_NAMES)
+
+
+def own_keys(value: Any) -> "Optional[Callable[[], list[object]]]":
+    """Return a call that asks a value for its keys by IPython's protocol, as h5py and xarray have it; None if not."""
+    method = in_class(value, "_ipython_key_completions_")
+    return None if method is UNKNOWN else _call_of(method, value, _MOST_LABELS)
+
+
+def _is_proxy(value: Any) -> bool:
+    """Return whether a value hands on to another object also what Python's own `__dir__` looks at."""
+    return any(type(value) is cls for cls in weakref.ProxyTypes)
+
+
+def _call_of(method: Any, value: Any, most: int) -> "Callable[[], list[object]]":
+    """Return a call of a special method, bound as Python binds those, for its first results."""
+
+    def call() -> "list[object]":
+        bind = getattr(type(method), "__get__", None)
+        bound = method if bind is None else bind(method, value, type(value))
+        results: Iterable[object] = bound()
+        return list(islice(results, most))
+
+    return call
 
 
 def is_of(value: object, module: str, name: str) -> bool:

@@ -18,7 +18,8 @@ import traceback
 from typing import Any, Callable, Mapping, Optional
 
 from . import inspection, sigint, variables
-from .completion.complete import complete
+from .completion.complete import Session, complete
+from .idle_calls import IdleCalls
 from .shell import Shell
 
 Request = Mapping[str, Any]
@@ -32,12 +33,7 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 _dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
 
 
-def _complete(shell: Shell, request: Request) -> "Optional[dict[str, Any]]":
-    return complete(shell, request["code"], request["cursor"])
-
-
 _ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
-    "complete": _complete,
     "hover": inspection.hover,
     "inspect": inspection.inspection,
     "variable": variables.expansion,
@@ -49,9 +45,10 @@ _ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
 class Looks:
     """The worker's end of the socket. A request is a line of JSON; an answer, one about it, a tab, and itself."""
 
-    def __init__(self, descriptor: int, shell: Shell) -> None:
+    def __init__(self, descriptor: int, shell: Shell, idle_calls: IdleCalls) -> None:
         os.set_inheritable(descriptor, False)
         self._shell = shell
+        self._idle_calls = idle_calls
         self._socket = socket.socket(fileno=descriptor)
         self._bell, self._rope = socket.socketpair()
         self._poll = select.poll()
@@ -139,12 +136,18 @@ class Looks:
         request = _loads(line)
         about = {"number": request["number"]}
         try:
-            answer = _dumps(_ANSWERS[request["op"]](self._shell, request))
+            answer = _dumps(self._answer(request))
         except Exception as error:
             # For the runtime's log. The error's own text could be a cell's, and its __str__ then anything.
             place = "".join(traceback.format_tb(error.__traceback__))
             answer, about["fault"] = "null", f"{place}{type(error).__name__}"
         return f"{_dumps(about)}\t{answer}\n".encode()
+
+    def _answer(self, request: Request) -> Any:
+        if request["op"] == "complete":
+            session = Session(self._shell, self._idle_calls)
+            return complete(session, request["code"], request["cursor"])
+        return _ANSWERS[request["op"]](self._shell, request)
 
 
 def _count_threads() -> int:

@@ -84,9 +84,12 @@ class Worker:
                 "pythonVersion": ".".join(map(str, sys.version_info[:3])),
             }
         )
-        from .looks import Looks  # only now: to import it takes a while, and so does whoever was waiting for the hello
+        # Only now: to import this takes a while, and the server waits for the hello.
+        from .idle_calls import IdleCalls
+        from .looks import Looks
 
-        self._looks = Looks(self._looks_socket, self._shell)
+        self._idle_calls = IdleCalls(self._interrupts)
+        self._looks = Looks(self._looks_socket, self._shell, self._idle_calls)
         import_guard.install()
         if "" not in sys.path:
             sys.path.insert(0, "")
@@ -96,6 +99,7 @@ class Worker:
             if message is None:
                 break
             reply = self._execute(message) if message["op"] == "execute" else self._reset()
+            self._idle_calls.accept(self._loop)  # the server takes the session for idle once it has the message below
             self._channel.send(
                 {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, mark=True
             )
@@ -110,6 +114,7 @@ class Worker:
         self._looks.serve()
         self._loop.add_reader(self._control, self._receive)
         self._interrupts.between_cells = True
+        self._idle_calls.accept(self._loop)
         try:
             while not (self._message_came or self._told_to_exit):
                 try:
@@ -118,6 +123,7 @@ class Worker:
                     if not self._told_to_exit:
                         traceback.print_exc()
         finally:
+            self._idle_calls.refuse()
             self._interrupts.between_cells = False
             self._loop.remove_reader(self._control)
         return self._message if self._message_came else None

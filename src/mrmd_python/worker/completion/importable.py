@@ -34,6 +34,12 @@ def submodules(package: str) -> "set[str]":
     return found
 
 
+def submodules_of(value: object) -> "set[str]":
+    """Return the names of the modules in a package that is imported; none if `value` is no package."""
+    name = attributes(value).get("__name__") if is_a(value, ModuleType) else None
+    return submodules(name) if type(name) is str else set()
+
+
 def loaded(name: str) -> Optional[ModuleType]:
     """Return a module that is imported already, or None."""
     found = sys.modules.get(name)

@@ -3,7 +3,7 @@
 import inspect
 import re
 from types import FunctionType, ModuleType
-from typing import Any, Iterable, Mapping, Optional
+from typing import Any, Collection, Iterable, Mapping, Optional
 
 from ..live_objects import FUNCTIONS, UNKNOWN, is_callable_in_c, is_of, is_property, type_name
 from ..static import is_a
@@ -46,14 +46,19 @@ def best(matches: Iterable[Match]) -> "list[Match]":
     return list(found.values())
 
 
-def of_attributes(names: Mapping[str, object], prefix: str, owner: object) -> "list[Match]":
+def of_attributes(
+    names: Mapping[str, object], prefix: str, owner: object, submodules: Collection[str] = ()
+) -> "list[Match]":
     """Return matches for those attributes of `owner` that begin with `prefix`, in any case."""
     in_module = is_a(owner, ModuleType)
     found = best(match(name, "") for name in _beginning(names, prefix))
     documented = len(found) <= _MOST_DOCUMENTED
     for one in found:
         value = names[one["label"]]
-        one.update(described(one["label"], value, documented, member=not in_module))
+        if value is UNKNOWN and in_module:
+            one["kind"] = "module" if one["label"] in submodules else "variable"
+        else:
+            one.update(described(one["label"], value, documented, member=not in_module))
     return found
 
 
@@ -81,7 +86,7 @@ def described(name: str, value: Any, documented: bool, *, member: bool) -> Match
         member: whether it is an attribute of a class or of an object.
     """
     if value is UNKNOWN:
-        return {"kind": "field" if member else "module"}
+        return {"kind": "field"}
     bare = value.__func__ if type(value) in (staticmethod, classmethod) else value
     fields: Match = {"kind": _kind(name, bare, member), "type": type_name(bare)}
     if fields["kind"] in ("function", "method"):

@@ -2,7 +2,8 @@
 
 from typing import Any, Mapping, Optional
 
-from ..live_objects import labels, type_name
+from ..idle_calls import IdleCalls
+from ..live_objects import labels, own_keys, type_name
 from .cell_names import current_value
 from .cell_text import Path, path_before
 from .matches import Match, match
@@ -12,11 +13,14 @@ _SCALARS = (str, bytes, int, float, bool, type(None))
 _LONGEST_LABEL = 200
 
 
-def labels_at(namespace: "Mapping[str, Any]", before: str, brackets: "tuple[int, ...]") -> "Optional[list[object]]":
+def labels_at(
+    namespace: "Mapping[str, Any]", idle_calls: IdleCalls, before: str, brackets: "tuple[int, ...]"
+) -> "Optional[list[object]]":
     """Return what can be said behind `before`; None if that is no subscript of a known object.
 
     Args:
         namespace: the globals.
+        idle_calls: asks an object for its keys, if the session is idle.
         before: the cell up to the key that is being typed.
         brackets: where the brackets are that are open there.
     """
@@ -31,7 +35,8 @@ def labels_at(namespace: "Mapping[str, Any]", before: str, brackets: "tuple[int,
     if path.steps[-1:] and path.steps[-1] in _BY_LABEL:
         path = Path(path.root, path.steps[:-1])
     try:
-        found = labels(current_value(path, owner, namespace))
+        value = current_value(path, owner, namespace)
+        found = labels(value) or idle_calls.results(own_keys(value))
     except Exception:  # unknown, or the code of a library that tells its keys
         return None
     return [label for label in found if type(label) in _SCALARS or _is_pair(label)]
