@@ -105,6 +105,7 @@ def test_any_environment_is_the_sessions_own_and_stays_as_it_is(here: Machine, v
     own = client.value("import IPython; IPython.__file__").strip("'").startswith(str(prefix))
     assert own == (kind in _WITH_IPYTHON)
     assert client.value("%time 1 + 1") == "2"
+    assert client.execute("import IPython.terminal.interactiveshell")["error"] is None
     assert here.mrmd("--kill", "a").returncode == 0
     assert _tree(prefix) == before
 

@@ -1,4 +1,4 @@
-"""The server's own IPython, for a venv that has none, and the pure-Python packages it needs."""
+"""The server's own IPython, for a venv that has none, and the packages it needs that run on any Python."""
 
 import re
 import sys
@@ -40,7 +40,7 @@ def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dic
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue  # needed on another platform or Python, or by an extra
-        if not _is_pure(distribution):
+        if not _runs_on(distribution, python_version):
             continue
         distributions[name] = str(distribution.locate_file(""))
         for module in _top_level(distribution):
@@ -49,8 +49,13 @@ def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dic
     return {"modules": modules, "distributions": distributions}
 
 
-def _is_pure(distribution: metadata.Distribution) -> bool:
-    return "Root-Is-Purelib: true" in (distribution.read_text("WHEEL") or "")
+def _runs_on(distribution: metadata.Distribution, python_version: tuple[int, ...]) -> bool:
+    """Return whether a package was built for another version of Python than the server's, too."""
+    wheel = distribution.read_text("WHEEL") or ""
+    stable_abi = re.search(r"^Tag: cp3(\d+)-abi3-", wheel, re.MULTILINE)  # PEP 425, PEP 384
+    return "Root-Is-Purelib: true" in wheel or (
+        stable_abi is not None and python_version[:2] >= (3, int(stable_abi[1]))
+    )
 
 
 def _top_level(distribution: metadata.Distribution) -> set[str]:
