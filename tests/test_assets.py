@@ -29,6 +29,8 @@ def test_a_figure_is_a_file_that_is_told_of_once(here: Machine, client: Client) 
             "mimeType": "image/png",
             "assetType": "image",
             "size": path.stat().st_size,
+            "metadata": {},
+            "data": {"text/plain": "<Figure size 640x480 with 1 Axes>"},
         }
     ]
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -80,11 +82,92 @@ display(Markdown("*m*")); display(Latex("$x$")); display(JSON({"a": 1}))
 def test_an_updatable_display_says_what_it_updates(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
-handle = display(Markdown("1"), display_id="d")
+handle = display(Markdown("1"), display_id="d", metadata={"text/markdown": {"a": 1}})
 handle.update(Markdown("2"))
 """
-    shown = [event.data["metadata"] for event in client.stream(code) if event.name == "display"]
-    assert shown == [{"update": False, "display_id": "d"}, {"update": True, "display_id": "d"}]
+    shown = [event.data for event in client.stream(code) if event.name == "display"]
+    assert [(display["displayId"], display["update"]) for display in shown] == [("d", False), ("d", True)]
+    assert [display["metadata"] for display in shown] == [{"text/markdown": {"a": 1}}, {}]
+
+
+def test_a_training_loop_that_updates_a_figure_makes_one_file(here: Machine, client: Client) -> None:
+    code = f"""
+{_PLOT}
+from IPython.display import display
+figure, axes = plt.subplots(); plt.close(figure)
+handle = display(figure, display_id=True)
+for n in range(5):
+    axes.plot([0, n]); handle.update(figure)
+plt.close("all")
+"""
+    result = client.execute(code, execId="loop")
+    (asset,) = result["assets"]
+    files = sorted(path.name for path in (here.home / ".mrmd-assets").iterdir() if path.name.startswith("loop"))
+    assert (asset["update"], [asset["path"].rpartition("/")[2]]) == (True, files)
+    before = client.fetch("GET", asset["url"])
+    client.execute("axes.plot([n, 0]); handle.update(figure)", session="default")
+    after = client.fetch("GET", asset["url"], If_None_Match=before.headers["etag"])
+    assert (after.status, after.body != before.body) == (200, True), "a later cell updates it, too"
+    assert not [path for path in (here.home / ".mrmd-assets").iterdir() if path.name.startswith(".")]
+    (other,) = client.execute("display(figure, display_id=handle.display_id)", execId="new")["assets"]
+    (updated,) = client.execute("handle.update(figure)")["assets"]
+    assert updated["url"] == other["url"] != asset["url"], "of two displays with one id, the newer is updated"
+    (unseen,) = client.execute("from IPython.display import update_display; update_display(figure, display_id='?')")[
+        "assets"
+    ]
+    assert unseen["update"] is True
+
+
+def test_display_ids_belong_to_a_session(client: Client) -> None:
+    code = "from IPython.display import SVG, display; handle = display(SVG('<svg/>'), display_id='same')"
+    urls = [client.execute(code, session=session)["assets"][0]["url"] for session in ("default", "other")]
+    updated = client.execute("handle.update(SVG('<svg><g/></svg>'))")["assets"][0]["url"]
+    assert updated == urls[0] != urls[1]
+    assert client.fetch("GET", urls[1]).body == b"<svg/>"
+
+
+def test_a_file_is_read_whole_while_it_is_updated(client: Client) -> None:
+    code = """
+from IPython.display import SVG, display
+def svg(n): return SVG(f"<svg>{str(n % 10) * (n % 10 + 1) * 30_000}</svg>")
+handle = display(svg(0), display_id=True)
+print("shown")
+for n in range(300): handle.update(svg(n))
+"""
+    seen = set()
+    with client.streaming(code) as events:
+        asset = next(event.data for event in events if event.name == "asset")
+        for event in events:
+            if event.name == "asset":
+                body = client.fetch("GET", asset["url"]).body.decode()
+                digits = body.removeprefix("<svg>").removesuffix("</svg>")
+                assert digits == digits[0] * (int(digits[0]) + 1) * 30_000
+                seen.add(digits[0])
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize(
+    "mime", ["image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "text/html", "application/pdf"]
+)
+def test_files_are_served_as_what_they_are(client: Client, mime: str) -> None:
+    plain = "<IPython.core.display.HTML object>"
+    (asset,) = client.execute(f"display({{{mime!r}: 'PHN2Zy8+', 'text/plain': {plain!r}}}, raw=True)")["assets"]
+    headers = client.fetch("GET", asset["url"]).headers
+    assert headers["content-type"] == ("text/html; charset=utf-8" if mime == "text/html" else mime)
+    assert headers["content-security-policy"] == "sandbox allow-scripts"
+    assert headers["cache-control"] == "no-cache", "an update may replace it"
+
+
+def test_sizes_that_are_asked_for_come_with_the_file(client: Client) -> None:
+    code = f"%config InlineBackend.figure_format = 'retina'\n{_PLOT};"
+    (retina,) = client.execute(code)["assets"]
+    width, height = retina["metadata"]["width"], retina["metadata"]["height"]
+    png = client.fetch("GET", retina["url"]).body
+    assert (2 * width, 2 * height) == (int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big"))
+    (pdf,) = client.execute(f"%config InlineBackend.figure_format = 'pdf'\n{_PLOT};")["assets"]
+    assert (pdf["mimeType"], pdf["assetType"]) == ("application/pdf", "file")
+    assert client.fetch("GET", pdf["url"]).body.startswith(b"%PDF")
+    client.execute("%config InlineBackend.figure_format = 'png'")
 
 
 def test_files_are_never_overwritten(here: Machine, client: Client) -> None:

@@ -131,10 +131,16 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-_OPS = ("hello", "fallback", "failed", "running", "done", "display", "stdin_request", "stdin_over", "ready", "answer")
+_OPS = (
+    *("hello", "fallback", "failed", "running", "done", "display"),
+    *("stdin_request", "stdin_over", "ready", "answer"),
+)
 _HELLO = {"op": "hello", "pythonVersion": "3.11.0"}
 _DONE = {"op": "done", "success": True, "variables": 0}
-_FIELDS = ("mark", "success", "variables", "executionCount", "error", "rich", "data", "metadata", "number", "prompt")
+_FIELDS = (
+    *("mark", "success", "variables", "executionCount", "error", "rich", "number", "prompt"),
+    *("data", "metadata", "displayId", "update"),
+)
 _SAID = st.fixed_dictionaries(
     {"op": st.sampled_from(_OPS)},
     optional=dict.fromkeys((*_FIELDS, "pythonVersion", "message", "password", "result", "imports"), _JSON),

@@ -108,6 +108,28 @@ def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Mac
         assert 48 * 2**20 < len(text) < 80 * 2**20
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "display({'text/html': 'y' * SIZE}, raw=True)",
+        "display({'image/svg+xml': '<svg/>', 'text/html': 'y' * SIZE}, raw=True)",
+        "class C:\n    def _repr_mimebundle_(self, **_): return {'text/plain': 'C', 'a/b': 'y' * SIZE}\nC()",
+    ],
+    ids=["display", "asset", "last expression"],
+)
+def test_the_server_holds_little_of_what_kept_executions_made(here: Machine, code: str) -> None:
+    client = here.start("a")
+    server = psutil.Process(client.pid)
+    client.execute("SIZE = 1")
+    before = server.memory_info().rss
+    for number in range(5):
+        body = json.dumps({"code": code.replace("SIZE", "20_000_000"), "execId": str(number)})
+        assert client.fetch("POST", "/mrp/v1/execute", body, Content_Type="application/json").status == 200
+    growth = (server.memory_info().rss - before) >> 20
+    assert growth < 60, f"the server grew by {growth} MiB"
+    assert [entry["execId"] for entry in client.get("/executions")["executions"]][1:] == list(map(str, range(5)))
+
+
 def test_a_client_that_goes_away_changes_nothing(client: Client) -> None:
     with client.streaming("import time\nfor n in range(20): print(n); time.sleep(0.02)\ndone = True") as events:
         next(events)

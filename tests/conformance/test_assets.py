@@ -10,32 +10,110 @@ from tests.conformance.wire import Run, Server, names_of
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-_SHOW = "from IPython.display import display, HTML, SVG\nimport base64\n"
-_PNG_CODE = (
-    f"{_SHOW}display({{'image/png': {base64.b64encode(_PNG).decode()!r}, 'text/plain': 'a picture'}}, raw=True)\n"
-)
+_PNG_BASE64 = base64.b64encode(_PNG).decode()
+_SHOW = "from IPython.display import display, update_display, HTML, SVG, Image\nimport base64\n"
+_PNG_CODE = f"{_SHOW}png = {_PNG_BASE64!r}; display({{'image/png': png, 'text/plain': 'a picture'}}, raw=True)\n"
 
 
 @pytest.mark.row(
-    "Pictures (png, jpeg, svg) and explicit HTML displays become files; Asset: path, url, mimeType, assetType, size"
+    "Pictures (png, jpeg, svg, gif, webp), PDF and explicit HTML displays become files; "
+    "Asset: path, url, mimeType, assetType, size, metadata"
 )
 def test_displays_that_become_files(server: Server, run: Run, session: str) -> None:
-    code = f"{_PNG_CODE}display(HTML('<b>é</b>'))\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
+    code = (
+        f"{_PNG_CODE}display(HTML('<b>é</b>'))\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))\n"
+        "for mime in ('image/jpeg', 'image/gif', 'image/webp', 'application/pdf'): display({mime: png}, raw=True)"
+    )
     assets = run(code, execId=f"{session}-assets")["assets"]
     assert [(asset["mimeType"], asset["assetType"]) for asset in assets] == [
         ("image/png", "image"),
         ("text/html", "html"),
         ("image/svg+xml", "svg"),
+        ("image/jpeg", "image"),
+        ("image/gif", "image"),
+        ("image/webp", "image"),
+        ("application/pdf", "file"),
     ]
     for asset in assets:
-        assert asset.keys() == {"path", "url", "mimeType", "assetType", "size"}
+        assert asset.keys() - {"data"} == {"path", "url", "mimeType", "assetType", "size", "metadata"}
         assert asset["path"].startswith("/")
         assert asset["url"] == f"/mrp/v1/assets/{asset['path'].rpartition('/')[2]}"
         assert asset["path"].rpartition("/")[2].startswith(f"{session}-assets_")
         answer = server.call("GET", urlsplit(asset["url"]).path.removeprefix("/mrp/v1"))
         assert (answer.status, len(answer.body)) == (200, asset["size"])
         assert answer.headers["content-type"].startswith(asset["mimeType"])
-    assert len({asset["path"] for asset in assets}) == 3
+    assert len({asset["path"] for asset in assets}) == 7
+
+
+@pytest.mark.row("Asset: metadata (width, height, ...), data (the other MIME forms of the same display, if any)")
+def test_an_asset_keeps_what_was_displayed_with_it(run: Run) -> None:
+    code = (
+        "display({'image/png': png, 'text/html': '<b>x</b>', 'text/plain': 'x'}, raw=True,\n"
+        "        metadata={'image/png': {'width': 50, 'height': 20}, 'text/html': {'isolated': True}})\n"
+        "display({'image/png': png}, raw=True); display(Image(base64.b64decode(png), width=50))"
+    )
+    whole, bare, sized = run(f"{_PNG_CODE}{code}")["assets"][1:]
+    assert whole["metadata"] == {"width": 50, "height": 20, "text/html": {"isolated": True}}
+    assert whole["data"] == {"text/html": "<b>x</b>", "text/plain": "x"}
+    assert (bare["metadata"], "data" in bare) == ({}, False)
+    assert sized["metadata"] == {"width": 50}
+    (last,) = run("Image(base64.b64decode(png), width=50, height=20)")["assets"]
+    assert last["metadata"] == {"width": 50, "height": 20}
+
+
+_UPDATABLE = f"{_SHOW}def svg(text): return SVG(f'<svg xmlns=\"http://www.w3.org/2000/svg\">{{text}}</svg>')\n"
+
+
+@pytest.mark.row("Asset: displayId, update (an update replaces the file)")
+@pytest.mark.parametrize("update", ["handle.update(svg(2))", "update_display(svg(2), display_id='d')"])
+def test_an_update_replaces_the_file_of_its_display(server: Server, run: Run, update: str) -> None:
+    (first,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
+    assert (first["displayId"], first["update"]) == ("d", False)
+    path = first["url"].removeprefix("/mrp/v1")
+    before = server.call("GET", path)
+    assert before.body.endswith(b">1</svg>")
+    (second,) = run(f"display(svg('another'))\n{update}")["assets"][1:]
+    assert (second["displayId"], second["update"], second["url"]) == ("d", True, first["url"])
+    after = server.call("GET", path, headers={"If-None-Match": before.headers["etag"]})
+    assert (after.status, after.body.endswith(b">2</svg>")) == (200, True)
+
+
+@pytest.mark.row("Asset: update; ExecuteResult.assets and displayData have each display once, as it was last")
+def test_a_result_has_the_last_update_of_each_display(server: Server, run: Run, session: str) -> None:
+    code = (
+        f"{_UPDATABLE}a = display(svg('a'), display_id='a'); b = display(svg('b'), display_id='b')\n"
+        "for n in range(20): a.update(svg(n))\n"
+        "note = display({'x/y': 0}, raw=True, display_id='note')\n"
+        "for n in range(20): note.update({'x/y': n}, raw=True)"
+    )
+    found = run(code)
+    assert [(asset["displayId"], asset["update"]) for asset in found["assets"]] == [("a", True), ("b", False)]
+    bodies = [server.call("GET", asset["url"].removeprefix("/mrp/v1")).body for asset in found["assets"]]
+    assert [b">19<" in bodies[0], b">b<" in bodies[1]] == [True, True]
+    assert found["displayData"] == [{"data": {"x/y": 19}, "metadata": {}, "displayId": "note", "update": True}]
+    events = server.stream(code, session=session)
+    assert [event.name for event in events].count("asset") == 22, "each is told as it happens"
+    assert [event.data["displayData"] for event in events if event.name == "result"] == [found["displayData"]]
+
+
+@pytest.mark.row("Asset: an update that changes what the display is")
+def test_updates_from_pictures_to_text_and_back(server: Server, run: Run) -> None:
+    (picture,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
+    as_text = run("handle.update({'text/plain': 'text'}, raw=True)")
+    assert (as_text["assets"], as_text["stdout"]) == ([], "text\n")
+    assert as_text["displayData"] == [
+        {"data": {"text/plain": "text"}, "metadata": {}, "displayId": "d", "update": True}
+    ]
+    (again,) = run("handle.update(svg(2))")["assets"]
+    assert (again["url"], again["update"]) == (picture["url"], True)
+    both = run("handle.update({'text/plain': 'text'}, raw=True); handle.update(svg(3))")
+    assert ([asset["url"] for asset in both["assets"]], both["displayData"]) == ([picture["url"]], [])
+    (other,) = run(f"handle.update({{'image/png': {_PNG_BASE64!r}}}, raw=True)")["assets"]
+    assert (other["mimeType"], other["displayId"], other["update"]) == ("image/png", "d", True)
+    assert server.call("GET", other["url"].removeprefix("/mrp/v1")).body == _PNG
+    from_text = run("handle = display({'text/plain': 'text'}, raw=True, display_id='e'); handle.update(svg(4))")
+    assert [asset["update"] for asset in from_text["assets"]] == [True]
+    assert from_text["displayData"] == []
 
 
 @pytest.mark.row("asset: as it happens; then it is not repeated in result.assets")

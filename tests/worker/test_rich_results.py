@@ -30,11 +30,14 @@ def _shown(events: list[Event]) -> list[str]:
         ("from PIL import Image; display(Image.new('RGB', (2, 2)))", ["image"]),
         ("import plotly.graph_objects as go; go.Figure().show()", ["html"]),
         ("h = display(Markdown('1'), display_id='d'); h.update(Markdown('2'))", ["text/markdown", "text/markdown"]),
+        ("display(Image(gif))", ["image"]),
+        ("h = display(Image(gif), display_id=True); h.update(Image(gif)); h.display(Image(gif))", ["image"] * 3),
+        ("display({'application/pdf': b'%PDF'}, raw=True)", ["file"]),
         ("display(Markdown('kept')); print('x'); 1 / 0", ["text/markdown"]),
     ],
 )
 def test_displays(client: Client, code: str, shown: list[str]) -> None:
-    client.execute("from IPython.display import HTML, JSON, SVG, Latex, Markdown, display")
+    client.execute("from IPython.display import HTML, JSON, SVG, Image, Latex, Markdown, display\ngif = b'GIF89a'")
     assert _shown(client.stream(code)) == shown
 
 

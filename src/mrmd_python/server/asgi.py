@@ -67,7 +67,7 @@ async def _response(
     query = dict(reversed(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)))
     answer = await match.respond(exchange.Request(match.variables, body, query, headers))
     if isinstance(answer, exchange.File):
-        return await file_response(answer.path, headers)
+        return await file_response(answer, headers)
     return await wire.response(answer)
 
 

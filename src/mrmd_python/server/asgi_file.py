@@ -1,13 +1,13 @@
 """A file as an answer under ASGI: conditional, whole or a range of it, as aiohttp's FileResponse has it."""
 
 import asyncio
-import mimetypes
+import os
 import re
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from typing import BinaryIO
 
-from mrmd_python.server.exchange import RefusedError
-from mrmd_python.server.wire import FILE_HEADERS, Response
+from mrmd_python.server.exchange import File, RefusedError
+from mrmd_python.server.wire import Response, file_headers
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -16,37 +16,37 @@ class _UnsatisfiableRangeError(Exception):
     """A Range header that names nothing in the file."""
 
 
-async def file_response(path: Path, headers: Mapping[str, str]) -> Response:
+async def file_response(asked: File, headers: Mapping[str, str]) -> Response:
     """Return the answer to a GET for a file (RFC 9110, sections 13.1.2 and 14).
 
     Args:
-        path: the file.
+        asked: the file.
         headers: of the request, by lower-case name; If-None-Match and Range are heeded.
 
     Raises:
         RefusedError: it has been removed meanwhile.
     """
     try:
-        found = await asyncio.to_thread(path.stat)
+        file = await asyncio.to_thread(asked.path.open, "rb")
     except OSError:
-        raise RefusedError(404, "unknown_asset", f"there is no asset {path.name!r}") from None
+        raise RefusedError(404, "unknown_asset", f"there is no asset {asked.path.name!r}") from None
+    # Of what is open now: an update may replace the file at any time.
+    found = os.fstat(file.fileno())
     size, tag = found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}"
-    about = {**FILE_HEADERS, "ETag": f'"{tag}"'}
+    about = {**file_headers(asked), "ETag": f'"{tag}"'}
     if _names(headers.get("if-none-match", ""), tag):
+        file.close()
         return Response(304, about, b"")
     try:
         wanted = _range(headers.get("range"), size)
     except _UnsatisfiableRangeError:
+        file.close()
         return Response(416, {**about, "Content-Range": f"bytes */{size}"}, b"")
-    about |= {
-        "Content-Type": mimetypes.guess_type(path.name)[0] or "application/octet-stream",
-        "Accept-Ranges": "bytes",
-        "Content-Length": str(size if wanted is None else len(wanted)),
-    }
+    about |= {"Accept-Ranges": "bytes", "Content-Length": str(size if wanted is None else len(wanted))}
     if wanted is None:
-        return Response(200, about, _pieces(path, range(size)))
+        return Response(200, about, _pieces(file, range(size)))
     about["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
-    return Response(206, about, _pieces(path, wanted))
+    return Response(206, about, _pieces(file, wanted))
 
 
 def _names(condition: str, tag: str) -> bool:
@@ -70,13 +70,13 @@ def _range(header: str | None, size: int) -> range | None:
     return wanted
 
 
-async def _pieces(path: Path, wanted: range) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
+async def _pieces(file: BinaryIO, wanted: range) -> AsyncIterator[bytes]:
+    with file:
         file.seek(wanted.start)
         left = len(wanted)
         while left:
             piece = await asyncio.to_thread(file.read, min(left, _CHUNK_BYTES))
             if not piece:
-                raise EOFError(f"{path} became shorter while it was read")
+                raise EOFError("the file became shorter while it was read")
             left -= len(piece)
             yield piece

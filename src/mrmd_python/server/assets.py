@@ -1,39 +1,94 @@
-"""Displays that become files: pictures and explicit HTML, in the assets folder of their execution."""
+"""Displays, and the files that some of them become: pictures, PDF documents and explicit HTML."""
 
 import base64
 import itertools
+import mimetypes
 import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrmd_python.service.home import make_folder
 
+
+class _Kind(NamedTuple):
+    extension: str
+    asset_type: str
+
+
+# By MIME type. Of a display in several of these forms, the first becomes the file.
 _KINDS = {
-    "image/png": ("png", "image"),
-    "image/jpeg": ("jpg", "image"),
-    "image/svg+xml": ("svg", "svg"),
+    "image/png": _Kind("png", "image"),
+    "image/jpeg": _Kind("jpg", "image"),
+    "image/gif": _Kind("gif", "image"),
+    "image/webp": _Kind("webp", "image"),
+    "image/svg+xml": _Kind("svg", "svg"),
+    "application/pdf": _Kind("pdf", "file"),
 }
-"""Of each picture's MIME type, best first: its extension and MRP's assetType."""
+_HTML = _Kind("html", "html")
+# The text/plain of an explicit HTML display; what merely has an HTML form, as a DataFrame, has text of its own.
 _HTML_OBJECT = "<IPython.core.display.HTML object>"
-"""The text/plain of an explicit HTML display; what merely has an HTML form, as a DataFrame, has text of its own."""
+# Python's own table lacks image/webp before 3.13, and a page without a charset is not read as UTF-8.
+_CONTENT_TYPES = {f".{kind.extension}": mime_type for mime_type, kind in _KINDS.items()} | {
+    ".html": "text/html; charset=utf-8"
+}
+# How many displays of a session can be updated, the last ones. Each `display(..., display_id=True)` is one more.
+_MOST_UPDATABLE = 10_000
+
+
+@dataclass(frozen=True)
+class Display:
+    """What code displayed, in every form that it has."""
+
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    # What later displays of the session can name to update this one.
+    display_id: str | None = None
+    update: bool = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields by which a client finds the display that this one updates."""
+        return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the data of MRP's `display` event."""
+        return {"data": self.data, "metadata": self.metadata, **self.identity}
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a display became; the fields are MRP's."""
+    """A file that a display became."""
 
-    path: str
+    path: Path
     url: str
-    mimeType: str  # noqa: N815 - the name on the wire
-    assetType: str  # noqa: N815 - the name on the wire
     size: int
+    mime_type: str
+    asset_type: str
+    display: Display = field(repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as MRP tells it."""
-        return asdict(self)
+        """Return MRP's Asset."""
+        metadata = dict(self.display.metadata)
+        own = metadata.get(self.mime_type)
+        if isinstance(own, Mapping):  # Jupyter's metadata is by MIME type
+            del metadata[self.mime_type]
+            metadata |= own
+        others = {mime: value for mime, value in self.display.data.items() if mime != self.mime_type}
+        return {
+            "path": str(self.path),
+            "url": self.url,
+            "mimeType": self.mime_type,
+            "assetType": self.asset_type,
+            "size": self.size,
+            "metadata": metadata,
+            **({"data": others} if others else {}),
+            **self.display.identity,
+        }
 
 
 class AssetFolders:
@@ -45,22 +100,16 @@ class AssetFolders:
         self._url_prefix = url_prefix
         self._folders = {default: None}
 
-    def save(self, folder: Path, exec_id: str, number: int, data: Mapping[str, Any]) -> Asset | None:
-        """Write a display to a file of its own if it is one that becomes a file; return None if it is not.
+    def url(self, path: Path) -> str:
+        """Return where clients get an asset."""
+        return f"{self._url_prefix}/{path.name}"
 
-        Args:
-            folder: where to; it is made if it is not there.
-            exec_id: of the execution, for the file's name.
-            number: from which on names are tried.
-            data: the display's MIME bundle.
+    def create(self, folder: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
+        """Write a new asset of an execution, whose name has the first number from `number` on that is free.
 
         Raises:
             OSError: the folder cannot be written to.
         """
-        found = _content(data)
-        if found is None:
-            return None
-        mime_type, extension, asset_type, content = found
         make_folder(folder)
         self._folders[folder] = None
         # An execId is the client's: as part of a file's name it must not lead anywhere.
@@ -69,16 +118,16 @@ class AssetFolders:
             path = folder / f"{stem}_{free:04d}.{extension}"
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                break
             except FileExistsError:
                 continue
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(content)
-            except OSError:
-                path.unlink()
-                raise
-            return Asset(str(path), f"{self._url_prefix}/{path.name}", mime_type, asset_type, len(content))
-        return None
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+        except OSError:
+            path.unlink()
+            raise
+        return path
 
     def find(self, name: str) -> Path | None:
         """Return the asset of that name, or None; links and everything outside the folders are no assets."""
@@ -93,23 +142,99 @@ class AssetFolders:
                 yield path
 
 
-def _content(data: Mapping[str, Any]) -> tuple[str, str, str, bytes] | None:
-    """Return MIME type, extension, asset type and bytes of what becomes a file, or None."""
-    for mime_type, (extension, asset_type) in _KINDS.items():
-        picture = data.get(mime_type)
-        if isinstance(picture, str) and picture:
-            return mime_type, extension, asset_type, _decoded(mime_type, picture)
+class SessionAssets:
+    """The assets of one session, in which an update of a display replaces the file of that display."""
+
+    def __init__(self, folders: AssetFolders) -> None:
+        self._folders = folders
+        # The files of displays that can be updated, by display id and MIME type.
+        self._updatable: dict[tuple[str, str], Path] = {}
+
+    @property
+    def default_folder(self) -> Path:
+        """Where new files go unless an execution names another folder."""
+        return self._folders.default
+
+    def save(self, display: Display, folder: Path, exec_id: str, number: int) -> Asset | None:
+        """Write a display to a file if it is one that becomes a file; return None if it is not.
+
+        Args:
+            display: what to write.
+            folder: where a new file goes.
+            exec_id: of the execution, for the name of a new file.
+            number: for that name, too: the first to try.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        found = _content(display.data)
+        if found is None:
+            return None
+        mime_type, kind, content = found
+        path = self._replaced(display, mime_type, content)
+        if path is None:
+            path = self._folders.create(folder, exec_id, number, kind.extension, content)
+        if display.display_id is not None:
+            self._remember((display.display_id, mime_type), path)
+        return Asset(path, self._folders.url(path), len(content), mime_type, kind.asset_type, display)
+
+    def _replaced(self, display: Display, mime_type: str, content: bytes) -> Path | None:
+        if not display.update or display.display_id is None:
+            return None
+        path = self._updatable.get((display.display_id, mime_type))
+        if path is not None:
+            _replace(path, content)
+        return path
+
+    def _remember(self, key: tuple[str, str], path: Path) -> None:
+        self._updatable.pop(key, None)
+        self._updatable[key] = path
+        if len(self._updatable) > _MOST_UPDATABLE:
+            del self._updatable[next(iter(self._updatable))]
+
+
+def content_type(path: Path) -> str:
+    """Return the Content-Type of a file by its name."""
+    return _CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file, so that a reader sees the old content or the new, and another ETag for each.
+
+    Raises:
+        OSError: it cannot be written; `path` is as it was.
+    """
+    make_folder(path.parent)
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".")  # no asset's name begins with a dot
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        # The kernel's own time stamps may be equal for files written within 10 ms.
+        now = time.time_ns()
+        os.utime(part, ns=(now, now))
+        os.replace(part, path)
+    except OSError:
+        os.unlink(part)
+        raise
+
+
+def _content(data: Mapping[str, Any]) -> tuple[str, _Kind, bytes] | None:
+    """Return the MIME type, kind and bytes of the form that becomes a file, or None."""
+    for mime_type, kind in _KINDS.items():
+        value = data.get(mime_type)
+        if isinstance(value, str) and value:
+            return mime_type, kind, _decoded(mime_type, value)
     html = data.get("text/html")
     if isinstance(html, str) and data.get("text/plain") == _HTML_OBJECT:
-        return "text/html", "html", "html", html.encode(errors="replace")
+        return "text/html", _HTML, html.encode(errors="replace")
     return None
 
 
-def _decoded(mime_type: str, picture: str) -> bytes:
-    """Return a picture's bytes: IPython hands over base64, except for SVG, which is text."""
+def _decoded(mime_type: str, value: str) -> bytes:
+    """Return the bytes of a picture or document: IPython hands over base64, except for SVG, which is text."""
     if mime_type == "image/svg+xml":
-        return picture.encode(errors="replace")
+        return value.encode(errors="replace")
     try:
-        return base64.b64decode(picture)
+        return base64.b64decode(value)
     except ValueError:  # a cell can display anything as a picture
-        return picture.encode(errors="replace")
+        return value.encode(errors="replace")

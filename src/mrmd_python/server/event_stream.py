@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
-from mrmd_python.server.execution import Execution
+from mrmd_python.server.execution import VALUE, Execution
 from mrmd_python.server.execution_log import Entry, ExecutionLog
 from mrmd_python.server.repetition import Repetition
 from mrmd_python.server.text_window import left_out_line
@@ -21,7 +21,11 @@ _TEXT = ("stdout", "stderr")
 
 def encode(number: int, name: str, data: object) -> bytes:
     """Return one event; its data is ASCII, as MRP demands."""
-    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode("ascii")
+    return _event(number, name, json.dumps(data).encode("ascii"))
+
+
+def _event(number: int, name: str, data: bytes) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode("ascii"), data)
 
 
 async def event_stream(execution: Execution, after: int, *, accumulated: bool) -> AsyncIterator[bytes]:
@@ -52,11 +56,13 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
                 seen.append(event.name, event.data.decode())
                 yield _text_event(event, seen if accumulated else None, is_last=last[event.name] is event)
             elif event.name == "result":
-                texts = {stream: seen.summary(stream) for stream in _TEXT}
-                # Assets have been told as they came.
-                yield encode(event.number, "result", execution.outcome | texts | {"assets": []})
-            else:
-                yield encode(event.number, event.name, json.loads(event.data))
+                # Without the assets: each was an event of its own.
+                fields = execution.outcome | {stream: seen.summary(stream) for stream in _TEXT} | {"assets": []}
+                displays = b", ".join(execution.shown("display", VALUE))
+                data = json.dumps(fields).encode("ascii")[:-1] + b', "displayData": [' + displays + b"]}"
+                yield _event(event.number, "result", data)
+            elif event.name != VALUE:
+                yield _event(event.number, event.name, event.data)
         # Other clients are not to wait for one that reads as fast as this can write.
         await asyncio.sleep(_PAUSE_SECONDS if accumulated and seen.is_dear and not log.closed else 0)
 
@@ -98,6 +104,13 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
     """
     await execution.ended_event.wait()
     yield json.dumps(execution.outcome).encode("ascii")[:-1]
+    yield b', "displayData": ['
+    async for piece in _listed(execution.shown("display", VALUE)):
+        yield piece
+    yield b'], "assets": ['
+    async for piece in _listed(execution.shown("asset")):
+        yield piece
+    yield b"]"
     for name in _TEXT:
         yield f', "{name}": "'.encode("ascii")
         position = 0
@@ -112,6 +125,15 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
                 await asyncio.sleep(0)
         yield b'"'
     yield b"}\n"
+
+
+async def _listed(items: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield what stands between the brackets of a JSON array."""
+    separator = b""
+    for item in items:
+        yield separator + item
+        separator = b", "
+        await asyncio.sleep(0)
 
 
 def _inside_json_string(text: str) -> bytes:

@@ -52,6 +52,7 @@ class File:
     """An answer that is a file."""
 
     path: Path
+    content_type: str
 
 
 @dataclass(frozen=True)

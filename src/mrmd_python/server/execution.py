@@ -3,18 +3,19 @@
 import asyncio
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from mrmd_python.server.assets import Asset
+from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
-
-_DISPLAYS_BYTES = 32 * 1024 * 1024
-"""How much of its displays an execution's result repeats."""
 
 _ENTRY_CHARACTERS = 64 * 1024
 """How much text an entry of the log has at most, so that no reader has to take more at a time."""
+
+# The log's entry for the last expression's forms: a part of the result, but no event.
+VALUE = "value"
 
 State = Literal["queued", "running", "done", "error"]
 
@@ -64,13 +65,13 @@ class Execution:
     awaited_input: InputRequest | None = None
     """What it has asked its client for and not got yet."""
     ended_event: asyncio.Event = field(default_factory=asyncio.Event)
-    assets: list[Asset] = field(default_factory=list)
-    displays: list[dict[str, Any]] = field(default_factory=list)
-    """What the result repeats."""
-    _displays_size: int = 0
-    _displays_are_full: bool = False
+    # How many displays have become new files.
+    asset_count: int = 0
     outcome: dict[str, Any] = field(default_factory=dict)
-    """The fields of MRP's ExecuteResult other than the text, once it has ended."""
+    """The fields of MRP's ExecuteResult that are not in the log, once it has ended."""
+    # Of each display, by the place in the log of the first: the name and place of the entry that the result repeats.
+    _shown: dict[int, tuple[str, int]] = field(default_factory=dict)
+    _shown_by_id: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as MRP lists it."""
@@ -96,21 +97,27 @@ class Execution:
             part = text[start : start + _ENTRY_CHARACTERS]
             self.log.append(stream, part.encode(errors="replace"))  # a client's JSON may hold half a surrogate pair
 
-    def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+    def display(self, display: Display) -> None:
         """Add a display."""
-        display = {"data": data, "metadata": metadata}
-        size = self._append("display", display)
-        if self._displays_size + size <= _DISPLAYS_BYTES:
-            self._displays_size += size
-            self.displays.append(display)
-        elif not self._displays_are_full:
-            self._displays_are_full = True
-            self.text("stderr", "mrmd-python: the displays from here on are not repeated in the result\n")
+        self._show("display", display, display.as_json())
 
     def asset(self, asset: Asset) -> None:
         """Add a display that has become a file."""
-        self.assets.append(asset)
-        self._append("asset", asset.as_json())
+        if not asset.display.update:
+            self.asset_count += 1
+        self._show("asset", asset.display, asset.as_json())
+
+    def value(self, display: Display) -> None:
+        """Add the forms of the last expression, which clients get with the result."""
+        self._show(VALUE, display, display.as_json())
+
+    def shown(self, *names: str) -> Iterator[bytes]:
+        """Yield what the result repeats from the entries of those names, as JSON: of each display, its last update."""
+        for name, position in self._shown.values():
+            if name in names:
+                entries, missed = self.log.read(position, 1)
+                if not missed:
+                    yield entries[0].data
 
     def ask(self, number: int, prompt: str, password: bool) -> None:
         """Ask the client for a line."""
@@ -123,8 +130,6 @@ class Execution:
             "success": outcome["success"],
             "result": outcome.get("result"),
             "error": outcome.get("error"),
-            "displayData": self.displays,
-            "assets": [asset.as_json() for asset in self.assets],
             "executionCount": outcome.get("executionCount", 0),
             "duration": outcome.get("duration", 0.0),
             "imports": outcome.get("imports", []),
@@ -139,7 +144,14 @@ class Execution:
         self.log.close()
         self.ended_event.set()
 
-    def _append(self, name: str, data: dict[str, Any]) -> int:
-        encoded = json.dumps(data).encode()
-        self.log.append(name, encoded)
-        return len(encoded)
+    def _show(self, name: str, display: Display, data: dict[str, Any]) -> None:
+        position = first = self.log.last
+        self._append(name, data)
+        if display.display_id is not None:
+            if display.update:
+                first = self._shown_by_id.get(display.display_id, position)
+            self._shown_by_id[display.display_id] = first
+        self._shown[first] = name, position
+
+    def _append(self, name: str, data: dict[str, Any]) -> None:
+        self.log.append(name, json.dumps(data).encode())

@@ -89,7 +89,7 @@ def _handler(respond: Callable[[exchange.Request], Awaitable[Answer]]) -> Handle
         body = await wire.json_body(request.method, headers.get("content-type", ""), _chunks(request))
         answer = await respond(exchange.Request(request.match_info, body, request.query, headers))
         if isinstance(answer, exchange.File):
-            return web.FileResponse(answer.path, headers=wire.FILE_HEADERS)
+            return web.FileResponse(answer.path, headers=wire.file_headers(answer))
         return await _send(request, await wire.response(answer))
 
     return handle

@@ -5,6 +5,7 @@ from typing import Any
 
 from mrmd_python import __version__
 from mrmd_python.server import mrp_code, mrp_executions, mrp_looks, mrp_sessions
+from mrmd_python.server.assets import content_type
 from mrmd_python.server.endpoint import ANYTHING, FLAG, TEXT, Route, Schema
 from mrmd_python.server.event_stream import event_stream, result
 from mrmd_python.server.exchange import (
@@ -124,7 +125,7 @@ async def get_asset(sessions: Sessions, request: Request) -> File:
     path = sessions.assets.find(request.path["name"])
     if path is None:
         raise RefusedError(404, "unknown_asset", f"there is no asset {request.path['name']!r}")
-    return File(path)
+    return File(path, content_type(path))
 
 
 async def openapi(sessions: Sessions, request: Request) -> Reply:

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.assets import AssetFolders, Display, SessionAssets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.fallback_modules import IncompatibleIPythonError, fallback_modules
@@ -43,7 +43,7 @@ class Session:
     ) -> None:
         self.id = session_id
         self.environment = environment
-        self._assets = assets
+        self._assets = SessionAssets(assets)
         self._on_change = on_change
         self.created = timestamp()
         self.last_activity = self.created
@@ -281,20 +281,25 @@ class Session:
             case "done":
                 self.variable_count = message["variables"]
                 self._enter("idle")
-                rich = message.get("rich")
-                if self.running is not None and rich is not None and not self._save_asset(self.running, rich["data"]):
-                    self.running.displays.append(rich)
+                if self.running is not None and message.get("rich") is not None:
+                    self._show_value(self.running, message["rich"])
                 self._end_running(message)
                 self._end_turn()
             case _ if self.running is not None:
                 self._heed_cell(self.running, message)
 
+    def _show_value(self, execution: Execution, rich: dict[str, Any]) -> None:
+        value = Display(rich["data"], rich["metadata"])
+        if not self._save_asset(execution, value):
+            execution.value(value)
+
     def _heed_cell(self, execution: Execution, message: Message) -> None:
         """Heed what the running cell itself has the worker say."""
         match message["op"]:
             case "display":
-                if not self._save_asset(execution, message["data"]):
-                    execution.display(message["data"], message["metadata"])
+                display = _display(message)
+                if not self._save_asset(execution, display):
+                    execution.display(display)
             case "stdin_request":
                 execution.ask(message["number"], message["prompt"], message["password"])
             case "stdin_over":
@@ -326,12 +331,12 @@ class Session:
             self._refusal = f"{self.environment.virtualenv} cannot be used: {error}"
             self._link.order_end()
 
-    def _save_asset(self, execution: Execution, data: Mapping[str, Any]) -> bool:
+    def _save_asset(self, execution: Execution, display: Display) -> bool:
         """Make a file of a display if it is one that becomes a file; return whether it did."""
         cell = execution.cell
-        folder = self._assets.default if cell.asset_dir is None else Path(self.environment.cwd, cell.asset_dir)
+        folder = self._assets.default_folder if cell.asset_dir is None else Path(self.environment.cwd, cell.asset_dir)
         try:
-            asset = self._assets.save(folder, cell.exec_id, len(execution.assets) + 1, data)
+            asset = self._assets.save(display, folder, cell.exec_id, execution.asset_count + 1)
         except OSError as error:
             execution.text("stderr", f"mrmd-python: a display cannot be written to {folder}: {error.strerror}\n")
             return False
@@ -367,6 +372,10 @@ class Session:
         ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
         for exec_id in ended[:-_KEPT_EXECUTIONS]:
             del self.executions[exec_id]
+
+
+def _display(message: Message) -> Display:
+    return Display(message["data"], message["metadata"], message.get("displayId"), message.get("update", False))
 
 
 def _drop(execution: Execution, why: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from mrmd_python.server.exchange import EventStream, JsonStream, JsonText, RefusedError, Relay, Reply
+from mrmd_python.server.exchange import EventStream, File, JsonStream, JsonText, RefusedError, Relay, Reply
 
 _LARGEST_BODY = 64 * 1024 * 1024
 _SHORT_BYTES = 256 * 1024
@@ -16,8 +16,6 @@ _EVENT_STREAM = {
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
 }
-FILE_HEADERS = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
-"""A page or a drawing that a cell has made must not run code by the origin it is served from."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,17 @@ class Response:
     status: int
     headers: Mapping[str, str]
     content: bytes | AsyncIterator[bytes] = field(repr=False)
+
+
+def file_headers(file: File) -> dict[str, str]:
+    """Return the headers of an answer that is a file."""
+    return {
+        "Content-Type": file.content_type,
+        "Cache-Control": "no-cache",  # an update may replace it
+        # A page or a drawing that a cell has made must not run code by the origin it is served from.
+        "Content-Security-Policy": "sandbox allow-scripts",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 async def json_body(method: str, content_type: str, chunks: AsyncIterator[bytes]) -> dict[str, Any]:

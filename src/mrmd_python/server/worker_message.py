@@ -23,6 +23,8 @@ _FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
 """Of each `op`: the fields that must be there, and their types."""
 _OPTIONAL: Mapping[str, tuple[type, ...]] = {
     "mark": (int,),
+    "displayId": (str,),
+    "update": (bool,),
     "executionCount": (int,),
     "duration": (int, float),
     "result": _MAYBE_TEXT,
@@ -51,7 +53,7 @@ def parse(data: bytes | bytearray) -> Message:
         if name not in message or not isinstance(message[name], kinds):
             raise ValueError(f"its {name!r} is missing or of the wrong type")
     rich = message.get("rich")
-    if rich is not None and not isinstance(rich.get("data"), dict):
-        raise ValueError("its 'rich' has no data")
+    if rich is not None and not (isinstance(rich.get("data"), dict) and isinstance(rich.get("metadata"), dict)):
+        raise ValueError("its 'rich' has no data or no metadata")
     found: Message = message
     return found

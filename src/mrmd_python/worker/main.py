@@ -59,7 +59,7 @@ class Worker:
         self._shell.before_code = self._interrupts.arm
         self._shell.replace_error = self._interrupts.as_raised
         self._shell.loop_runner = self._interrupts.run
-        self._shell.display_pub.send = self._display
+        self._shell.display_pub.send = self._send_in_order
         self._message: Optional[Message] = None
         self._message_came = False
         self._told_to_exit = False
@@ -173,9 +173,9 @@ class Worker:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise self._session_ends(128 + number)
 
-    def _display(self, data: "dict[str, Any]", metadata: "dict[str, Any]") -> None:
+    def _send_in_order(self, message: Message) -> None:
         with sigint.put_off():
-            self._channel.send({"op": "display", "data": data, "metadata": metadata}, mark=True)
+            self._channel.send(message, mark=True)
 
 
 class Forking:

@@ -27,7 +27,7 @@ MimeBundle = dict[str, Any]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _TEXT = "text/plain"
 _TEXT_ALONE = (int, float, complex, bool, str, bytes)
-_PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
 
 
 class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
@@ -64,9 +64,9 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
 
 
 class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
-    """Hands each display to `send`."""
+    """Sends displays to the server, in order with the output."""
 
-    send: Callable[[MimeBundle, dict[str, Any]], None]
+    send: Callable[[dict[str, Any]], None]
 
     def publish(
         self,
@@ -78,11 +78,13 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         update: bool = False,
         **_: Any,
     ) -> None:
-        """Send a display; what makes no picture is printed too, for clients that show only text."""
-        if "text/plain" in data and not any(picture in data for picture in _PICTURES):
-            print(data["text/plain"])
-        identity = {"update": update, **transient} if transient else {}  # of a display that can be updated
-        self.send({mime: as_text(value) for mime, value in data.items()}, {**(metadata or {}), **identity})
+        """Send a display, and print it unless it is a picture, for clients that show only text."""
+        if _TEXT in data and not any(picture in data for picture in _PICTURES):
+            print(data[_TEXT])
+        forms = {mime: as_text(value) for mime, value in data.items()}
+        display_id = (transient or {}).get("display_id")
+        identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
+        self.send({"op": "display", "data": forms, "metadata": dict(metadata or {}), **identity})
 
 
 def as_text(value: Any) -> Any:
