@@ -111,11 +111,13 @@ def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Mac
 @pytest.mark.parametrize(
     "code",
     [
+        "'y' * SIZE",
+        "raise ValueError('y' * SIZE)",
         "display({'text/html': 'y' * SIZE}, raw=True)",
         "display({'image/svg+xml': '<svg/>', 'text/html': 'y' * SIZE}, raw=True)",
         "class C:\n    def _repr_mimebundle_(self, **_): return {'text/plain': 'C', 'a/b': 'y' * SIZE}\nC()",
     ],
-    ids=["display", "asset", "last expression"],
+    ids=["result", "error", "display", "asset", "last expression"],
 )
 def test_the_server_holds_little_of_what_kept_executions_made(here: Machine, code: str) -> None:
     client = here.start("a")

@@ -43,6 +43,35 @@ def test_the_result_of_what_fails(run: Run) -> None:
     assert run("x = 1\ny = = 2")["error"]["line"] == 2
 
 
+def _is_shortened(text: str, whole: str) -> bool:
+    """Return whether a text is the two ends of another around a line that says how much is left out."""
+    head, _, rest = text.partition("\n[mrmd-python: ")
+    count, _, tail = rest.partition(" characters are left out here]\n")
+    assert len(text) < 256 * 1024
+    return whole.startswith(head) and whole.endswith(tail) and len(head) + int(count) + len(tail) == len(whole)
+
+
+@pytest.mark.row("`result` and `error` texts are bounded like the output")
+def test_long_results_and_errors_are_shortened(server: Server, session: str, run: Run) -> None:
+    line = "0123456789" * 100_000
+    found = run("line = '0123456789' * 100_000; line")
+    assert _is_shortened(found["result"], f"'{line}'")
+    assert found["stdout"] == f"Out[1]: '{line}'\n", "all of it is in the output"
+    assert run("line[:200_000]")["result"] == f"'{line[:200_000]}'"
+    rich = run("class C:\n    def _repr_mimebundle_(self, **_): return {'text/plain': line, 'a/b': line}\nC()")
+    assert _is_shortened(rich["displayData"][0]["data"]["text/plain"], line)
+    assert rich["displayData"][0]["data"]["a/b"] == line, "half of any other form is worth nothing"
+    events = server.stream("raise ValueError(line)", session=session)
+    for error in (run("raise ValueError(line)")["error"], events[-2].data):
+        assert _is_shortened(error["message"], line)
+        assert "characters are left out here" in "\n".join(error["traceback"])
+        assert "ValueError" in error["traceback"][1]
+        assert error["traceback"][-1].endswith(line[-1000:])
+        assert sum(map(len, error["traceback"])) < 256 * 1024
+    short = run("raise ValueError('short')")["error"]
+    assert (short["message"], short["traceback"][-1]) == ("short", "ValueError: short")
+
+
 @pytest.mark.row("storeHistory (true), silent (false)")
 def test_what_counts_as_history(run: Run) -> None:
     assert run("1")["executionCount"] == 1

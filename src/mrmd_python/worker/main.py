@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Optional
 
 from . import fallback, figures, import_guard, sigint, streams
 from .channel import Channel, Message
+from .limits import limit_outcome
 
 
 def main() -> None:
@@ -141,7 +142,7 @@ class Worker:
         self._stdin.allowed = message["allowStdin"]
         self._looks.serve()
         try:
-            return self._cell.run(
+            outcome = self._cell.run(
                 self._shell,
                 self._interrupts,
                 self._announce_running,
@@ -149,6 +150,7 @@ class Worker:
                 store_history=message["storeHistory"],
                 silent=message["silent"],
             )
+            return limit_outcome(outcome)
         finally:
             self._stdin.allowed = False
             self._stdin.install()
