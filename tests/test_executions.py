@@ -185,6 +185,30 @@ def test_a_running_execution_that_is_deleted_is_interrupted_and_then_forgotten(c
     assert client.execute("'again'", execId="x")["result"] == "'again'"
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("1 +", "SyntaxError"),
+        ("import sys; sys.exit(1)", "SystemExit"),
+        ("import os; os._exit(1)", "SessionDied"),
+        ("%no_such_magic", "UsageError"),
+    ],
+)
+def test_stop_on_error_stops_at_every_kind_of_error(client: Client, gate: Path, code: str, kind: str) -> None:
+    """The first cell keeps the session busy until all are queued."""
+    with ThreadPoolExecutor() as pool, client.streaming(_waiting(gate)) as events:
+        next(events)
+        failing = pool.submit(client.execute, code, execId="fails", stopOnError=True)
+        wait_until(lambda: client.get("/sessions/default")["queued"] == 1, "it is queued")
+        behind = pool.submit(client.execute, "1", stopOnError=True)
+        wait_until(lambda: client.get("/sessions/default")["queued"] == 2, "it is queued, too")
+        gate.touch()
+        assert failing.result()["error"]["type"] == kind
+        error = behind.result()["error"]
+    assert (error["type"], error["message"]) == ("Aborted", f"not run: execution 'fails' failed with {kind}")
+    assert client.value("40 + 2") == "42"
+
+
 def test_an_id_belongs_to_one_session(client: Client) -> None:
     client.execute("count = 1", execId="x")
     status, answer = client.request("POST", "/execute", {"code": "count = 1", "execId": "x", "session": "other"})

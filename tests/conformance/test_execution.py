@@ -223,6 +223,41 @@ def test_ending_executions(server: Server, session: str) -> None:
         assert [event.name for event in running][-2:] == ["error", "done"]
 
 
+@pytest.mark.row("stopOnError: when it fails or is interrupted, what is queued behind it ends as error of type Aborted")
+@pytest.mark.parametrize("ending", ["failed", "interrupted", "succeeded", "not asked for"])
+def test_stopping_on_an_error(server: Server, session: str, ending: str) -> None:
+    end = "" if ending == "succeeded" else "; 1 / 0"
+    first_id, last_id = f"{session}-first", f"{session}-last"
+    with (
+        server.streaming(
+            f"input(){end}", session=session, execId=first_id, stopOnError=ending != "not asked for"
+        ) as first,
+        ThreadPoolExecutor() as pool,
+    ):
+        while next(first).name != "stdin_request":
+            pass
+        second = pool.submit(server.post, "/execute", {"code": "ran = 1", "session": session})
+        wait_until(lambda: bool(server.get(f"/sessions/{session}")["queued"] == 1), "the second is queued")
+        third = pool.submit(server.stream, "ran = 2", session=session, execId=last_id)
+        wait_until(lambda: bool(server.get(f"/sessions/{session}")["queued"] == 2), "the third is queued")
+        if ending == "interrupted":
+            server.post("/interrupt", {"session": session})
+        else:
+            server.post("/input", {"exec_id": first_id, "text": ""})
+        list(first)
+        result, events = second.result(), third.result()
+    if ending in ("failed", "interrupted"):
+        assert names_of(events) == ["start", "error", "done"]
+        for error in (result["error"], events[1].data):
+            assert error["type"] == "Aborted"
+            assert first_id in error["message"]
+            assert ("KeyboardInterrupt" if ending == "interrupted" else "ZeroDivisionError") in error["message"]
+    else:
+        assert (result["success"], names_of(events)) == (True, ["start", "result", "done"])
+    later = server.post("/execute", {"code": "globals().get('ran')", "session": session})
+    assert later["result"] == (None if ending in ("failed", "interrupted") else "2"), "what is queued later runs"
+
+
 @pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")
 def test_history(server: Server, session: str, run: Run) -> None:
     for number in range(25):

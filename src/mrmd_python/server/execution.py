@@ -42,6 +42,8 @@ class Cell:
     silent: bool
     allow_stdin: bool
     asset_dir: str | None
+    # Whether what is queued behind it is not to run if it fails.
+    stop_on_error: bool
 
 
 @dataclass(frozen=True)

@@ -356,15 +356,18 @@ class Session:
                     self.history.add(execution.cell.code, outcome.get("executionCount", 0))
             self.last_activity = timestamp()
             execution.end(outcome)
+            if execution.cell.stop_on_error and not outcome["success"]:
+                error = outcome["error"]["type"]
+                self._drop_queue(f"execution {execution.cell.exec_id!r} failed with {error}", "Aborted")
             self._forget_oldest()
 
     def _end_turn(self) -> None:
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
-    def _drop_queue(self, why: str) -> None:
+    def _drop_queue(self, why: str, kind: str = "ExecutionDropped") -> None:
         while self._queue:
-            _drop(self._queue.popleft(), why)
+            _drop(self._queue.popleft(), why, kind)
         self._forget_oldest()
 
     def _forget_oldest(self) -> None:
@@ -378,9 +381,9 @@ def _display(message: Message) -> Display:
     return Display(message["data"], message["metadata"], message.get("displayId"), message.get("update", False))
 
 
-def _drop(execution: Execution, why: str) -> None:
+def _drop(execution: Execution, why: str, kind: str = "ExecutionDropped") -> None:
     execution.begin()
-    execution.end(_failed("ExecutionDropped", f"not run: {why}"))
+    execution.end(_failed(kind, f"not run: {why}"))
 
 
 def _failed(kind: str, message: str) -> dict[str, Any]:
