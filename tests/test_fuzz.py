@@ -132,14 +132,14 @@ _JSON = st.recursive(
     max_leaves=4,
 )
 _OPS = (
-    *("hello", "fallback", "failed", "running", "done", "display"),
+    *("hello", "fallback", "failed", "running", "done", "display", "clear_output"),
     *("stdin_request", "stdin_over", "ready", "answer"),
 )
 _HELLO = {"op": "hello", "pythonVersion": "3.11.0"}
 _DONE = {"op": "done", "success": True, "variables": 0}
 _FIELDS = (
     *("mark", "success", "variables", "executionCount", "error", "rich", "number", "prompt"),
-    *("data", "metadata", "displayId", "update"),
+    *("data", "metadata", "displayId", "update", "wait"),
 )
 _SAID = st.fixed_dictionaries(
     {"op": st.sampled_from(_OPS)},

@@ -181,6 +181,36 @@ def test_pictures_and_pages_that_a_cell_displays(page: _Page) -> None:
     assert page.browser.find_elements(By.CSS_SELECTOR, ".output b, iframe") == []
 
 
+def test_a_loop_that_clears_its_output_shows_its_last_round(page: _Page, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    page.ran(
+        "from IPython.display import SVG, clear_output, display\n"
+        f"for n in range(5): print('first', n); display(SVG({_SVG!r})); clear_output(wait=True); print('round', n)"
+    )
+    assert page.text(".output").startswith("round 4\n")
+    assert len(page.browser.find_elements(By.CSS_SELECTOR, ".output img")) == 0
+    page.run(f"print('gone'); clear_output(wait=True)\n{_waits_for(gate)}\nprint('now'); clear_output()")
+    page.until(lambda: page.text("article:last-child .output") == "gone\n", "it stays until there is something else")
+    gate.touch()
+    page.until(lambda: "took" in page.verdicts[-1], "it has ended")
+    assert page.text("article:last-child .output") == ""
+    page.load()
+    page.until(lambda: page.text(".output").startswith("round 4\n"), "it is the same when it is shown again")
+
+
+def test_an_update_replaces_a_picture_that_is_shown(page: _Page) -> None:
+    page.ran(f"from IPython.display import SVG, display\nh = display(SVG({_SVG!r}), display_id=True)")
+    wider = _SVG.replace('"30"', '"60"')
+    widths = "return [...document.images].map((each) => each.naturalWidth)"
+    page.until(lambda: page.browser.execute_script(widths) == [30], "the picture is shown")
+    page.ran(f"for n in range(20): h.update(SVG({_SVG!r}))\nh.update(SVG({wider!r}))")
+    page.until(lambda: page.browser.execute_script(widths) == [60], "the same picture is another now")
+    page.ran(f"h.update({{'image/svg+xml': {wider!r}}}, metadata={{'image/svg+xml': {{'width': 15}}}}, raw=True)")
+    page.until(lambda: page.browser.execute_script("return document.images[0].width") == 15, "it is as wide as asked")
+    page.load()
+    page.until(lambda: page.browser.execute_script(widths) == [60], "one picture is shown again")
+
+
 @pytest.mark.parametrize("means", ["button", "key"])
 def test_interrupt(page: _Page, means: str) -> None:
     page.run("print('begun', flush=True)\nimport time\ntime.sleep(600)")

@@ -116,6 +116,25 @@ def test_displays_come_as_they_happen(server: Server, session: str) -> None:
         list(events)
 
 
+@pytest.mark.row("rich: clear_output {wait} events; without it, the escape sequence of a terminal")
+def test_clearing_the_output(server: Server, session: str) -> None:
+    code = (
+        "from IPython.display import clear_output, display\n"
+        "print('a'); clear_output(wait=True); print('b'); display({'x/y': 1}, raw=True); clear_output(); print('c')"
+    )
+    events = server.stream(code, session=session, rich=True)
+    shown = ["stdout", "clear_output", "stdout", "display", "clear_output", "stdout"]
+    assert names_of(events) == ["start", *shown, "result", "done"]
+    assert [event.data for event in events if event.name == "clear_output"] == [{"wait": True}, {"wait": False}]
+    assert text_of(events, "stdout") == "a\nb\nc\n"
+    result = server.post("/execute", {"code": code, "session": session, "rich": True})
+    assert (result["stdout"], len(result["displayData"])) == ("a\nb\nc\n", 1), "a result has all of the output"
+    for fields in ({}, {"rich": False}):
+        plain = server.stream(code, session=session, **fields)
+        assert "clear_output" not in names_of(plain)
+        assert text_of(plain, "stdout").replace("\x1b[2K\r", "<clear>") == "a\n<clear><clear>b\n<clear><clear>c\n"
+
+
 @pytest.mark.row("IPython's own text is plain when the session's environment has NO_COLOR, and coloured otherwise")
 def test_colours(server: Server, session: str) -> None:
     def printed(name: str, environment: Json) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.client import Client, Event
+from tests.client import Client, Event, text_of
 
 
 def _shown(events: list[Event]) -> list[str]:
@@ -76,11 +76,17 @@ def test_matplotlib(client: Client) -> None:
 
 
 def test_clear_output(client: Client) -> None:
-    """MRP has no event for it: a terminal's way to clear its line passes through."""
     code = "from IPython.display import clear_output\nfor n in range(3): print(n, end=''); clear_output(wait=True)"
     result = client.execute(code)
     assert result["success"]
     assert result["stdout"].replace("\x1b[2K\r", "") == "012"
+    assert result["stdout"].count("\x1b[2K\r") == 6, "the way of a terminal"
+    events = client.stream(code, rich=True)
+    assert [event.data for event in events if event.name == "clear_output"] == [{"wait": True}] * 3
+    assert text_of(events, "stdout") == "012"
+    captured = client.execute(f"%%capture held\n{code}", rich=True)
+    assert (captured["success"], captured["stdout"]) == (True, "")
+    assert "\x1b[2K" in client.execute(code)["stdout"], "it is for each execution to say"
 
 
 def test_a_raising_or_printing_repr(client: Client) -> None:

@@ -42,6 +42,8 @@ class Cell:
     silent: bool
     allow_stdin: bool
     asset_dir: str | None
+    # Whether `clear_output` is an event for this client.
+    rich: bool
     # Whether what is queued behind it is not to run if it fails.
     stop_on_error: bool
 
@@ -120,6 +122,10 @@ class Execution:
                 entries, missed = self.log.read(position, 1)
                 if not missed:
                     yield entries[0].data
+
+    def clear_output(self, wait: bool) -> None:
+        """Have clients remove what they show of the output; the result keeps all of it."""
+        self._append("clear_output", {"wait": wait})
 
     def ask(self, number: int, prompt: str, password: bool) -> None:
         """Ask the client for a line."""

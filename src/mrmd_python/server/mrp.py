@@ -143,6 +143,7 @@ _CELL: dict[str, Schema] = {
     "silent": FLAG,
     "allowStdin": FLAG,
     "assetDir": TEXT,
+    "rich": FLAG,
     "stopOnError": FLAG,
 }
 _ABOUT_INPUT: dict[str, Schema] = {"execId": TEXT, "exec_id": TEXT}
@@ -181,6 +182,7 @@ def parse_cell(body: Mapping[str, Any], *, allow_stdin: bool) -> Cell:
         silent=flag_field(body, "silent", False),
         allow_stdin=flag_field(body, "allowStdin", allow_stdin),
         asset_dir=path_field(body, "assetDir"),
+        rich=flag_field(body, "rich", False),
         stop_on_error=flag_field(body, "stopOnError", False),
     )
 

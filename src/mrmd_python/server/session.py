@@ -231,6 +231,7 @@ class Session:
             "storeHistory": cell.store_history,
             "silent": cell.silent,
             "allowStdin": cell.allow_stdin,
+            "rich": cell.rich,
         }
         await self._tell(self._link, order)
 
@@ -300,6 +301,8 @@ class Session:
                 display = _display(message)
                 if not self._save_asset(execution, display):
                     execution.display(display)
+            case "clear_output":
+                execution.clear_output(message["wait"])
             case "stdin_request":
                 execution.ask(message["number"], message["prompt"], message["password"])
             case "stdin_over":

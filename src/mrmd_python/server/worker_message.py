@@ -15,6 +15,7 @@ _FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "running": {},
     "done": {"success": (bool,), "variables": (int,)},
     "display": {"data": (dict,), "metadata": (dict,)},
+    "clear_output": {"wait": (bool,)},
     "stdin_request": {"number": (int,), "prompt": (str,), "password": (bool,)},
     "stdin_over": {},
     "ready": {},

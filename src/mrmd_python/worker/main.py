@@ -60,7 +60,8 @@ class Worker:
         self._shell.before_code = self._interrupts.arm
         self._shell.replace_error = self._interrupts.as_raised
         self._shell.loop_runner = self._interrupts.run
-        self._shell.display_pub.send = self._send_in_order
+        self._publisher = self._shell.display_pub
+        self._publisher.send = self._send_in_order
         self._message: Optional[Message] = None
         self._message_came = False
         self._told_to_exit = False
@@ -140,6 +141,7 @@ class Worker:
 
     def _execute(self, message: Message) -> "dict[str, Any]":
         self._stdin.allowed = message["allowStdin"]
+        self._publisher.rich = message["rich"]
         self._looks.serve()
         try:
             outcome = self._cell.run(
@@ -152,7 +154,7 @@ class Worker:
             )
             return limit_outcome(outcome)
         finally:
-            self._stdin.allowed = False
+            self._stdin.allowed = self._publisher.rich = False
             self._stdin.install()
             self._channel.restore_pipes()
             streams.recover()

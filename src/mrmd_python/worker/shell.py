@@ -67,6 +67,8 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
     """Sends displays to the server, in order with the output."""
 
     send: Callable[[dict[str, Any]], None]
+    # Whether the running cell's client takes `clear_output` events.
+    rich = False
 
     def publish(
         self,
@@ -85,6 +87,13 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
         self.send({"op": "display", "data": forms, "metadata": dict(metadata or {}), **identity})
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Send a `clear_output` event, or print the escape sequence that clears a line for clients without it."""
+        if self.rich:
+            self.send({"op": "clear_output", "wait": bool(wait)})
+        else:
+            super().clear_output(wait)
 
 
 def as_text(value: Any) -> Any:
