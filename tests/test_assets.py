@@ -3,7 +3,7 @@
 import pytest
 
 from tests.client import Client, text_of
-from tests.machine import Machine
+from tests.machine import Machine, wait_until
 
 _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2])"
 
@@ -124,6 +124,20 @@ def test_display_ids_belong_to_a_session(client: Client) -> None:
     updated = client.execute("handle.update(SVG('<svg><g/></svg>'))")["assets"][0]["url"]
     assert updated == urls[0] != urls[1]
     assert client.fetch("GET", urls[1]).body == b"<svg/>"
+
+
+def test_an_update_between_executions_replaces_the_file(client: Client) -> None:
+    code = """
+import threading
+from IPython.display import SVG, display
+handle = display(SVG("<svg/>"), display_id="background")
+go = threading.Event()
+def work(): go.wait(); handle.update(SVG("<svg><g/></svg>"))
+threading.Thread(target=work).start()
+"""
+    (asset,) = client.execute(code)["assets"]
+    client.execute("threading.Timer(0.05, go.set).start()")
+    wait_until(lambda: client.fetch("GET", asset["url"]).body == b"<svg><g/></svg>", "it is updated")
 
 
 def test_a_file_is_read_whole_while_it_is_updated(client: Client) -> None:

@@ -72,6 +72,45 @@ def test_what_a_thread_prints_later_belongs_to_the_execution_that_then_runs_or_t
     assert client.execute("None")["stdout"] == ""
 
 
+def test_output_between_executions_is_logged_once_and_line_by_line(here: Machine) -> None:
+    client = here.start("a")
+    code = r"""
+import os, sys, threading
+from IPython.display import Markdown, display
+go = threading.Event()
+def work():
+    go.wait()
+    print("one"); print("tw", end=""); print("o"); print(); print("\x1b[31mred\x1b[0m"); print("three\r\nfour")
+    sys.stdout.write("10%\r"); sys.stdout.write("20%\r\n")
+    print("error", file=sys.stderr)
+    display(Markdown("*m*"))
+    display({"image/png": "", "text/plain": "a picture\nof a cat"}, raw=True)
+    display({"x/y": 1, "x/z": 2}, raw=True)
+    print("x" * 200_000)
+    os.system("echo child; printf 'no end'")
+    os.write(2, b"no end either")
+    open("done", "w").close()
+threading.Thread(target=work).start()
+"""
+    client.execute(code)
+    client.execute("threading.Timer(0.05, go.set).start()")
+    wait_until((here.home / "done").exists, "the thread is through")
+    assert client.request("DELETE", "/sessions/default")[0] == 200
+    log = (here.home / ".mrmd" / "logs" / "a.log").read_text()
+    lines = [line.partition("session default, ")[2] for line in log.splitlines() if "session default, " in line]
+    assert [line for line in lines if line.startswith("stderr")] == ["stderr: error", "stderr: no end either"]
+    assert [line for line in lines if line.startswith("display")] == [
+        "display: a picture",
+        "display: of a cat",
+        "display: x/y, x/z",
+    ]
+    printed = [line.removeprefix("stdout: ") for line in lines if line.startswith("stdout")]
+    words = ["one", "two", "red", "three", "four", "10%", "20%", "<IPython.core.display.Markdown object>"]
+    assert printed[: len(words)] == words
+    assert "".join(printed[len(words) : -2]) == "x" * 200_000, "a line without end is cut"
+    assert printed[-2:] == ["child", "no end"]
+
+
 def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(client: Client) -> None:
     assert client.execute(r"import os; _ = os.write(1, b'\xff\x00\xe2\x82')")["stdout"] == "\ufffd\x00\ufffd"
     assert client.execute(r"_ = os.write(1, b'\xac')")["stdout"] == "\ufffd"

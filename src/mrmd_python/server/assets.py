@@ -55,6 +55,11 @@ class Display:
         """The fields by which a client finds the display that this one updates."""
         return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a picture, which the session does not print as text."""
+        return any(mime in self.data for mime, kind in _KINDS.items() if kind.asset_type in ("image", "svg"))
+
     def as_json(self) -> dict[str, Any]:
         """Return the data of MRP's `display` event."""
         return {"data": self.data, "metadata": self.metadata, **self.identity}
@@ -177,6 +182,17 @@ class SessionAssets:
         if display.display_id is not None:
             self._remember((display.display_id, mime_type), path)
         return Asset(path, self._folders.url(path), len(content), mime_type, kind.asset_type, display)
+
+    def update(self, display: Display) -> None:
+        """Replace the file of an earlier display that this one updates, if there is one.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        found = _content(display.data)
+        if found is not None:
+            mime_type, _, content = found
+            self._replaced(display, mime_type, content)
 
     def _replaced(self, display: Display, mime_type: str, content: bytes) -> Path | None:
         if not display.update or display.display_id is None:

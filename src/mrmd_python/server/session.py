@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 LONGEST_QUEUE = 1000
 _KEPT_EXECUTIONS = 32
+# A carriage return at the end may be the first half of "\r\n".
+_LINE_END = re.compile(r"\r?\n|\r(?!\n|\Z)")
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_LONGEST_LOG_LINE = 64 * 1024
 _RESET_SECONDS = 5.0
 """How long a reset waits for the running cell to heed its interrupt before it replaces the worker."""
 
@@ -66,6 +71,8 @@ class Session:
         self._can_interrupt = False
         self._wants_interrupt = False
         self._refusal: str | None = None
+        # What was written while nothing ran, after the last line end.
+        self._partial_lines = {"stdout": "", "stderr": ""}
         self._last_words = ""
         """The last line on stderr while the worker starts: what Python says when it cannot."""
         self._loss: str | None = None
@@ -211,6 +218,7 @@ class Session:
             self._end_running(_failed("ServerError", "the server failed; its log says more"))
 
     async def _run(self, execution: Execution) -> None:
+        self._log_partial_lines()
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         execution.begin()
         loss, self._loss = self._loss, None
@@ -259,10 +267,24 @@ class Session:
         """Give output to the execution that runs or, if none does, to the runtime's log."""
         if self.running is not None:
             self.running.text(stream, text)
-        else:
-            for line in text.splitlines():
-                self._last_words = line.strip() or self._last_words
-                _log.info("session %s, %s: %s", self.id, stream, line)
+            return
+        *lines, rest = _LINE_END.split(self._partial_lines[stream] + text)
+        if len(rest) > _LONGEST_LOG_LINE:
+            lines, rest = [*lines, rest], ""
+        self._partial_lines[stream] = rest
+        for line in lines:
+            self._log(stream, line)
+
+    def _log_partial_lines(self) -> None:
+        for stream, line in self._partial_lines.items():
+            self._log(stream, line)
+            self._partial_lines[stream] = ""
+
+    def _log(self, source: str, line: str) -> None:
+        line = _ESCAPE_SEQUENCE.sub("", line).rstrip()
+        if line:
+            self._last_words = line.lstrip()
+            _log.info("session %s, %s: %s", self.id, source, line)
 
     def on_message(self, message: Message) -> None:
         """Heed a message of the worker's."""
@@ -288,6 +310,8 @@ class Session:
                 self._end_turn()
             case _ if self.running is not None:
                 self._heed_cell(self.running, message)
+            case "display":
+                self._log_display(_display(message))
 
     def _show_value(self, execution: Execution, rich: dict[str, Any]) -> None:
         value = Display(rich["data"], rich["metadata"])
@@ -313,6 +337,7 @@ class Session:
         self._link = None
         self._enter("dead")
         self.variable_count = 0
+        self._log_partial_lines()
         cause = self._refusal or f"the session's process {exit_.cause()}"
         if not self._closing:
             _log.warning("session %s: %s", self.id, cause)
@@ -347,6 +372,16 @@ class Session:
             return False
         execution.asset(asset)
         return True
+
+    def _log_display(self, display: Display) -> None:
+        """Log a display made while nothing ran, unless its text was printed and so is in the log already."""
+        try:
+            self._assets.update(display)
+        except OSError as error:
+            _log.warning("session %s: an update of a display cannot be written: %s", self.id, error.strerror)
+        if display.is_picture or "text/plain" not in display.data:
+            for line in str(display.data.get("text/plain", ", ".join(display.data))).splitlines():
+                self._log("display", line)
 
     def _end_running(self, outcome: dict[str, Any]) -> None:
         if self.running is not None:
