@@ -92,3 +92,17 @@ def test_an_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
     assert "cleaned up\n" in text_of(rest, "stdout")
     assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
     assert client.value("await asyncio.sleep(0, 42)") == "42"
+
+
+def test_a_context_variable_keeps_its_value(client: Client) -> None:
+    """In cells with `await` and without, so that one of them can reset what another has set."""
+    client.execute("import asyncio, contextvars, decimal; v = contextvars.ContextVar('v', default=0); first = v.set(1)")
+    assert client.value("await asyncio.sleep(0); second = v.set(v.get() + 1); v.get()") == "2"
+    assert client.value("v.get()") == "2"
+    assert client.value("decimal.getcontext().prec = 3; await asyncio.sleep(0); v.reset(second); v.get()") == "1"
+    assert client.value("v.reset(first); v.get(), str(decimal.Decimal(1) / 3)") == "(0, '0.333')"
+    client.execute("async def sets(): v.set(3); await asyncio.sleep(0)")
+    assert client.value("await asyncio.create_task(sets()); v.get()") == "0", "a task has a copy, as in any Python"
+    assert client.value("await sets(); v.get()") == "3"
+    client.post("/reset")
+    assert client.value("import decimal; str(decimal.Decimal(1) / 3)") != "0.333"

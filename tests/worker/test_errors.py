@@ -1,5 +1,7 @@
 """Errors: their type, their place in the cell, and tracebacks that show the person's code and nothing of ours."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.client import Client
@@ -99,3 +101,108 @@ def test_exit_ends_the_cell_and_says_so(client: Client, code: str, first: str) -
     assert "the session goes on" in result["stdout"]
     assert result["stderr"] == ""
     assert (client.value("kept"), client.get("/sessions/default")["pid"]) == ("42", pid)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "line"),
+    [
+        ("%%capture\n1 / 0", "ZeroDivisionError", 2),
+        ("\n\n%%capture held\nx = 1\n\n1 / 0", "ZeroDivisionError", 6),
+        ("%%capture\nimport asyncio\nawait asyncio.sleep(0)\n1 / 0", "ZeroDivisionError", 4),
+        ("%%capture\ndef f(: pass", "SyntaxError", 2),
+        ("%%capture\nimport sys\nsys.exit(3)", "SystemExit", 3),
+        ("%%capture\n%no_such_magic", "UsageError", 2),
+        ("%%time\nx = 1\n1 / 0", "ZeroDivisionError", 3),
+        ("%%time\n\ndef f(: pass", "SyntaxError", 3),
+        ("%%time\n%%capture\nx = 1\n1 / 0", "ZeroDivisionError", 4),
+        ("%%timeit -n 1 -r 1 x = 1\nx\n1 / 0", "ZeroDivisionError", 3),
+        ("%%prun\nx = 1\n1 / 0", "ZeroDivisionError", 3),
+        ("x = 1\n%time 1 / 0", "ZeroDivisionError", 2),
+        ("x = 1\n%run fails.py\nprint('after')", "ZeroDivisionError", 2),
+        ("x = 1\n%run exits.py", "SystemExit", 2),
+        ("x = 1\n%run fails.ipy", "ZeroDivisionError", 2),
+        ("x = 1\nresult = get_ipython().run_cell('1 / 0')", "ZeroDivisionError", 2),
+        (
+            "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
+            "    result = get_ipython().run_cell('1 / 0')",
+            "ZeroDivisionError",
+            3,
+        ),
+    ],
+)
+def test_code_that_ipython_runs_for_a_cell_fails_the_cell(
+    client: Client, home: Path, code: str, kind: str, line: int
+) -> None:
+    """The error is printed even where the output is captured, at its line in the cell, without IPython's frames."""
+    for name in ("fails.py", "fails.ipy"):
+        (home / name).write_text("x = 1\n1 / 0")
+    (home / "exits.py").write_text("raise SystemExit(4)")
+    result = client.execute(code)
+    assert not result["success"]
+    assert (result["error"]["type"], result["error"]["line"]) == (kind, line)
+    shown = "\n".join(result["error"]["traceback"])
+    assert shown
+    assert shown in result["stdout"] + result["stderr"]
+    assert "interactiveshell" not in shown
+    assert "run_cell" not in shown.replace("get_ipython().run_cell('1 / 0')", "")
+    assert ("after" in result["stdout"]) == ("after" in code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "try: 1 / 0\nexcept Exception: get_ipython().showtraceback()",
+        "import sys\ntry: 1 / 0\nexcept Exception: sys.excepthook(*sys.exc_info())",
+        "%tb",
+        "class C:\n    def _repr_html_(self): 1 / 0\nC()",
+        "get_ipython().run_cell('1 + 1').success",
+    ],
+)
+def test_a_traceback_shown_by_hand_fails_no_cell(client: Client, code: str) -> None:
+    client.execute("1 / 0")
+    result = client.execute(code)
+    assert result["success"]
+    assert "ZeroDivisionError" in result["stdout"] or "run_cell" in code
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("x = 1\n\n\neval('1+')", 4),
+        ("import ast\ndef parsed(text):\n    return ast.parse(text)\nparsed('a b')", 3),
+        ("x = 1\ncompile('1+', 'name.py', 'exec')", 2),
+        ("x = 1\nexec('y = 1\\ny +')", 2),
+        ("x = 1\n%time eval('1+')", 2),
+        ("x = 1\nimport broken_module", 2),
+    ],
+)
+def test_text_that_a_cell_parses_has_no_line_in_the_cell(client: Client, home: Path, code: str, line: int) -> None:
+    (home / "broken_module.py").write_text("x = (")
+    result = client.execute(code)
+    assert (result["error"]["type"], result["error"]["line"]) == ("SyntaxError", line)
+    assert "interactiveshell" not in result["stdout"]
+    assert "_mrmd" not in result["stdout"]
+
+
+def test_the_body_of_a_cell_magic_is_shown_in_tracebacks(client: Client) -> None:
+    client.execute("%%time\ndef in_a_timed_cell():\n    return 1 / 0  # here")
+    assert "return 1 / 0  # here" in client.execute("in_a_timed_cell()")["stdout"]
+    assert "1 / 0  # here" in client.value("import inspect; inspect.getsource(in_a_timed_cell)")
+    assert "%%time" in client.execute("%%time\nin_a_timed_cell()")["stdout"]
+
+
+def test_a_custom_handler_leaves_the_traceback(client: Client) -> None:
+    client.execute(
+        "def handle(self, kind, error, traceback, tb_offset=None): print('handled', error)\n"
+        "get_ipython().set_custom_exc((ZeroDivisionError,), handle)"
+    )
+    result = client.execute("x = 1\n1 / 0")
+    client.execute("get_ipython().set_custom_exc((), None)")
+    assert result["stdout"] == "handled division by zero\n"
+    assert (result["error"]["type"], result["error"]["line"]) == ("ZeroDivisionError", 2)
+    assert "----> 2 1 / 0" in "\n".join(result["error"]["traceback"])
+
+
+def test_the_column_counts_characters(client: Client, runtime: Client) -> None:
+    if numbers(runtime.get("/capabilities")["pythonVersion"])[:2] >= (3, 11):
+        assert client.execute("x = 'é'; 1 / 0")["error"]["column"] == 10

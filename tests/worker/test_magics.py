@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.client import Client
 
 
@@ -57,6 +59,78 @@ def test_help(client: Client) -> None:
     assert "square" in client.execute("*squa*?")["stdout"]
 
 
+@pytest.mark.parametrize(
+    ("code", "proposed"),
+    [
+        ("%load loaded.py", "# %load loaded.py\nx = 1\n"),
+        ("%recall 1", "first = 'cell'"),
+        ("%recall first =", "first = 'cell'"),
+        ("get_ipython().set_next_input('a'); get_ipython().set_next_input('b')", "b"),
+        ("print('open', end=''); get_ipython().set_next_input('b')", "b"),
+    ],
+)
+def test_a_next_cell_is_proposed(client: Client, home: Path, code: str, proposed: str) -> None:
+    (home / "loaded.py").write_text("x = 1\n")
+    assert "nextInput" not in client.execute("first = 'cell'")
+    result = client.execute(code)
+    assert result["nextInput"] == proposed
+    assert result["stdout"].endswith(f"{proposed}\n")
+    assert client.stream(code)[-2].data["nextInput"] == proposed
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("%clear", "\x1b[H\x1b[2J"),
+        ("%cls", "\x1b[H\x1b[2J"),
+        ("import os; _ = os.system('clear')", "\x1b[H\x1b[2J"),
+        ("!tput cols", "80\n"),
+        ("%less loaded.py", "x = 1"),
+        ("%more loaded.py", "x = 1"),
+        ("%page __name__", "__main__"),
+        ("%autosave 60", "the editor saves the notebook"),
+        ("%connect_info", "mrmd-python --list"),
+    ],
+)
+def test_magics_of_a_terminal_or_jupyter(client: Client, home: Path, code: str, shown: str) -> None:
+    (home / "loaded.py").write_text("x = 1\n")
+    result = client.execute(code)
+    assert result["success"], result["error"]
+    assert shown in result["stdout"]
+    assert result["stderr"] == ""
+
+
+@pytest.mark.parametrize("code", ["%edit", "%ed x", "%qtconsole", "%less no_such_file"])
+def test_a_magic_that_cannot_work_says_so_in_a_line(client: Client, code: str) -> None:
+    result = client.execute(code)
+    assert result["error"]["type"] == "UsageError"
+    assert result["stderr"].startswith("UsageError: ")
+    assert result["stderr"].count("\n") == 1
+    assert result["error"]["traceback"] == [result["stderr"].rstrip("\n")]
+    assert result["stdout"] == ""
+
+
+def test_a_debugger_that_nobody_answers(client: Client) -> None:
+    client.execute("1 / 0")
+    result = client.execute("%debug")
+    assert result["success"]
+    assert "nobody answers input() here" in result["stderr"]
+    client.execute("%pdb on")
+    failed = client.execute("1 / 0")
+    client.execute("%pdb off")
+    assert failed["error"]["type"] == "ZeroDivisionError"
+    assert "nobody answers input() here" in failed["stderr"]
+
+
+def test_storing_variables(client: Client) -> None:
+    client.execute("stored = {'a': 1}")
+    assert "Stored" in client.execute("%store stored")["stdout"]
+    client.post("/reset")
+    assert client.execute("%store -r stored")["success"]
+    assert client.value("stored") == "{'a': 1}"
+    client.execute("%store -d stored")
+
+
 def test_history_in_memory(client: Client, home: Path) -> None:
     for code in ("a = 1", "a + 1", "a + 2"):
         client.execute(code)
@@ -64,4 +138,6 @@ def test_history_in_memory(client: Client, home: Path) -> None:
     assert client.value("_, __, Out[2], In[1]") == "(3, 2, 2, 'a = 1')"
     assert client.value("_i1") == "'a = 1'"
     assert client.execute("%rerun 2")["success"]
+    assert "=== Executing: ===\na + 1\n" in client.execute("%rerun 2")["stdout"]
+    assert "a = 1" in client.execute("%history -g a =*")["stdout"]
     assert not list(home.rglob("history.sqlite*")), "no file, and so no lock on it"

@@ -1,5 +1,8 @@
 """What writes, and how; order and bounds are proved in tests/test_output.py, on one interpreter."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from tests.client import Client
@@ -65,6 +68,99 @@ print(repr(held.getvalue()))
     assert client.execute(code)["stdout"] == "'held\\n'\n"
     assert client.execute("%%capture held\nprint('held')\n1 + 1")["stdout"] == ""
     assert "held" in client.value("held.stdout")
+
+
+@pytest.mark.parametrize(
+    ("command", "stdout", "stderr"),
+    [
+        ("!echo out; echo err >&2", "out\n", "err\n"),
+        ("get_ipython().system('echo system')", "system\n", ""),
+        ("%ls -d /", "//\n", ""),
+        ("!printf 'é\\xff'", "é\ufffd", ""),
+        ("!sleep 100 & echo started", "started\n", ""),
+    ],
+)
+def test_commands_write_to_what_replaces_stdout(client: Client, command: str, stdout: str, stderr: str) -> None:
+    code = f"""
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+    {command}
+"""
+    captured = f"%%capture held\n{command}"
+    for cell, names in ((code, "out.getvalue(), err.getvalue()"), (captured, "held.stdout, held.stderr")):
+        result = client.execute(cell)
+        assert (result["success"], result["stdout"], result["stderr"]) == (True, "", "")
+        assert ast.literal_eval(client.value(names)) == (stdout, stderr)
+    pip = client.execute("%%capture\n%pip --version")
+    assert (pip["success"], pip["stdout"], pip["stderr"]) == (True, "", "")
+    result = client.execute("!echo out; echo err >&2")
+    assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
+
+
+def test_what_a_command_writes_is_copied_as_it_comes(client: Client, home: Path) -> None:
+    code = f"""
+import os, sys
+os.mkfifo({str(home / "go")!r})
+class Tee:
+    def __init__(self, stream): self.stream = stream
+    def write(self, text): return self.stream.write(text.upper())
+    def flush(self): self.stream.flush()
+sys.stdout = Tee(sys.stdout)
+!echo first; read line < go; echo second
+sys.stdout = sys.stdout.stream
+"""
+    with client.streaming(code) as events:
+        seen = ""
+        for event in events:
+            seen += event.data["content"] if event.name == "stdout" else ""
+            if seen == "FIRST\n":
+                (home / "go").write_text("go\n")
+    (home / "go").unlink()
+    assert seen == "FIRST\nSECOND\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout"),
+    [
+        ("print('open', end='')\n1 + 1", "open\nOut[1]: 2\n"),
+        ("import sys; _ = sys.stdout.write('open'); sys.stdout.flush()\n1 + 1", "open\nOut[1]: 2\n"),
+        ("print('closed')\n1 + 1", "closed\nOut[1]: 2\n"),
+        ("print('open', end='')\nget_ipython().set_next_input('next')", "open\nnext\n"),
+        ("print('open', end='')\n!echo closed\n1 + 1", "openclosed\nOut[1]: 2\n"),
+        ("from IPython.display import clear_output; clear_output()\n1 + 1", "\x1b[2K\rOut[1]: 2\n"),
+    ],
+)
+def test_ipythons_own_text_begins_a_line(client: Client, code: str, stdout: str) -> None:
+    assert client.execute(code)["stdout"].replace("\x1b[2K\r\x1b[2K\r", "\x1b[2K\r") == stdout
+    client.execute("print('open', end='')")
+    assert client.execute("1 / 0")["stdout"].startswith("-----"), "of another cell"
+    assert "open\n-----" in client.execute("print('open', end='')\n1 / 0")["stdout"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["builtins.print", "builtins.input", "builtins.open"],
+        ["sys.stdout", "sys.displayhook"],
+        ["json.dumps", "json.loads", "json.JSONEncoder.encode"],
+        ["time.time", "time.perf_counter", "time.sleep"],
+        ["os.write", "traceback.format_exception", "ast.parse", "base64.b64encode"],
+    ],
+)
+def test_what_a_cell_replaces_is_not_what_the_session_uses(client: Client, names: list[str]) -> None:
+    code = f"""
+from unittest.mock import Mock, patch
+fails = Mock(spec=[], side_effect=RuntimeError("replaced"))
+patches = [patch(name, fails) for name in {names!r}]
+for started in patches: started.start()
+"""
+    assert client.execute(code)["success"]
+    value, shown, error = (client.execute(code) for code in ("40 + 2", "display(43)", "1 / 0"))
+    assert client.execute("for started in patches: started.stop()")["success"]
+    assert (value["result"], value["stdout"].partition(" ")[2]) == ("42", "42\n")
+    assert shown["displayData"][0]["data"] == {"text/plain": "43"}
+    assert "ZeroDivisionError: division by zero" in error["stdout"]
+    assert error["error"]["type"] == "ZeroDivisionError"
 
 
 def test_what_is_printed_is_not_kept_in_the_session(client: Client) -> None:

@@ -1,5 +1,8 @@
 """Displays and assets, library by library."""
 
+import re
+from urllib.parse import quote
+
 import pytest
 
 from tests.client import Client, Event, text_of
@@ -116,3 +119,49 @@ def test_a_hanging_repr_can_be_interrupted(client: Client, kind: str) -> None:
         assert client.post("/interrupt") == {"interrupted": True}
         assert [event.name for event in events][-1] == "done"
     assert client.value("1 + 1") == "2"
+
+
+_FRAMES = "import pandas\ndef frame(name): return pandas.DataFrame({name: [1]})"
+
+
+@pytest.mark.parametrize(
+    ("interactivity", "code", "shown", "result"),
+    [
+        ("all", "frame('a')\nprint('b')\nframe('c')", ["a", "b", "c"], "c"),
+        ("all", "frame('a'); frame('b'); frame('c')", ["a", "b", "c"], "c"),
+        ("all", "frame('a')\ndisplay(frame('b'))\nframe('c')", ["a", "b", "c"], "c"),
+        ("all", "for name in 'abc': frame(name)", ["a", "b", "c"], "c"),
+        ("all", "frame('a')\nx = 1", ["a"], "a"),
+        ("all", "frame('a')\n1 / 0", ["a"], "a"),
+        ("last_expr", "import sys; sys.displayhook(frame('a')); sys.displayhook(frame('b'))", ["a", "b"], "b"),
+        ("last_expr_or_assign", "x = frame('a')\ny = frame('b')", ["b"], "b"),
+    ],
+)
+def test_each_value_keeps_its_forms(
+    client: Client, interactivity: str, code: str, shown: list[str], result: str
+) -> None:
+    client.execute(f"{_FRAMES}\nget_ipython().ast_node_interactivity = {interactivity!r}")
+    events = client.stream(code, execId=code)
+    whole = client.get(f"/executions/{quote(code, safe='')}")["result"]
+    client.execute("get_ipython().ast_node_interactivity = 'last_expr'")
+    seen = []
+    for event in events:
+        if event.name == "stdout":
+            seen += re.findall(r"^(?:   )?([abc])$", event.data["content"], re.MULTILINE)
+    assert seen == shown, "each is printed once"
+    forms = [re.findall("<th>([abc])</th>", display["data"]["text/html"])[0] for display in whole["displayData"]]
+    assert forms == [name for name in shown if f"print({name!r})" not in code]
+    assert (whole["result"] or "").split("\n")[0].strip() == result
+    early = [event for event in events if event.name == "display"]
+    assert len(early) >= len(forms) - 1, "those before the last are events"
+
+
+def test_each_figure_among_the_values_is_a_picture(client: Client) -> None:
+    client.execute(
+        "import matplotlib.pyplot as plt\nfirst = plt.figure(); plt.plot([1]); plt.close()\n"
+        "second = plt.figure(); plt.plot([2]); plt.close()\nget_ipython().ast_node_interactivity = 'all'"
+    )
+    result = client.execute("first\nprint('between')\nsecond")
+    client.execute("get_ipython().ast_node_interactivity = 'last_expr'")
+    assert [asset["mimeType"] for asset in result["assets"]] == ["image/png", "image/png"]
+    assert result["stdout"].count("<Figure") == 2

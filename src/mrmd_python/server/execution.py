@@ -143,6 +143,8 @@ class Execution:
             "imports": outcome.get("imports", []),
             "execId": self.cell.exec_id,
         }
+        if "nextInput" in outcome:
+            self.outcome["nextInput"] = outcome["nextInput"]
         self.awaited_input = None
         self.state = "done" if outcome["success"] else "error"
         self.ended = timestamp()

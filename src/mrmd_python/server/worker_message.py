@@ -32,6 +32,7 @@ _OPTIONAL: Mapping[str, tuple[type, ...]] = {
     "error": _MAYBE_OBJECT,
     "rich": _MAYBE_OBJECT,
     "imports": (list,),
+    "nextInput": (str,),
 }
 """Fields that may be there, and their types."""
 

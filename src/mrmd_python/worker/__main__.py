@@ -18,8 +18,20 @@ def _main():  # type: () -> None
     # This folder stood first. The working directory will, as in any notebook, but not while this program imports its
     # own needs: there may lie a json.py.
     sys.path[:1] = []
+    import builtins
     from importlib import import_module, util
+    from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
+    original_builtins = vars(builtins).copy()
+
+    class Loader(SourceFileLoader):
+        # A cell may replace `print` or `open`. The worker's own modules go on using the original ones.
+        def exec_module(self, module):  # type: ignore[no-untyped-def]
+            module.__builtins__ = original_builtins
+            super().exec_module(module)
+
+    for folder in (_HERE, os.path.join(_HERE, "completion")):
+        sys.path_importer_cache[folder] = FileFinder(folder, (Loader, SOURCE_SUFFIXES))
     spec = util.spec_from_file_location(
         "_mrmd_worker", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
     )

@@ -5,10 +5,15 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any, Callable, Coroutine, NoReturn, Optional
 
-from .shell import Shell, as_text, message, position
+from .shell import Failure, Shell, as_text, message
+
+# Not the function itself, which freezegun would replace in each module that has it.
+_clock = partial(time.perf_counter)
 
 
 class Interrupts:
@@ -109,15 +114,15 @@ def run(
     silent: bool,
 ) -> "dict[str, Any]":
     """Run a cell, having announced that an interrupt will reach it; return what the worker knows of ExecuteResult."""
-    shell.traceback_text = []
-    shell.displayhook.formatted, shell.displayhook.metadata = {}, {}
+    shell.begin_cell()
     count = shell.execution_count
-    started = time.perf_counter()
+    started = _clock()
     error: Optional[BaseException]
     try:
         try:
             interrupts.expect()
             announce()
+            shell.run_startup()
             result = shell.run_cell(code, store_history=store_history, silent=silent)
         finally:
             interrupts.disarm()
@@ -125,22 +130,37 @@ def run(
     except BaseException as raised:  # whatever a cell lets through ends the cell, not the session
         interrupts.disarm()
         error = raised
-    if error is not None:
-        error = interrupts.as_raised(error)
     if os.getpid() != shell.pid:
         _end_fork(error)
+    failure = _failure(shell, interrupts, error)
+    proposal = {} if shell.next_input is None else {"nextInput": shell.next_input}
+    if proposal:
+        shell.write_output(f"{shell.next_input}\n")
     shell.forget_input(count - shell.cache_size)
-    duration = (time.perf_counter() - started) * 1000
-    formatted = {mime: as_text(value) for mime, value in shell.displayhook.formatted.items()}
+    shown = shell.displayhook
+    duration = (_clock() - started) * 1000
     return {
-        "success": error is None,
-        "result": formatted.get("text/plain"),
-        "rich": {"data": formatted, "metadata": shell.displayhook.metadata} if len(formatted) > 1 else None,
-        "error": None if error is None else _describe(shell, error),
+        "success": failure is None,
+        "result": shown.text,
+        "rich": None if shown.unsent is None else _bundle(*shown.unsent),
+        "error": None if failure is None else _describe(failure),
         "executionCount": count,
         "duration": round(duration, 3),
         "imports": _imports(shell, code),
+        **proposal,
     }
+
+
+def _failure(shell: Shell, interrupts: Interrupts, error: Optional[BaseException]) -> Optional[Failure]:
+    """Return why a cell has failed, or None if it has not: its own exception, or that of code it had IPython run."""
+    nested = shell.nested_failure
+    if nested is not None and (error is None or nested.is_of_body):
+        return replace(nested, error=interrupts.as_raised(nested.error))
+    return None if error is None else shell.failure(interrupts.as_raised(error))
+
+
+def _bundle(forms: "dict[str, Any]", metadata: "dict[str, Any]") -> "dict[str, Any]":
+    return {"data": {mime: as_text(form) for mime, form in forms.items()}, "metadata": metadata}
 
 
 def _end_fork(error: Optional[BaseException]) -> NoReturn:
@@ -155,14 +175,13 @@ def _end_fork(error: Optional[BaseException]) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def _describe(shell: Shell, error: BaseException) -> "dict[str, Any]":
-    line, column = position(error, getattr(shell, "cell_file", ""))
+def _describe(failure: Failure) -> "dict[str, Any]":
     return {
-        "type": type(error).__name__,
-        "message": message(error),
-        "traceback": shell.traceback_text,
-        "line": line,
-        "column": column,
+        "type": type(failure.error).__name__,
+        "message": message(failure.error),
+        "traceback": failure.traceback,
+        "line": failure.line,
+        "column": failure.column,
     }
 
 
@@ -186,6 +205,10 @@ def _imports(shell: Shell, code: str) -> "list[str]":
 def variable_names(shell: Shell) -> "list[str]":
     """Return the names of the user's variables, in the order they were made."""
     hidden = shell.user_ns_hidden
-    names = list(shell.user_ns)  # a thread may be adding to it
-    # Most of them are hidden: IPython leaves two for each cell.
-    return [name for name in names if name not in hidden and isinstance(name, str) and not name.startswith("_")]
+    variables = shell.user_ns.copy()  # a thread may be adding to it
+    # Most of them are hidden: IPython leaves two for each cell. What a startup file has set, a cell may set again.
+    return [
+        name
+        for name, value in variables.items()
+        if (name not in hidden or hidden[name] is not value) and isinstance(name, str) and not name.startswith("_")
+    ]

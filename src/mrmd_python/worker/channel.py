@@ -17,7 +17,8 @@ Message = dict[str, Any]
 
 _DEPTH = 100
 
-_dumps, _loads = json.JSONEncoder(allow_nan=False).encode, json.loads  # a cell may put others into the module
+# A cell may put others into the modules.
+_dumps, _loads, _write = json.JSONEncoder(allow_nan=False).encode, json.loads, os.write
 
 
 class Channel:
@@ -61,10 +62,10 @@ class Channel:
         # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).
         content = b"%s%010d" % (self._secret, self._mark)
         try:
-            os.write(pipe, content)
+            _write(pipe, content)
         except BlockingIOError:  # a cell has made the pipe non-blocking
             os.set_blocking(pipe, True)
-            os.write(pipe, content)
+            _write(pipe, content)
 
     def restore_pipes(self) -> None:
         """Make 1 and 2 the pipes again if a cell has closed them or put something else there."""

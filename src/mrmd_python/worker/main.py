@@ -26,6 +26,8 @@ def main() -> None:
     channel = Channel(control)
     streams.install()
     sys.argv = [""]
+    # As in Jupyter. A service has none, and `clear`, `tput` and `top` complain.
+    os.environ.setdefault("TERM", "xterm-color")
     if importlib.util.find_spec("IPython") is None:
         channel.send({"op": "fallback", "pythonVersion": list(sys.version_info[:3])})
         reply = channel.receive()
@@ -163,8 +165,7 @@ class Worker:
         self._channel.send({"op": "running"})
 
     def _reset(self) -> "dict[str, Any]":
-        self._shell.reset(new_session=True)
-        self._shell.execution_count = 1
+        self._shell.start_over()
         figures.close_all()
         sys.path[:] = self._path
         with suppress(OSError):  # it may be gone

@@ -3,24 +3,27 @@
 import base64
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import warnings
 from contextlib import contextmanager
-from traceback import format_exception
-from types import TracebackType
+from dataclasses import dataclass
+from traceback import extract_tb, format_exception, format_exception_only
+from types import FrameType
 from typing import Any, Callable, Iterator, Optional
 
 import IPython
+from IPython.core import page
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.error import UsageError
+from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.paths import get_ipython_dir
 from traitlets.config import Config
 
-from . import figures, sigint
+from . import figures, profile, session_context, streams, tracebacks
+from .cell_compiler import CellCompiler
+from .magics import SessionMagics
+from .shell_command import ShellCommand
 
 MimeBundle = dict[str, Any]
 
@@ -28,13 +31,21 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _TEXT = "text/plain"
 _TEXT_ALONE = (int, float, complex, bool, str, bytes)
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml")
+# Of %run, and of %time in old versions of IPython.
+_RUNS_CODE = ("safe_execfile", "safe_run_module", "time")
 
 
 class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
-    """Prints the last expression as IPython does and remembers how it was formatted."""
+    """Prints the value of an expression as IPython does, and keeps its forms.
 
-    formatted: MimeBundle
-    metadata: dict[str, Any]
+    The last value is the cell's result. If something runs after it, its forms are a display of their own.
+    """
+
+    publisher: "SessionDisplayPublisher"
+    # The text of the last value.
+    text: Optional[str] = None
+    # Its forms and their metadata, until they are sent.
+    unsent: "Optional[tuple[MimeBundle, dict[str, Any]]]" = None
 
     def write_output_prompt(self) -> None:
         """Leave it to `write_format_data`: what is written at once reaches the server at once."""
@@ -54,13 +65,26 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
         return forms
 
     def write_format_data(self, format_dict: MimeBundle, md_dict: Optional[dict[str, Any]] = None) -> None:
-        """Print the text and keep the rest for the result."""
-        self.formatted, self.metadata = format_dict, md_dict or {}
-        if _TEXT in format_dict:
-            text = format_dict[_TEXT]
+        """Print the text and keep the forms."""
+        self.send()
+        self.text = format_dict.get(_TEXT)
+        # As text alone it has been shown once it is printed.
+        self.unsent = (format_dict, md_dict or {}) if len(format_dict) > 1 else None
+        if self.text is not None:
             prompt = f"Out[{self.prompt_count}]: " if self.do_full_cache else ""
-            start = "\n" if "\n" in text else ""  # so that its columns line up
-            print(f"{prompt}{start}{text}\n", end="")
+            start = "\n" if "\n" in self.text else ""  # so that its columns line up
+            self.shell.write_output(f"{prompt}{start}{self.text}\n{self.shell.separate_out2}")
+
+    def finish_displayhook(self) -> None:
+        """Leave sys.stdout alone, which a cell may have replaced."""
+        self._is_active = False
+
+    def send(self) -> None:
+        """Send the forms of the last value as a display: it is not the result."""
+        if self.unsent is not None:
+            (forms, metadata), self.unsent = self.unsent, None
+            data = {mime: as_text(form) for mime, form in forms.items()}
+            self.publisher.send({"op": "display", "data": data, "metadata": metadata})
 
 
 class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
@@ -81,8 +105,9 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Send a display, and print it unless it is a picture, for clients that show only text."""
+        self.shell.displayhook.send()
         if _TEXT in data and not any(picture in data for picture in _PICTURES):
-            print(data[_TEXT])
+            streams.session_stream("stdout").write(f"{data[_TEXT]}\n")
         forms = {mime: as_text(value) for mime, value in data.items()}
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
@@ -105,53 +130,179 @@ class SessionEnds(SystemExit):
     """The session is told to end: a cell is left as by sys.exit(), so that its `finally` blocks run."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An exception that has ended a cell, or code that the cell had IPython run."""
+
+    error: BaseException
+    traceback: "list[str]"
+    line: Optional[int]
+    column: Optional[int]
+    # Whether the code is the body of the cell, which is a cell magic.
+    is_of_body: bool = False
+
+
 class Shell(InteractiveShell):  # type: ignore[misc]
     """The shell of one session."""
 
     traceback_text: list[str]
     """The traceback that the running cell printed, plain."""
-    cell_file: str
-    """The file name under which the running cell was compiled."""
+    nested_failure: Optional[Failure]
+    """The first failure in code that the running cell had IPython run, by ``%run``, ``%%capture`` or ``run_cell()``."""
+    next_input: Optional[str]
+    """What ``%load`` proposes as the next cell."""
     before_code: Callable[[], None]
     """Called when a cell's own code is about to run."""
     replace_error: Callable[[BaseException], BaseException]
     """Says what a traceback is shown for in place of an exception."""
     pid: int
     """Of the session's process; in a fork of it, os.getpid() is another."""
+    startup: Optional[Callable[[], None]] = None
+    """Runs the profile's startup files."""
+
+    def init_instance_attrs(self) -> None:
+        """Set what the rest of the initialization needs."""
+        super().init_instance_attrs()
+        self.compile = CellCompiler()
+        self._running_cells = 0
+        self._has_started = False
+        self._context = session_context.new_context()
+
+    def init_hooks(self) -> None:
+        """Have what IPython would show in a pager printed."""
+        super().init_hooks()
+        self.set_hook("show_in_pager", page.as_hook(_print_page), 99)
+
+    def init_magics(self) -> None:
+        """Register the magics, those of a session among them."""
+        super().init_magics()
+        self.register_magics(SessionMagics)
+
+    def begin_cell(self) -> None:
+        """Forget what came of the last cell."""
+        self.traceback_text = []
+        self.nested_failure = self.next_input = None
+        self.displayhook.text = self.displayhook.unsent = None
+        self.compile.begin_cell()
+
+    def run_startup(self) -> None:
+        """Run the startup files of the profile, once. What they print is output of the cell that runs next."""
+        if self.startup is None or self._has_started:
+            return
+        self._has_started = True
+        self.before_code()
+        self._context.run(self.startup)
+        self.begin_cell()
+
+    def start_over(self) -> None:
+        """Be as a new session is."""
+        self.reset(new_session=True)
+        self.execution_count = 1
+        self._has_started = False
+        self._context = session_context.new_context()
+
+    def write_output(self, text: str) -> None:
+        """Write IPython's own text to the session's stdout, whatever a cell has put in place of sys.stdout."""
+        stdout = streams.session_stream("stdout")
+        stdout.write(text if stdout.at_line_start else f"\n{text}")
+
+    def failure(self, error: BaseException, *, is_of_body: bool = False) -> Failure:
+        """Return an exception as a failure, its traceback as it was printed."""
+        line, column = tracebacks.position(error, self.compile)
+        return Failure(error, self.traceback_text or self._plain_traceback(error), line, column, is_of_body)
+
+    def run_cell(self, raw_cell: str, *args: Any, **options: Any) -> Any:
+        """Run a cell, or code that a cell wants to be run as one. If that code fails, so has the cell."""
+        self._running_cells += 1
+        try:
+            result = super().run_cell(raw_cell, *args, **options)
+        finally:
+            self._running_cells -= 1
+        if self._running_cells and not result.success:
+            error = result.error_before_exec or result.error_in_exec
+            self._note_failure(error, is_of_body=self.compile.is_body(raw_cell))
+        return result
+
+    async def run_cell_async(self, *args: Any, **options: Any) -> Any:
+        """Run a cell in the context of the session."""
+        cell = super().run_cell_async(*args, **options)
+        return await (cell if session_context.is_inside() else session_context.InContext(self._context, cell))
+
+    def _note_failure(self, error: BaseException, *, is_of_body: bool = False) -> None:
+        if self.nested_failure is None:
+            self.nested_failure = self.failure(error, is_of_body=is_of_body)
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
         lines = [stb] if isinstance(stb, str) else stb
         text = self.InteractiveTB.stb2text(lines)
         self.traceback_text = _ANSI.sub("", text).splitlines()
-        print(text)
+        self.write_output(f"{text}\n")
 
-    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Show the traceback of the exception in `exc_tuple` or of the one being handled."""
+    def showtraceback(
+        self,
+        exc_tuple: Any = None,
+        filename: Optional[str] = None,
+        tb_offset: Optional[int] = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> None:
+        """Show the traceback of the exception in `exc_tuple`, of the one being handled, or of the last one."""
+        has_run_code = _has_run_code(sys._getframe(1))
         kind, error, traceback = exc_tuple or sys.exc_info()
+        if isinstance(error, KeyboardInterrupt) and not self._running_cells:
+            raise error  # of a startup file: old versions of IPython would go on with the cell
         if error is not None:
-            traceback = _without_own_frames(traceback)
+            traceback = tracebacks.user_part(traceback, self.compile)
             error = self.replace_error(error).with_traceback(traceback)
             kind = type(error)
         if isinstance(error, SystemExit):
-            self._show_exit(error)
+            self._show_exit(error, is_of_cell=self._running_cells > 0 and not has_run_code)
         elif error is not None and _has_group(error):
-            # IPython leaves groups to Python, which would show IPython's own frames first.
-            self._show_as_python_does(error)
+            # IPython leaves groups to Python, which shows the frames of IPython that are left, too.
+            self._showtraceback(type(error), error, "".join(format_exception(kind, error, traceback)).splitlines())
         else:
-            super().showtraceback((kind, error, traceback), *args, **kwargs)
+            # The frames that `tb_offset` would leave out, of IPython's own, are gone.
+            running_compiled_code = running_compiled_code or has_run_code
+            super().showtraceback((kind, error, traceback), filename, 0, exception_only, running_compiled_code)
+        if error is not None and has_run_code:
+            self._note_failure(error)
 
-    def _show_as_python_does(self, error: BaseException) -> None:
-        entry = error.__traceback__
-        while entry is not None and entry.tb_frame.f_code.co_filename != self.cell_file:
-            entry = entry.tb_next
-        self._showtraceback(type(error), error, "".join(format_exception(type(error), error, entry)).splitlines())
+    def showsyntaxerror(self, filename: Optional[str] = None, running_compiled_code: bool = False) -> None:
+        """Show a syntax error, and where in the user's code it was raised if that was running."""
+        kind, error, traceback = self._get_exc_info()
+        was_running = running_compiled_code and error.filename != self.compile.cell_file
+        frames = extract_tb(tracebacks.user_part(traceback, self.compile)) if was_running else []
+        self._showtraceback(kind, error, self.SyntaxTB.structured_traceback(kind, error, frames))
 
-    def _show_exit(self, error: SystemExit) -> None:
+    def show_usage_error(self, exc: BaseException) -> None:
+        """Show what is wrong with the use of a magic, on the session's stderr."""
+        text = f"UsageError: {exc}"
+        self.traceback_text = [text]
+        streams.session_stream("stderr").write(f"{text}\n")
+
+    def _plain_traceback(self, error: BaseException) -> "list[str]":
+        """Return the traceback of an error that was shown in another way, or not at all."""
+        traceback = tracebacks.user_part(error.__traceback__, self.compile)
+        if traceback is None:
+            lines = format_exception_only(type(error), error)
+        else:
+            lines = self.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
+        return _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
+
+    def _show_exit(self, error: SystemExit, *, is_of_cell: bool) -> None:
         if isinstance(error, SessionEnds) or os.getpid() != self.pid:
             return  # the process does end
-        status = "" if error.code is None else f": {error.code}"
-        told = f"SystemExit{status}\nOnly the cell has ended: the session goes on, and its variables are still there."
-        self._showtraceback(type(error), error, [told])
+        lines = ["SystemExit" if error.code is None else f"SystemExit: {error.code}"]
+        if is_of_cell:
+            lines.append("Only the cell has ended: the session goes on, and its variables are still there.")
+        self._showtraceback(type(error), error, ["\n".join(lines)])
+
+    def debugger(self, force: bool = False) -> None:
+        """Debug the last error, if there is someone to answer the debugger."""
+        try:
+            super().debugger(force=force)
+        except StdinNotImplementedError as error:
+            sys.stderr.write(f"No debugger: {error}\n")
 
     def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> "dict[str, Any]":
         """Return what ``%notebook`` saves of an error. IPython would format it anew, and fall over its ``__str__``."""
@@ -176,9 +327,19 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def transform_cell(self, raw_cell: str) -> str:
         """Return a cell as Python, its lines where they were: IPython drops empty ones at its start."""
-        text = raw_cell.lstrip()
-        empty = raw_cell[: len(raw_cell) - len(text)].count("\n")
-        return "\n" * empty + str(super().transform_cell(raw_cell))
+        transformed = str(super().transform_cell(raw_cell))
+        lines_above = self.compile.add_transformed(raw_cell, transformed)
+        return "\n" * lines_above + transformed
+
+    def should_run_async(self, raw_cell: str, *, transformed_cell: str, **options: Any) -> bool:
+        """Return whether a cell awaits anything. IPython compiles each cell to find that out."""
+        if "await" not in transformed_cell and "async" not in transformed_cell:
+            return False
+        return bool(super().should_run_async(raw_cell, transformed_cell=transformed_cell, **options))
+
+    def set_next_input(self, text: str, replace: bool = False) -> None:
+        """Propose the next cell."""
+        self.next_input = text
 
     def reset(self, *args: Any, **kwargs: Any) -> None:
         """Empty the namespace, which stays that of a module: multiprocessing looks for its ``__spec__``."""
@@ -200,27 +361,19 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             raise UsageError(f"a session has no windows, and so no event loop of {gui}: use %matplotlib inline")
 
     def system(self, cmd: str) -> None:
-        """Run ``!cmd`` on the session's own descriptors, as os.system does, and leave its status in ``_exit_code``."""
-        command = self.var_expand(cmd, depth=1)
-        # Rather than /bin/sh, which may be dash, and that drops a SIGINT that comes while it forks (0.5.12).
-        program = os.environ.get("SHELL") or shutil.which("bash")
-        with sigint.noted() as came:
-            process = subprocess.Popen(command, shell=True, executable=program)  # noqa: S602 - its purpose
-            if came:  # before the child was there to get it
-                os.killpg(0, signal.SIGINT)
+        """Run ``!cmd`` and leave its status in ``_exit_code``."""
+        command = ShellCommand(self.var_expand(cmd, depth=1))
         try:
-            process.wait()
-        except KeyboardInterrupt:
-            came.append(signal.SIGINT)  # which the child has got as well
-            process.wait()
+            command.finish()
         finally:
-            self.user_ns["_exit_code"] = process.returncode
-        if came:
-            raise KeyboardInterrupt
+            self.user_ns["_exit_code"] = command.status
+            # Unless the command has left a line open, as few do.
+            streams.session_stream("stdout").at_line_start = True
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
         """Run a statement of the cell, which can be interrupted from here on."""
         self.before_code()
+        self.displayhook.send()
         return bool(await super().run_code(code_obj, result, async_=async_))
 
     def ask_exit(self) -> None:
@@ -228,20 +381,15 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         raise SystemExit
 
 
-def _without_own_frames(entry: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Take the frames of this package, such as that of print() on its way to the descriptor, out of a traceback."""
-    while entry is not None and _is_own(entry):
-        entry = entry.tb_next
-    kept = entry
-    while kept is not None:
-        while kept.tb_next is not None and _is_own(kept.tb_next):
-            kept.tb_next = kept.tb_next.tb_next
-        kept = kept.tb_next
-    return entry
+def _has_run_code(frame: FrameType) -> bool:
+    """Return whether a frame is of a function that runs code for a cell, and shows its error rather than raise it."""
+    module = str(frame.f_globals.get("__name__"))
+    return module.startswith("IPython.core.") and frame.f_code.co_name in _RUNS_CODE
 
 
-def _is_own(entry: TracebackType) -> bool:
-    return bool(entry.tb_frame.f_globals.get("__package__") == __package__)
+def _print_page(text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Optional[str] = None) -> None:
+    plain = text.get(_TEXT, "") if isinstance(text, dict) else text
+    print("\n".join(plain.splitlines()[start:]) if start > 0 else plain)
 
 
 def _has_group(error: BaseException) -> bool:
@@ -258,25 +406,45 @@ def _has_group(error: BaseException) -> bool:
 
 def create() -> Shell:
     """Return the shell, IPython's singleton."""
-    config = Config()
-    config.InteractiveShell.banner1 = ""
-    config.HistoryManager.enabled = False  # history in memory: no file, no lock on it, no thread
-    if os.environ.get("NO_COLOR"):
-        config.InteractiveShell.colors = "nocolor" if IPython.version_info[0] >= 9 else "NoColor"
+    ipython_dir = get_ipython_dir()
     Shell.displayhook_class = SessionDisplayHook
     Shell.display_pub_class = SessionDisplayPublisher
-    shell: Shell = Shell.instance(config=config)
+    if profile.exists(ipython_dir):
+        shell = _create_by_profile()
+    else:
+        shell = Shell.instance(ipython_dir=ipython_dir, config=_config())
+    shell.displayhook.publisher = shell.display_pub
+    shell.begin_cell()
     shell.pid = os.getpid()
     # IPython's advice on SystemExit is for a terminal, and %cd keeps no list of folders from one start to the next.
     for message in ("To exit: use", ".*dhist requires"):
         warnings.filterwarnings("ignore", message, UserWarning)
-    cache = shell.compile.cache
+    return shell
 
-    def remember_file(*args: Any, **kwargs: Any) -> str:
-        shell.cell_file = cache(*args, **kwargs)
-        return shell.cell_file
 
-    shell.compile.cache = remember_file
+def _config() -> Config:
+    config = Config()
+    config.InteractiveShell.banner1 = ""
+    config.HistoryManager.hist_file = ":memory:"  # no file, no lock on it, no thread
+    config.MagicsManager.lazy_magics = {"store": "IPython.extensions.storemagic"}
+    if os.environ.get("NO_COLOR"):
+        config.InteractiveShell.colors = "nocolor" if IPython.version_info[0] >= 9 else "NoColor"
+    return config
+
+
+def _create_by_profile() -> Shell:
+    from .profile_app import IPKernelApp  # only here: it takes a while to import
+
+    app = IPKernelApp()
+    app.load(_config())
+    try:
+        shell: Shell = Shell.instance(parent=app, ipython_dir=app.ipython_dir, profile_dir=app.profile_dir)
+    except Exception:
+        app.log.warning("The configuration of the IPython profile cannot be used:", exc_info=True)
+        app.config = _config()
+        shell = Shell.instance(parent=app, ipython_dir=app.ipython_dir, profile_dir=app.profile_dir)
+    app.shell = shell
+    shell.startup = app.run_startup
     return shell
 
 
@@ -286,22 +454,3 @@ def message(error: BaseException) -> str:
         return str(error)
     except Exception as fault:
         return f"<its __str__ raised {type(fault).__name__}>"
-
-
-def position(error: BaseException, cell_file: str) -> "tuple[Optional[int], Optional[int]]":
-    """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
-    if isinstance(error, SyntaxError) and error.filename in (cell_file, None, "<unknown>", "<string>", "<tokenize>"):
-        return error.lineno, error.offset
-    found: "Optional[TracebackType]" = None
-    entry = error.__traceback__
-    while entry is not None:
-        if entry.tb_frame.f_code.co_filename == cell_file:
-            found = entry
-        entry = entry.tb_next
-    if found is None:
-        return None, None
-    column = None
-    if sys.version_info >= (3, 11):
-        positions = list(found.tb_frame.f_code.co_positions())[found.tb_lasti // 2]
-        column = None if positions[2] is None else positions[2] + 1
-    return found.tb_lineno, column

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from IPython.core.error import StdinNotImplementedError
 
-from . import sigint
+from . import sigint, streams
 from .channel import Channel
 
 
@@ -82,6 +82,8 @@ class Stdin(io.TextIOBase):
                 raise
         if reply is None:
             raise InputCancelled("the input was cancelled")
+        if not password:  # the server adds the answer to stdout, and a line end
+            streams.session_stream("stdout").at_line_start = True
         return reply
 
     def _reply(self) -> Optional[str]:

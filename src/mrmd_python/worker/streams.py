@@ -10,6 +10,9 @@ _ESCAPE = "mrmd.escape"
 _SHORT = 1024
 """So many characters of UTF-8 are no more than the 4096 bytes that Linux takes as one (pipe(7), PIPE_BUF)."""
 
+# A line end, or what IPython clears a line with.
+_LINE_STARTS = ("\n", "\x1b[2K\r")
+
 _write = os.write  # a cell may put another into the module
 
 
@@ -36,6 +39,8 @@ class Stream(io.TextIOWrapper):
         self._indirect = 0
         """How many have a reason to go by the layers: long pieces under way, or left there, and whoever uses them."""
         self._descriptor = descriptor
+        # Whether what has been written ends a line, so far as this process knows.
+        self.at_line_start = True
         super().__init__(
             io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
             encoding="utf-8",
@@ -57,6 +62,8 @@ class Stream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write and flush."""
+        if text:
+            self.at_line_start = text.endswith(_LINE_STARTS)
         if not self._indirect and type(text) is str and len(text) <= _SHORT:
             if not text:  # as IPython writes many
                 return 0
@@ -101,16 +108,29 @@ def install() -> None:
     sys.stderr = sys.__stderr__ = Stream(2, "<stderr>")  # type: ignore[misc]
 
 
+def session_stream(name: str) -> Stream:
+    """Return the session's own stdout or stderr, whatever a cell has put in its place, and flush what is there."""
+    current, original = getattr(sys, name, None), getattr(sys, f"__{name}__", None)
+    if current is not original:
+        _is_open(current)  # and so flushed
+    if isinstance(original, Stream) and _is_open(original):
+        return original
+    return Stream(1 if name == "stdout" else 2, f"<{name}>")
+
+
 def recover() -> None:
     """Give the next cell working streams, whatever the last one put in their place, and hold back nothing of that."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        current, original = getattr(sys, name, None), getattr(sys, f"__{name}__", None)
+        current: Any = getattr(sys, name, None)
+        original: Any = getattr(sys, f"__{name}__", None)
         if isinstance(current, Stream) and current is original and _is_open(current):
+            current.at_line_start = True
             continue
         _is_open(current)  # and so flushed, whatever it is
         if not (isinstance(original, Stream) and _is_open(original)):
             original = Stream(descriptor, f"<{name}>")
             setattr(sys, f"__{name}__", original)
+        original.at_line_start = True
         setattr(sys, name, original)
 
 

@@ -1,0 +1,89 @@
+"""What a traceback says to a user: the frames of the user's code, and the place in the cell."""
+
+import linecache
+import sys
+from types import FrameType, TracebackType
+from typing import Optional
+
+from .cell_compiler import CellCompiler
+
+
+def user_part(entry: Optional[TracebackType], compiler: CellCompiler) -> Optional[TracebackType]:
+    """Return a traceback without the frames of IPython, as its newest versions show it, and of this package.
+
+    If the error is in the body of a cell magic, it begins there.
+    """
+    entry = _without_machinery(entry)
+    if compiler.has_body:
+        magic = _next_in(compiler.cell_file, entry)
+        body = magic and _next_in(compiler.cell_file, magic.tb_next)
+        return body or entry
+    return entry
+
+
+def position(error: BaseException, compiler: CellCompiler) -> "tuple[Optional[int], Optional[int]]":
+    """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
+    if isinstance(error, SyntaxError) and error.filename == compiler.cell_file:
+        return error.lineno, error.offset
+    in_cell = _last_in(compiler.cell_file, error.__traceback__)
+    if in_cell is None:
+        # It was caught on its way to the cell, which is still running, or the cell was not compiled.
+        line = _running_line(compiler.cell_file)
+        if line is None and isinstance(error, SyntaxError):
+            return error.lineno, error.offset
+        return line, None
+    if compiler.has_body:
+        # %%prun has Python compile the body.
+        profiled = _next_in("<string>", in_cell.tb_next)
+        if profiled is not None and profiled.tb_frame.f_globals is in_cell.tb_frame.f_globals:
+            return profiled.tb_lineno, None
+    return in_cell.tb_lineno, _column(in_cell)
+
+
+def _running_line(cell_file: str) -> Optional[int]:
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename != cell_file:
+        frame = frame.f_back
+    return None if frame is None else frame.f_lineno
+
+
+def _column(entry: TracebackType) -> Optional[int]:
+    if sys.version_info < (3, 11):
+        return None
+    code = entry.tb_frame.f_code
+    start = list(code.co_positions())[entry.tb_lasti // 2][2]
+    if start is None:
+        return None
+    line = linecache.getline(code.co_filename, entry.tb_lineno).encode()
+    return len(line[:start].decode(errors="replace")) + 1
+
+
+def _next_in(file: str, entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    while entry is not None and entry.tb_frame.f_code.co_filename != file:
+        entry = entry.tb_next
+    return entry
+
+
+def _last_in(file: str, entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    found = None
+    while entry is not None:
+        if entry.tb_frame.f_code.co_filename == file:
+            found = entry
+        entry = entry.tb_next
+    return found
+
+
+def _without_machinery(entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    while entry is not None and _is_machinery(entry):
+        entry = entry.tb_next
+    kept = entry
+    while kept is not None:
+        while kept.tb_next is not None and _is_machinery(kept.tb_next):
+            kept.tb_next = kept.tb_next.tb_next
+        kept = kept.tb_next
+    return entry
+
+
+def _is_machinery(entry: TracebackType) -> bool:
+    package = str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    return package in ("IPython", __package__)
