@@ -1,6 +1,7 @@
 """Displays and assets, library by library."""
 
 import re
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -107,6 +108,23 @@ Bad()
         "class Half:\n    def __repr__(self): return 'text'\n    def _repr_html_(self): raise ValueError('bad')"
     )
     assert client.execute("Half()")["result"] == "text"
+
+
+@pytest.mark.parametrize("kind", ["__repr__", "_repr_html_", "_repr_mimebundle_"])
+def test_a_result_that_cannot_be_formatted_fails_the_cell(client: Client, kind: str) -> None:
+    result = client.execute(f"class Raises:\n    def {kind}(self, **k): raise ValueError('bad {kind}')\nRaises()")
+    assert not result["success"]
+    assert (result["error"]["type"], result["error"]["message"]) == ("ValueError", f"bad {kind}")
+    assert result["error"]["traceback"]
+    assert client.execute("display(Raises())")["success"], "as in Jupyter"
+    assert client.execute("1 + 1")["error"] is None
+
+
+def test_run_shows_no_empty_figure_after_matplotlib_was_chosen(client: Client, home: Path) -> None:
+    (home / "plain.py").write_text("print('done')\n")
+    client.execute("%matplotlib inline\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);")
+    result = client.execute("%run plain.py")
+    assert (result["stdout"], result["assets"]) == ("done\n", [])
 
 
 @pytest.mark.parametrize("kind", ["__repr__", "_repr_html_", "_repr_mimebundle_"])

@@ -46,6 +46,8 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
     text: Optional[str] = None
     # Its forms and their metadata, until they are sent.
     unsent: "Optional[tuple[MimeBundle, dict[str, Any]]]" = None
+    # Whether a __repr__ or the like of a value may be running. IPython shows what it raises, and goes on.
+    is_formatting = False
 
     def write_output_prompt(self) -> None:
         """Leave it to `write_format_data`: what is written at once reaches the server at once."""
@@ -58,10 +60,14 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
         """
         formatter = self.shell.display_formatter
         others = (formatter.formatters[mime] for mime in formatter.formatters if mime != _TEXT)
-        if type(result) in _TEXT_ALONE and not any(type(result) in other.type_printers for other in others):
-            forms: "tuple[MimeBundle, dict[str, Any]]" = formatter.format(result, include={_TEXT})
-        else:
-            forms = formatter.format(result)
+        is_text_alone = type(result) in _TEXT_ALONE and not any(type(result) in other.type_printers for other in others)
+        self.is_formatting = True
+        try:
+            forms: "tuple[MimeBundle, dict[str, Any]]" = formatter.format(
+                result, include={_TEXT} if is_text_alone else None
+            )
+        finally:
+            self.is_formatting = False
         return forms
 
     def write_format_data(self, format_dict: MimeBundle, md_dict: Optional[dict[str, Any]] = None) -> None:
@@ -264,7 +270,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             # The frames that `tb_offset` would leave out, of IPython's own, are gone.
             running_compiled_code = running_compiled_code or has_run_code
             super().showtraceback((kind, error, traceback), filename, 0, exception_only, running_compiled_code)
-        if error is not None and has_run_code:
+        if error is not None and (has_run_code or self.displayhook.is_formatting):
             self._note_failure(error)
 
     def showsyntaxerror(self, filename: Optional[str] = None, running_compiled_code: bool = False) -> None:
@@ -353,7 +359,10 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         # Before IPython finds out that a backend does not work, it has given up the one that did.
         if name.lower() not in ("inline", *figures.FILE_BACKENDS):
             raise UsageError(f"a session cannot show figures by {name}: use %matplotlib inline")
-        return super().enable_matplotlib(name)
+        chosen = super().enable_matplotlib(name)
+        # IPython's runner for windows calls plt.draw() after %run, which makes an empty figure where there is none.
+        self.magics_manager.registry["ExecutionMagics"].default_runner = self.safe_execfile
+        return chosen
 
     def enable_gui(self, gui: Optional[str] = None) -> None:
         """Refuse the event loop of a window system, which ``%matplotlib`` and ``%gui`` ask for."""
