@@ -45,18 +45,144 @@ def test_each_way_to_write(client: Client, code: str, stdout: str, stderr: str) 
     [
         "import os; os.close(1)",
         "import os; os.dup2(os.open('/dev/null', os.O_WRONLY), 1)",
-        "import sys; sys.stdout = open('/dev/null', 'w')",
-        "import sys, io; sys.stdout = io.StringIO()",
+        "import sys; sys.stdout = open('/dev/null', 'w'); sys.stdout.close()",
+        "import sys; sys.stdout = open('/dev/null')",
         "import sys; sys.stdout.close()",
+        "import sys; sys.__stdout__.detach(); sys.stdout = 3",
         "import sys; sys.stdout.detach()",
         "import sys; sys.stdout = None",
         "import sys; sys.stdout = sys.__stdout__ = object()",
         "import sys; del sys.stdout",
     ],
 )
-def test_a_session_recovers_its_streams(client: Client, damage: str) -> None:
+def test_a_session_repairs_its_streams(client: Client, damage: str) -> None:
     client.execute(damage)
     assert client.execute("print('fine'); import os; _ = os.system('echo child')")["stdout"] == "fine\nchild\n"
+
+
+_TEE = """
+import io, sys
+class Tee:
+    def __init__(self, stream): self.stream, self.copy = stream, io.StringIO()
+    def write(self, text): self.copy.write(text); return self.stream.write(text)
+    def flush(self): self.stream.flush()
+"""
+
+
+def test_a_replacement_of_a_stream_that_works_is_kept(client: Client) -> None:
+    client.execute(f"{_TEE}sys.stdout, sys.stderr = Tee(sys.stdout), Tee(sys.stderr)")
+    result = client.execute("print('out'); print('err', file=sys.stderr)")
+    assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
+    assert client.value("sys.stdout.copy.getvalue()[:4], sys.stderr.copy.getvalue()") == r"('out\n', 'err\n')"
+    client.post("/reset")
+    assert client.value("import sys; (sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__)") == "(True, True)"
+
+
+def test_a_redirection_can_span_cells(client: Client, home: Path) -> None:
+    log = home / "redirected.log"
+    client.execute(
+        f"import contextlib\nstack = contextlib.ExitStack()\nlog = stack.enter_context(open({str(log)!r}, 'w'))\n"
+        "_ = stack.enter_context(contextlib.redirect_stdout(log))"
+    )
+    assert client.execute("print('logged')")["stdout"] == ""
+    assert client.execute("stack.close(); print('shown')")["stdout"] == "shown\n"
+    assert log.read_text() == "logged\n"
+
+
+_TRACK = """
+import rich.console, rich.progress
+for n in rich.progress.track([1, 2], console=rich.console.Console()): {}
+"""
+
+
+def test_a_progress_bar_of_rich_moves(client: Client) -> None:
+    """What follows the bar waits until the bar has been seen."""
+    code = _TRACK.format("input()")
+    with client.streaming(f"import os; os.environ.pop('NO_COLOR', None)\n{code}", execId="bar") as events:
+        seen = ""
+        for event in events:
+            seen += event.data["content"] if event.name == "stdout" else ""
+            if event.name == "stdin_request":
+                assert "0%" in seen, "it shows before it ends"
+                client.post("/input", {"execId": "bar", "text": ""})
+    assert "\x1b[" in seen
+    client.execute("os.environ['NO_COLOR'] = '1'")
+
+
+def test_without_colors_rich_prints_plain_text(client: Client) -> None:
+    shown = client.execute(_TRACK.format("pass"))["stdout"]
+    assert "100%" in shown
+    assert "\x1b" not in shown
+
+
+def test_children_have_no_terminal(client: Client) -> None:
+    code = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import sys; print(sys.stdout.isatty())']);"
+    assert client.execute(f"import os; os.environ.pop('NO_COLOR', None)\n{code}")["stdout"] == "False\n"
+    client.execute("os.environ['NO_COLOR'] = '1'")
+
+
+def test_a_fork_can_print_while_a_thread_does(client: Client) -> None:
+    code = """
+import os, threading, time
+go_on = True
+def printing():
+    while go_on: print("t" * 5000)
+threads = [threading.Thread(target=printing) for _ in range(2)]
+for thread in threads: thread.start()
+children = []
+for n in range(100):
+    child = os.fork()
+    if child == 0:
+        print("c" * 5000); os._exit(0)
+    children.append(child)
+deadline = time.monotonic() + 20
+while children and time.monotonic() < deadline:
+    children = [child for child in children if os.waitpid(child, os.WNOHANG)[0] == 0]
+go_on = False
+for thread in threads: thread.join()
+for child in children: os.kill(child, 9)
+len(children)
+"""
+    assert client.value(code) == "0", "children hang"
+
+
+@pytest.mark.parametrize("show", ["print('h' * 5000)", "display({'x/h': ''}, raw=True)"])
+def test_a_signal_handler_can_show_something_while_the_cell_does(client: Client, show: str) -> None:
+    code = f"""
+import signal
+from IPython.display import display
+rung = 0
+def ring(*_):
+    global rung
+    rung += 1
+    {show}
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+while rung < 100: {show}
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+    result = client.execute(code)
+    assert result["success"], result["error"]
+    shown = len(result["displayData"]) if "display(" in show else result["stdout"].count("h") / 5000
+    assert shown >= 100
+    assert int(shown) == shown
+
+
+def test_long_lines_of_threads_are_not_mixed(client: Client) -> None:
+    code = """
+import concurrent.futures
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    for n in range(400): pool.submit(print, str(n % 10) * 20000 + "\\n", end="")
+"""
+    lines = client.execute(code)["stdout"].splitlines()
+    assert sorted({(line[0], len(line), len(set(line))) for line in lines}) == [(str(n), 20000, 1) for n in range(10)]
+
+
+def test_a_pipe_that_a_child_has_made_non_blocking_takes_all(client: Client) -> None:
+    code = "import os; os.set_blocking(1, False)\nfor n in range(20): print(str(n % 10) * 100_000)"
+    result = client.execute(code)
+    assert result["success"], result["error"]
+    assert len(result["stdout"]) == 20 * 100_001
 
 
 def test_redirections_work(client: Client) -> None:

@@ -29,7 +29,9 @@ class Channel:
         os.set_inheritable(control, False)
         self._pipes = [os.dup(1), os.dup(2)]
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant, for a signal handler may display something while the cell does.
+        self._lock = threading.RLock()
+        self._outgoing: "list[tuple[bytes, bool]]" = []
         self._mark = 0
         self._secret = self._receive_exactly(32)
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._abandon)
@@ -51,12 +53,23 @@ class Channel:
             return
         data = _encode(message)
         with self._lock:
-            if mark:
-                self._mark += 1
-                data = b'{"mark": %d, ' % self._mark + data[1:]
-                for pipe in self._pipes:
-                    self._write_mark(pipe)
-            self.socket.sendall(struct.pack(">I", len(data)) + data)
+            self._outgoing.append((data, mark))
+            if len(self._outgoing) > 1:
+                return  # what a signal handler has interrupted here sends this, too
+            try:
+                while self._outgoing:
+                    self._send(*self._outgoing[0])
+                    del self._outgoing[0]
+            finally:
+                self._outgoing.clear()
+
+    def _send(self, data: bytes, mark: bool) -> None:
+        if mark:
+            self._mark += 1
+            data = b'{"mark": %d, ' % self._mark + data[1:]
+            for pipe in self._pipes:
+                self._write_mark(pipe)
+        self.socket.sendall(struct.pack(">I", len(data)) + data)
 
     def _write_mark(self, pipe: int) -> None:
         # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).

@@ -159,13 +159,15 @@ class Worker:
             self._stdin.allowed = self._publisher.rich = False
             self._stdin.install()
             self._channel.restore_pipes()
-            streams.recover()
+            streams.repair()
 
     def _announce_running(self) -> None:
         self._channel.send({"op": "running"})
 
     def _reset(self) -> "dict[str, Any]":
         self._shell.start_over()
+        self._stdin.install()
+        streams.install()
         figures.close_all()
         sys.path[:] = self._path
         with suppress(OSError):  # it may be gone

@@ -1,23 +1,23 @@
-"""``sys.stdout`` and ``sys.stderr`` of the worker: text straight through to descriptors 1 and 2."""
+"""``sys.stdout`` and ``sys.stderr`` of the worker: text that goes to descriptors 1 and 2 at once."""
 
 import codecs
 import io
 import os
 import sys
-from typing import Any, Optional, TextIO, Union
+import threading
+from contextlib import suppress
+from select import PIPE_BUF
+from typing import Any, Union
 
 _ESCAPE = "mrmd.escape"
-_SHORT = 1024
-"""So many characters of UTF-8 are no more than the 4096 bytes that Linux takes as one (pipe(7), PIPE_BUF)."""
-
 # A line end, or what IPython clears a line with.
-_LINE_STARTS = ("\n", "\x1b[2K\r")
+_LINE_STARTS = (b"\n", b"\x1b[2K\r")
 
-_write = os.write  # a cell may put another into the module
+_write = os.write  # a cell may replace it in the module
 
 
 def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
-    """Encode a surrogate as the byte it stands for, as those of file names do, or by its number; it is no error."""
+    """Encode a surrogate as the byte it stands for, as those of file names do, or by its number."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -26,118 +26,128 @@ def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
 
 codecs.register_error(_ESCAPE, _escape)
 
+# Keeps the long writes of threads apart. Reentrant, because a signal handler may print in the middle of one.
+_long_write = threading.RLock()
 
-class Stream(io.TextIOWrapper):
-    """Writes each piece of text to its descriptor at once, so that it and a child's output keep their order.
 
-    A short piece, as print() makes two of for each line, is one system call, past the layers of `io`: a pipe takes it
-    whole or not at all. They are for all else: a long piece, which a signal may cut short and they then complete, and
-    what is out of the ordinary.
+def _renew_lock() -> None:
+    global _long_write
+    _long_write = threading.RLock()  # the thread that held the old one does not exist in a forked child
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+class _Descriptor(io.FileIO):
+    """What a stream writes to, in place of the usual buffer.
+
+    It buffers nothing, so that print(), C code and children keep their order, and so that neither a fork nor a signal
+    handler finds a write half done.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
-        self._indirect = 0
-        """How many have a reason to go by the layers: long pieces under way, or left there, and whoever uses them."""
+        super().__init__(descriptor, "w", closefd=False)
+        self.name = name
         self._descriptor = descriptor
-        # Whether what has been written ends a line, so far as this process knows.
-        self.at_line_start = True
-        super().__init__(
-            io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
-            encoding="utf-8",
-            errors="backslashreplace" if descriptor == 2 else _ESCAPE,
-            newline="\n",
-        )
-        self._name = name
+        self._last: Any = b"\n"
 
-    @property
-    def name(self) -> str:
-        """``<stdout>`` or ``<stderr>``, as in any Python."""
-        return self._name
-
-    @property
-    def buffer(self) -> Any:
-        """The layer of bytes; who has it may have left some there."""
-        self._indirect += 1
-        return super().buffer
-
-    def write(self, text: str) -> int:
-        """Write and flush."""
-        if text:
-            self.at_line_start = text.endswith(_LINE_STARTS)
-        if not self._indirect and type(text) is str and len(text) <= _SHORT:
-            if not text:  # as IPython writes many
-                return 0
+    def write(self, data: Any) -> int:
+        """Write all of `data`."""
+        size = len(data)
+        written = 0
+        if size <= PIPE_BUF:  # a pipe takes it as one piece (pipe(7)), so that it needs no lock
+            if size:
+                self._last = data
             try:
-                data = text.encode()
-            except UnicodeEncodeError:
-                return self._write_by_layers(text)
-            written = _write(self._descriptor, data)
-            if written < len(data):  # to a file that a cell has put there, on a full disk
-                self._indirect += 1
-                super().buffer.write(data[written:])
-                self.flush()
-            return len(text)
-        return self._write_by_layers(text)
+                written = _write(self._descriptor, data)
+            except BlockingIOError:
+                pass
+            if written == size:
+                return size
+        view = memoryview(data).cast("B")
+        self._last = bytes(view[-8:])
+        rest = view[written:]
+        with _long_write:
+            while rest:
+                try:
+                    rest = rest[_write(self._descriptor, rest) :]
+                except BlockingIOError:  # a child, as node does, or a cell has made the pipe non-blocking
+                    os.set_blocking(self._descriptor, True)
+        return len(view)
 
-    def _write_by_layers(self, text: str) -> int:
-        self._indirect += 1
-        count = super().write(text)
-        self.flush()
-        self._indirect -= 1  # unless that was interrupted
-        return count
+    @property
+    def at_line_start(self) -> bool:
+        """Whether what this process has written ends a line."""
+        return bytes(self._last[-8:]).endswith(_LINE_STARTS)
 
-    def reconfigure(self, **options: Any) -> None:
-        """Do as TextIOWrapper does."""
-        self._indirect += 1
-        super().reconfigure(**options)
+    @at_line_start.setter
+    def at_line_start(self, value: bool) -> None:
+        self._last = b"\n" if value else b"-"
 
-    def detach(self) -> Any:
-        """Do as TextIOWrapper does."""
-        self._indirect += 1
-        return super().detach()
+    def isatty(self) -> bool:
+        """Return whether to show what a terminal can: clients show colors and moving progress bars as well."""
+        return not os.environ.get("NO_COLOR")
 
     def close(self) -> None:
-        """Do as TextIOWrapper does."""
-        self._indirect += 1
-        super().close()
+        """Do nothing: a TextIOWrapper that a cell puts around this closes it when it is collected."""
 
 
-def install() -> None:
-    """Replace the streams that the interpreter set up, which buffer because 1 and 2 are pipes."""
-    sys.stdout = sys.__stdout__ = Stream(1, "<stdout>")  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = Stream(2, "<stderr>")  # type: ignore[misc]
+class Stream(io.TextIOWrapper):
+    """A standard stream of the session."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._below = _Descriptor(descriptor, f"<{name}>")
+        errors = "backslashreplace" if name == "stderr" else _ESCAPE
+        buffer: Any = self._below
+        super().__init__(buffer, encoding="utf-8", errors=errors, newline="\n", write_through=True)
+
+    @property
+    def at_line_start(self) -> bool:
+        """Whether what this process has written ends a line."""
+        return self._below.at_line_start
+
+    @at_line_start.setter
+    def at_line_start(self, value: bool) -> None:
+        self._below.at_line_start = value
+
+
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
+_session_streams: "dict[str, Stream]" = {}
 
 
 def session_stream(name: str) -> Stream:
     """Return the session's own stdout or stderr, whatever a cell has put in its place, and flush what is there."""
-    current, original = getattr(sys, name, None), getattr(sys, f"__{name}__", None)
-    if current is not original:
-        _is_open(current)  # and so flushed
-    if isinstance(original, Stream) and _is_open(original):
-        return original
-    return Stream(1 if name == "stdout" else 2, f"<{name}>")
+    if not _works(_session_streams.get(name)):  # a cell has detached its buffer
+        _session_streams[name] = Stream(_DESCRIPTORS[name], name)
+    stream = _session_streams[name]
+    current: Any = getattr(sys, name, None)
+    if current is not stream:
+        with suppress(Exception):
+            current.flush()
+    return stream
 
 
-def recover() -> None:
-    """Give the next cell working streams, whatever the last one put in their place, and hold back nothing of that."""
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        current: Any = getattr(sys, name, None)
-        original: Any = getattr(sys, f"__{name}__", None)
-        if isinstance(current, Stream) and current is original and _is_open(current):
-            current.at_line_start = True
-            continue
-        _is_open(current)  # and so flushed, whatever it is
-        if not (isinstance(original, Stream) and _is_open(original)):
-            original = Stream(descriptor, f"<{name}>")
-            setattr(sys, f"__{name}__", original)
-        original.at_line_start = True
-        setattr(sys, name, original)
+def install() -> None:
+    """Have Python write to the session's streams."""
+    for name in _DESCRIPTORS:
+        setattr(sys, name, session_stream(name))
+        setattr(sys, f"__{name}__", session_stream(name))
 
 
-def _is_open(stream: "Optional[TextIO]") -> bool:
-    """Flush a stream, which may be anything that a cell has put there; return whether that went well."""
+def repair() -> None:
+    """Replace what the last cell has left unusable. Other replacements are the user's own, and stay."""
+    for name in (*_DESCRIPTORS, *(f"__{name}__" for name in _DESCRIPTORS)):
+        if not _works(getattr(sys, name, None)):
+            setattr(sys, name, session_stream(name.strip("_")))
+    for name in _DESCRIPTORS:
+        session_stream(name).at_line_start = True
+
+
+def _works(stream: Any) -> bool:
+    """Return whether text can be written to what may be any object."""
     try:
-        stream.flush()  # type: ignore[union-attr]
-    except Exception:  # closed or detached, or its last write failed
+        stream.write("")
+        stream.flush()
+    except Exception:  # None, closed, detached, no stream at all, or its file is gone
         return False
     return True
