@@ -39,6 +39,16 @@ def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) 
     assert text_of(seen, "stdout") == "1 no\n2 yes\nyes\n"
 
 
+def test_a_question_of_a_thread_ends_with_its_cell(client: Client) -> None:
+    ask = "def ask():\n    try: input('thread? ')\n    except Exception as e: ended.append(type(e).__name__)"
+    with client.streaming(f"import asyncio; ended = []\n{ask}\nawait asyncio.to_thread(ask)") as events:
+        for event in events:
+            if event.name == "stdin_request":
+                client.post("/interrupt")
+    assert text_of(client.converse("print(input('next? '))", "yes"), "stdout") == "next? yes\nyes\n"
+    assert client.value("ended") == "['InputCancelled']"
+
+
 def test_a_question_that_nobody_asked_is_refused(client: Client) -> None:
     client.execute("1", execId="old")
     for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "old", "text": "x"}, {"execId": 3}):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.client import Client, text_of
+from tests.client import Client, Event, text_of
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,121 @@ def test_debuggers(client: Client) -> None:
     assert client.value("1 + 1") == "2"
 
 
+@pytest.mark.parametrize(("module", "step"), [("pdb", "n"), ("pdb", "s"), ("IPython.core.debugger", "n")])
+def test_a_debugger_steps_through_the_statements_of_a_cell_and_no_further(
+    client: Client, module: str, step: str
+) -> None:
+    code = f"import {module} as d; d.set_trace()\nx = 1\n\ndef f(): return 2\n\ny = f()\nx, y"
+    with client.streaming(code, execId=module + step) as events:
+        seen = []
+        for event in events:
+            seen.append(event)
+            if event.name == "stdin_request":
+                client.post("/input", {"execId": module + step, "text": step})
+    assert seen[-2].data["result"] == "(1, 2)"
+    assert "y = f()" in text_of(seen, "stdout")
+    assert "_mrmd_worker" not in text_of(seen, "stdout")
+    assert client.value("import sys; sys.gettrace()") == "None"
+    assert client.value("f()") == "2"
+
+
+def test_a_breakpoint_stays_for_later_cells(client: Client) -> None:
+    client.execute("def f(x):\n    y = x + 1\n    return y")
+    client.converse("import pdb; debugger = pdb.Pdb(); debugger.set_trace()", "b f", "c")
+    assert "41\n" in text_of(client.converse("f(40)", "n", "p y", "cl 1", "c"), "stdout")
+    assert client.execute("debugger.clear_all_breaks(); sys = __import__('sys'); sys.settrace(None)")["success"]
+
+
 @pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
 def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> None:
     for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
         assert result["type"] == "StdinNotImplementedError"
         assert "allowStdin" in result["message"]
+
+
+def _interrupt_the_first_question(client: Client, code: str) -> list[Event]:
+    """Run code, interrupt it when it asks something, and return all events."""
+    events = []
+    with client.streaming(code) as stream:
+        for event in stream:
+            events.append(event)
+            if event.name == "stdin_request":
+                assert "stdin_request" not in [earlier.name for earlier in events[:-1]], "it asks again"
+                assert client.post("/interrupt") == {"interrupted": True}
+    return events
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(y):\n    breakpoint()\n    return y\nf(1)",
+        "import pdb; pdb.set_trace(); x = 1",
+        "from IPython.core.debugger import set_trace; set_trace(); x = 1",
+        "import code; code.interact()",
+        "import cmd\nwhile True:\n    try: cmd.Cmd().cmdloop()\n    except KeyboardInterrupt: print('again')",
+        "while True:\n    try: input('? ')\n    except KeyboardInterrupt: pass",
+        "import asyncio\nasync def f(): breakpoint()\nawait asyncio.gather(f(), asyncio.sleep(100))",
+        "import asyncio\nasync def f(): breakpoint()\ntask = asyncio.create_task(f()); await asyncio.sleep(100)",
+        "import asyncio\nasync def f(): breakpoint()\nasyncio.run(f())",
+    ],
+)
+def test_one_interrupt_ends_code_that_would_ask_again(client: Client, code: str) -> None:
+    events = _interrupt_the_first_question(client, code)
+    error = events[-2].data
+    assert (events[-2].name, error["type"]) == ("error", "KeyboardInterrupt")
+    assert "pdb.py" not in "".join(error["traceback"])
+    assert client.value("import sys; sys.gettrace()") == "None", "the next cell is not traced"
+    assert text_of(client.converse(f"print(input('? '))  # {code!r}", "yes"), "stdout") == "? yes\nyes\n"
+
+
+def test_one_interrupt_leaves_the_debugger_of_an_earlier_error(client: Client) -> None:
+    client.execute("def g(y): return 1 / y\ng(0)")
+    assert _interrupt_the_first_question(client, "%debug")[-2].data["type"] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "try: input('? ')\nexcept KeyboardInterrupt: print('cancelled')",
+        "import cmd\ntry: cmd.Cmd().cmdloop()\nexcept KeyboardInterrupt: print('cancelled')",
+        "import asyncio\nasync def f():\n    try: input('? ')\n    except KeyboardInterrupt: print('cancelled')\n"
+        "    await asyncio.sleep(0)\nasyncio.run(f())",
+    ],
+)
+def test_code_can_catch_the_interrupt_of_a_question(client: Client, ask: str) -> None:
+    events = _interrupt_the_first_question(client, ask)
+    assert events[-2].name == "result"
+    assert text_of(events, "stdout").endswith("cancelled\n")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "input()",
+        "import getpass; getpass.getpass()",
+        "import sys; next(sys.stdin)",
+        "import asyncio; await asyncio.sleep(0); input()",
+    ],
+)
+def test_the_traceback_of_an_interrupted_question_has_the_frames_of_the_cell_alone(client: Client, ask: str) -> None:
+    error = _interrupt_the_first_question(client, ask)[-2].data
+    assert error["type"] == "KeyboardInterrupt"
+    traceback = "\n".join(error["traceback"])
+    assert traceback.count("line 1") == 1
+    assert ".py" not in traceback
+
+
+def test_a_replacement_of_stdin_is_read_by_input_and_kept(client: Client) -> None:
+    client.execute("import io, sys; sys.stdin = io.StringIO('a\\nb\\nc\\n')")
+    assert client.execute("print(input('1 '), sys.stdin.readline())")["stdout"] == "1 a b\n\n"
+    assert client.value("input()") == "'c'"
+    assert client.execute("input()")["error"]["type"] == "EOFError"
+    client.execute("sys.stdin.close()")
+    assert text_of(client.converse("print(input())", "asked"), "stdout") == "asked\nasked\n"
+
+
+@pytest.mark.parametrize("damage", ["sys.stdin.close()", "sys.stdin = None", "sys.stdin = 3", "del sys.stdin"])
+def test_a_session_repairs_stdin(client: Client, damage: str) -> None:
+    client.execute(f"import sys; {damage}")
+    code = f"print(input('1 ')); import sys; print(sys.stdin.readline())  # {damage}"
+    assert text_of(client.converse(code, "a", "b"), "stdout") == "1 a\na\nb\nb\n\n"

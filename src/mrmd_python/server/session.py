@@ -386,6 +386,7 @@ class Session:
     def _end_running(self, outcome: dict[str, Any]) -> None:
         if self.running is not None:
             execution, self.running = self.running, None
+            self.answer(execution, None)  # a thread may still wait for it, and would keep others from asking
             if self._closing and not outcome["success"]:
                 outcome = _failed("SessionEnded", "the session was ended while this ran")
             if execution.cell.store_history:

@@ -10,7 +10,9 @@ from functools import partial
 from types import FrameType
 from typing import Any, Callable, Coroutine, NoReturn, Optional
 
+from . import tracebacks
 from .shell import Failure, Shell, as_text, message
+from .sigint import CellInterrupted
 
 # Not the function itself, which freezegun would replace in each module that has it.
 _clock = partial(time.perf_counter)
@@ -64,7 +66,7 @@ class Interrupts:
             while True:
                 try:
                     return self.loop.run_until_complete(task)
-                except KeyboardInterrupt:  # raised in a callback or another task, which it has ended
+                except (KeyboardInterrupt, CellInterrupted):  # raised in a callback or another task, which it has ended
                     if task.done():
                         raise
                     self._cancelled = True
@@ -87,7 +89,9 @@ class Interrupts:
         self.loop.call_soon_threadsafe(lambda: None)
 
     def as_raised(self, error: BaseException) -> BaseException:
-        """Return KeyboardInterrupt for the CancelledError that an interrupt made, and any other exception as it is."""
+        """Return KeyboardInterrupt for what an interrupt raised in its place, and any other exception as it is."""
+        if isinstance(error, CellInterrupted):
+            return KeyboardInterrupt().with_traceback(tracebacks.without_debugger(error.__traceback__))
         if self._cancelled and isinstance(error, asyncio.CancelledError):
             return KeyboardInterrupt().with_traceback(error.__traceback__)
         return error

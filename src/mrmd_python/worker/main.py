@@ -156,8 +156,8 @@ class Worker:
             )
             return limit_outcome(outcome)
         finally:
-            self._stdin.allowed = self._publisher.rich = False
-            self._stdin.install()
+            self._publisher.rich = False
+            self._stdin.end_cell()
             self._channel.restore_pipes()
             streams.repair()
 

@@ -259,7 +259,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             raise error  # of a startup file: old versions of IPython would go on with the cell
         if error is not None:
             traceback = tracebacks.user_part(traceback, self.compile)
-            error = self.replace_error(error).with_traceback(traceback)
+            shown = self.replace_error(error).with_traceback(traceback)
+            exception_only = exception_only and shown is error  # IPython sets it for a SystemExit
+            error = shown
             kind = type(error)
         if isinstance(error, SystemExit):
             self._show_exit(error, is_of_cell=self._running_cells > 0 and not has_run_code)

@@ -5,26 +5,53 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from typing import Any, Iterator
+from types import FrameType
+from typing import Any, Callable, Iterator, Optional
+
+
+class CellInterrupted(SystemExit):
+    """An interrupt at an input() whose caller would catch KeyboardInterrupt and ask again.
+
+    It is an exit because libraries that catch everything let exits through, and asyncio stops its loop for them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")  # %run ignores an exit without a status
+
+
+@contextmanager
+def _handled_by(handler: "Callable[[int, Optional[FrameType]], Any]") -> Iterator[None]:
+    """Handle SIGINT in this way, in the main thread, which alone gets signals.
+
+    There is no handler to put back where C code has installed its own.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager
 def noted() -> Iterator["list[int]"]:
-    """Note SIGINT in the list that is the value, and raise nothing.
-
-    Only the main thread gets signals, so others have nothing to note; nor is there a handler to put back where C code
-    has installed its own.
-    """
+    """Note SIGINT in the list that is the value, and raise nothing."""
     came: "list[int]" = []
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
+    with _handled_by(lambda number, frame: came.append(number)):
         yield came
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGINT, whatever it means to the code around this.
+
+    To asyncio.run(), for one, it means to cancel a task, which does not end what blocks the event loop.
+    """
+    with _handled_by(signal.default_int_handler):
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""input(), getpass() and sys.stdin: each line is asked of the client, by way of the server."""
+"""input(), getpass() and sys.stdin: the client is asked for each line, through the server."""
 
 import builtins
 import getpass
@@ -8,11 +8,13 @@ import os
 import socket
 import sys
 import threading
-from typing import Any, Optional
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Callable, Optional, Tuple
 
 from IPython.core.error import StdinNotImplementedError
 
-from . import sigint, streams
+from . import debugger, sigint, streams
 from .channel import Channel
 
 
@@ -31,22 +33,38 @@ class Stdin(io.TextIOBase):
         os.set_inheritable(replies, False)
         self._channel = channel
         self._socket = socket.socket(fileno=replies)
-        self._replies = self._socket.makefile("rb")
+        self._received = b""
         self._lock = threading.Lock()
         self._number = 0
+        self._python_input: "Callable[[object], str]" = builtins.input
+        # Whether the client of the running cell answers.
         self.allowed = False
-        """Whether the client of the running cell answers."""
+        # The question of this cell that an interrupt ended.
+        self._interrupted: "Optional[Tuple[Any, ...]]" = None
+        self._steps = debugger.Steps()
         os.register_at_fork(after_in_child=self._abandon)
 
     def install(self) -> None:
-        """Be what Python reads from; a cell may have put something else there."""
+        """Have Python read from here."""
         sys.stdin = sys.__stdin__ = self  # type: ignore[assignment,misc]
         builtins.input = self._input
         getpass.getpass = self._getpass
 
+    def end_cell(self) -> None:
+        """Answer nothing until the next cell, and replace a sys.stdin that the last one has left unusable."""
+        self.allowed = False
+        self._interrupted = None
+        self._steps.end_cell()
+        stdin: Any = getattr(sys, "stdin", None)
+        if not hasattr(stdin, "readline") or getattr(stdin, "closed", False):
+            sys.stdin = self
+
     def readable(self) -> bool:
         """Return True."""
         return True
+
+    def close(self) -> None:
+        """Do nothing: later cells read from here."""
 
     def readline(self, size: Optional[int] = -1) -> str:  # type: ignore[override]
         """Return a line, which the client is asked for."""
@@ -57,41 +75,69 @@ class Stdin(io.TextIOBase):
         return self.readline()
 
     def _input(self, prompt: object = "", /) -> str:
-        sys.stdout.write(str(prompt))
-        sys.stdout.flush()
+        is_replaced = sys.stdin is not self
+        if is_replaced:
+            return self._python_input(prompt)
         return self._ask(str(prompt), password=False)
 
     def _getpass(self, prompt: str = "Password: ", stream: object = None, **_: Any) -> str:
-        sys.stdout.write(prompt)
-        sys.stdout.flush()
         return self._ask(prompt, password=True)
 
     def _ask(self, prompt: str, *, password: bool) -> str:
         if not self.allowed:
             raise StdinNotImplementedError("nobody answers input() here: the code was sent without allowStdin")
+        caller = self._caller()
+        asking_debugger = debugger.find(caller)
+        command = None if asking_debugger is None else self._steps.next_command(asking_debugger)
+        if command is not None:
+            return command
+        question = (prompt, caller.f_code, caller.f_lasti)
+        if question == self._interrupted:
+            raise sigint.CellInterrupted
+        sys.stdout.write(prompt)
+        with suppress(Exception):  # Python's own input() ignores it as well if a replacement cannot flush
+            sys.stdout.flush()
         with self._lock:
             self._number += 1
             request = {"op": "stdin_request", "number": self._number, "prompt": prompt, "password": password}
-            with sigint.put_off():
-                self._channel.send(request, mark=True)
             try:
-                reply = self._reply()
-            except BaseException:  # an interrupt: what is answered from now on is answered too late
+                with sigint.put_off():
+                    self._channel.send(request, mark=True)
+                with sigint.raised():
+                    reply = self._reply()
+            except BaseException as error:
+                # What is answered from now on is answered too late.
                 with sigint.put_off():
                     self._channel.send({"op": "stdin_over", "number": self._number})
-                raise
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
+                self._interrupted = question
+                if asking_debugger is not None:  # it takes KeyboardInterrupt for a wish to type the command again
+                    asking_debugger.set_quit()
+                    raise sigint.CellInterrupted from None
+                raise KeyboardInterrupt from None  # a new one, which has no frames of what was going on here
         if reply is None:
             raise InputCancelled("the input was cancelled")
         if not password:  # the server adds the answer to stdout, and a line end
             streams.session_stream("stdout").at_line_start = True
         return reply
 
+    def _caller(self) -> FrameType:
+        frame = sys._getframe(1)
+        while frame.f_globals is globals() and frame.f_back is not None:
+            frame = frame.f_back
+        return frame
+
     def _reply(self) -> Optional[str]:
         """Return the reply to the last request, passing over what came too late for an earlier one."""
         while True:
-            line = self._replies.readline()
-            if not line:
-                raise EOFError("the runtime is ending")
+            while b"\n" not in self._received:
+                # Not by makefile(): what a signal handler raises would show its frames to the user.
+                data = self._socket.recv(65536)
+                if not data:
+                    raise EOFError("the runtime is ending")
+                self._received += data
+            line, _, self._received = self._received.partition(b"\n")
             reply = json.loads(line)
             if reply["number"] == self._number:
                 text: Optional[str] = reply["text"]

@@ -21,6 +21,16 @@ def user_part(entry: Optional[TracebackType], compiler: CellCompiler) -> Optiona
     return entry
 
 
+def without_debugger(entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    """Return a traceback up to where it enters a debugger."""
+    current = entry
+    while current is not None and current.tb_next is not None:
+        if current.tb_next.tb_frame.f_globals.get("__name__") in ("bdb", "pdb"):
+            current.tb_next = None
+        current = current.tb_next
+    return entry
+
+
 def position(error: BaseException, compiler: CellCompiler) -> "tuple[Optional[int], Optional[int]]":
     """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
     if isinstance(error, SyntaxError) and error.filename == compiler.cell_file:
