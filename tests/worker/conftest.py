@@ -9,7 +9,10 @@ from tests.client import Client
 from tests.interpreters import make_venv, supported
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 
-_LIBRARIES = ("anyio", "joblib", "matplotlib", "numpy", "pandas", "pillow", "plotly", "rich", "tqdm", "trio")
+_LIBRARIES = (
+    *("anyio", "greenlet", "joblib", "matplotlib", "nest-asyncio", "numpy", "pandas", "pillow", "plotly", "rich"),
+    *("tqdm", "trio", "uvloop"),
+)
 _IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
 """Others than the newest that the version can have, so that the range is tried."""
 

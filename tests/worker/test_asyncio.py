@@ -1,4 +1,4 @@
-"""One event loop for all cells, which is there for synchronous frameworks to start as well."""
+"""One event loop for all cells. In a synchronous cell it counts as running, and yet others may run there."""
 
 import pytest
 
@@ -35,6 +35,102 @@ def test_asyncio_run_in_a_cell(client: Client) -> None:
     assert client.value("await f()") == "42"
     nested = client.execute("async def g(): return asyncio.run(f())\nawait g()")
     assert nested["error"]["type"] == "RuntimeError", "as in any Python"
+
+
+_WORK = """
+import asyncio, anyio, trio, uvloop
+async def work(n): await asyncio.sleep(0.001); return n
+async def any_work(n): await anyio.sleep(0.001); return n
+"""
+
+
+def test_a_cell_without_await_can_start_a_task_that_goes_on_after_it(client: Client) -> None:
+    assert client.execute(f"{_WORK}task = asyncio.create_task(work(42))")["success"]
+    wait_until(lambda: client.value("task.done()") == "True", "it ends while no cell runs")
+    assert client.value("task.result()") == "42"
+    assert client.value("asyncio.get_running_loop() is asyncio.get_event_loop() is task.get_loop()") == "True"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "asyncio.run(work(1))",
+        "asyncio.new_event_loop().run_until_complete(work(1))",
+        "asyncio.get_event_loop().run_until_complete(work(1))",
+        "asyncio.get_running_loop().run_until_complete(before)",
+        "anyio.run(any_work, 1)",
+        "anyio.run(any_work, 1, backend='trio')",
+        "trio.run(any_work, 1)",
+        "uvloop.run(work(1))",
+        "uvloop.new_event_loop().run_until_complete(work(1))",
+    ],
+)
+def test_a_cell_can_start_tasks_and_run_a_loop(client: Client, run: str) -> None:
+    client.execute(_WORK)
+    code = f"before = asyncio.create_task(work(1)); value = {run}; after = asyncio.create_task(work(2))"
+    assert client.value(f"{code}\nvalue, before.get_loop() is after.get_loop()") == "(1, True)"
+    assert client.value("await asyncio.gather(before, after)") == "[1, 2]"
+
+
+def test_asyncio_runner_runs_more_than_once(client: Client) -> None:
+    if numbers(client.get("/capabilities")["pythonVersion"]) < (3, 11):
+        return  # it is new in 3.11
+    client.execute(_WORK)
+    code = "with asyncio.Runner() as runner: values = runner.run(work(1)), runner.run(work(2))"
+    assert client.value(f"{code}\nvalues, asyncio.create_task(work(3)).done()") == "((1, 2), False)"
+
+
+def test_a_cell_that_sets_a_loop_of_its_own_uses_that(client: Client) -> None:
+    code = f"""{_WORK}
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+future = asyncio.gather(work(1), work(2))
+loop.run_until_complete(future), asyncio.get_event_loop() is loop
+"""
+    assert client.value(code) == "([1, 2], True)"
+    assert client.value("asyncio.get_event_loop() is loop") == "False"
+    assert client.value("await asyncio.create_task(work(3))") == "3"
+
+
+def test_other_threads_and_forks_have_no_running_loop(client: Client) -> None:
+    code = f"""{_WORK}
+import os, threading
+def run():
+    try: return asyncio.get_running_loop()
+    except RuntimeError: return asyncio.run(work(1)) + asyncio.new_event_loop().run_until_complete(work(1))
+values = []
+thread = threading.Thread(target=lambda: values.append(run())); thread.start(); thread.join()
+child = os.fork()
+if child == 0: os._exit(run() if run() == 2 else 1)
+values, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+    assert client.value(code) == "([2], 2)"
+
+
+def test_a_loop_that_a_cell_leaves_suspended_ends_no_session(client: Client) -> None:
+    """As the synchronous API of Playwright leaves one, in a greenlet."""
+    code = f"""{_WORK}
+import greenlet
+cell = greenlet.getcurrent()
+async def suspend():
+    for n in range(2): greenlet.getcurrent().parent.switch(n)
+    return await asyncio.create_task(work(2))
+suspended = greenlet.greenlet(lambda: asyncio.get_event_loop().run_until_complete(suspend()))
+suspended.switch()
+"""
+    assert client.value(code) == "0"
+    assert client.value("await work(42)") == "42"
+    assert client.value("suspended.switch()") == "1"
+    assert client.value("suspended.switch(), asyncio.run(work(3))") == "(2, 3)"
+    assert client.value("await asyncio.create_task(work(4))") == "4"
+
+
+def test_nest_asyncio_nests(client: Client) -> None:
+    client.execute(f"{_WORK}import nest_asyncio; nest_asyncio.apply()")
+    assert client.value("asyncio.run(work(1)), asyncio.get_event_loop().run_until_complete(work(2))") == "(1, 2)"
+    assert client.value("async def nested(): return asyncio.run(work(3))\nawait nested()") == "3"
+    assert client.value("await asyncio.create_task(work(4))") == "4"
+    assert client.request("DELETE", "/sessions/default")[0] == 200, "it has changed asyncio for good"
 
 
 def test_a_task_lives_on_between_cells(client: Client) -> None:

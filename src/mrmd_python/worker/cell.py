@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from . import tracebacks
+from .running_loop import RunningLoop
 from .shell import Failure, Shell, as_text, message
 from .sigint import CellInterrupted
 
@@ -25,8 +26,9 @@ class Interrupts:
     theirs. While IPython prepares that code, an interrupt waits: somewhere in there it might be swallowed.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, running_loop: RunningLoop) -> None:
         self.loop = loop
+        self._running_loop = running_loop
         self.between_cells = False
         """Whether the event loop runs for what earlier cells have left in it."""
         self._task: "Optional[asyncio.Task[Any]]" = None
@@ -62,6 +64,7 @@ class Interrupts:
     def run(self, coroutine: "Coroutine[Any, Any, Any]") -> Any:
         """Run a cell with a top-level await on the session's event loop."""
         self._task = task = self.loop.create_task(coroutine)
+        self._running_loop.end_cell()  # it runs in earnest
         try:
             while True:
                 try:
@@ -72,6 +75,7 @@ class Interrupts:
                     self._cancelled = True
                     task.cancel()
         finally:
+            self._running_loop.begin_cell(self.loop)
             self._task = None
 
     def _note(self, number: int, frame: Optional[FrameType]) -> None:

@@ -1,7 +1,7 @@
 """The worker's life: greet the server, then run what it sends, one message at a time, until it closes the socket.
 
-The main thread owns one event loop. Between cells it runs, so that the tasks which cells made go on; during a
-synchronous cell it does not, so that asyncio.run() works there.
+The main thread owns one event loop. Between cells it runs, so that the tasks which cells made go on. During a
+synchronous cell it only counts as running, so that both create_task() and asyncio.run() work there.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Optional
 from . import fallback, figures, import_guard, sigint, streams
 from .channel import Channel, Message
 from .limits import limit_outcome
+from .running_loop import RunningLoop
 
 
 def main() -> None:
@@ -54,9 +55,10 @@ class Worker:
         """A number: of a socket that it does not know, a selector would make the repr, by two system calls."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
+        self._running_loop = RunningLoop()
         figures.install()
         self._shell = shell.create()
-        self._interrupts = cell.Interrupts(self._loop)
+        self._interrupts = cell.Interrupts(self._loop, self._running_loop)
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
         self._shell.before_code = self._interrupts.arm
@@ -111,7 +113,7 @@ class Worker:
 
     def _next_message(self) -> Optional[Message]:
         """Run the event loop until a message has come."""
-        if self._loop.is_closed():  # by a cell
+        if self._loop.is_closed() or self._loop.is_running():  # a cell has closed it, or left it while it ran
             self._loop = self._interrupts.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
         self._message_came = False
@@ -145,6 +147,7 @@ class Worker:
         self._stdin.allowed = message["allowStdin"]
         self._publisher.rich = message["rich"]
         self._looks.serve()
+        self._running_loop.begin_cell(self._loop)
         try:
             outcome = self._cell.run(
                 self._shell,
@@ -158,6 +161,7 @@ class Worker:
         finally:
             self._publisher.rich = False
             self._stdin.end_cell()
+            self._running_loop.end_cell()
             self._channel.restore_pipes()
             streams.repair()
 
