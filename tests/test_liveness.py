@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,55 @@ def test_a_limit_to_the_address_space_is_a_memory_error(client: Client) -> None:
     client.execute("import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); kept = 42")
     assert client.execute("x = b'x' * 2**31")["error"]["type"] == "MemoryError"
     assert client.value("kept") == "42"
+
+
+_LATE_ALARM = "signal.setitimer(signal.ITIMER_REAL, 0.01)"
+
+
+def test_a_signal_handler_that_raises_between_cells_only_prints(here: Machine) -> None:
+    client = here.start("a")
+    ring = "def ring(*_):\n    global rung\n    rung += 1\n    raise TimeoutError('late')\n"
+    client.execute(f"import signal\nkept, rung = 42, 0\n{ring}signal.signal(signal.SIGALRM, ring)\n{_LATE_ALARM};")
+    log = here.home / ".mrmd" / "logs" / "a.log"
+    wait_until(lambda: "stderr: TimeoutError: late" in log.read_text(), "it is in the log")
+    assert client.value("kept, rung") == "(42, 1)"
+    assert "asyncio" not in log.read_text(), "the traceback is that of the handler"
+
+
+@pytest.mark.parametrize(
+    ("name", "send"),
+    [("ALRM", _LATE_ALARM), *((name, f"os.kill(os.getpid(), signal.SIG{name})") for name in ("USR1", "HUP", "XCPU"))],
+)
+def test_a_signal_without_a_handler_is_reported_as_itself(client: Client, name: str, send: str) -> None:
+    client.execute(f"import os, signal; {send};")
+    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "it has ended")
+    assert f"was killed by SIG{name}" in client.execute("1")["stderr"]
+
+
+def test_sigterm_to_a_busy_worker_lets_it_clean_up_and_loses_no_queued_cell(client: Client) -> None:
+    code = "import atexit, os, threading, time; atexit.register(os.write, 1, b'exit handler\\n')\n"
+    code += "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+    code += "try: print('runs'); time.sleep(1000)\nfinally: print('finally')"
+    with client.streaming(code) as events:
+        assert [next(events).name for _ in range(2)] == ["start", "stdout"]
+        with client.streaming("print('fresh')") as queued:
+            wait_until(lambda: client.get("/sessions/default")["queued"] == 1, "it waits")
+            os.kill(client.get("/sessions/default")["pid"], signal.SIGTERM)
+            rest, fresh = list(events), list(queued)
+    assert text_of(rest, "stdout").endswith("finally\nexit handler\n")
+    assert rest[-2].data["type"] == "SessionDied"
+    assert "was killed by SIGTERM" in rest[-2].data["message"]
+    assert "was killed by SIGTERM" in text_of(fresh, "stderr")
+    assert (text_of(fresh, "stdout"), fresh[-2].name) == ("fresh\n", "result")
+
+
+def test_a_cell_that_is_sent_to_a_worker_as_it_ends_runs_in_a_fresh_one(client: Client) -> None:
+    for _ in range(5):
+        client.execute("kept = 42")
+        os.kill(client.get("/sessions/default")["pid"], signal.SIGTERM)
+        result = client.execute("'kept' in globals()")
+        assert (result["success"], result["result"]) == (True, "False")
+        assert "was killed by SIGTERM" in result["stderr"]
 
 
 def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:

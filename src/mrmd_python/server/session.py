@@ -70,6 +70,8 @@ class Session:
         """Done when the worker is through with what it was told last."""
         self._can_interrupt = False
         self._wants_interrupt = False
+        # Whether the running execution may be sent to a new worker if this one ends before it begins.
+        self._can_retry = False
         self._refusal: str | None = None
         # What was written while nothing ran, after the last line end.
         self._partial_lines = {"stdout": "", "stderr": ""}
@@ -212,7 +214,11 @@ class Session:
 
     async def _run_guarded(self, execution: Execution) -> None:
         try:
+            self._can_retry = True
             await self._run(execution)
+            if self.running is execution:
+                self._can_retry = False
+                await self._run(execution)
         except Exception:
             _log.exception("session %s: an execution failed in the server", self.id)
             self._end_running(_failed("ServerError", "the server failed; its log says more"))
@@ -220,7 +226,8 @@ class Session:
     async def _run(self, execution: Execution) -> None:
         self._log_partial_lines()
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
-        execution.begin()
+        if execution.state == "queued":
+            execution.begin()
         loss, self._loss = self._loss, None
         try:
             if self._link is None:
@@ -347,8 +354,10 @@ class Session:
             self._hello.set_exception(SessionStartError(self._refusal or told))
             return
         self._loss = cause
-        gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
-        self._end_running(_failed("SessionDied", gone))
+        has_begun = self._can_interrupt or self._wants_interrupt
+        if has_begun or self._closing or not self._can_retry:
+            gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
+            self._end_running(_failed("SessionDied", gone))
         self._end_turn()
 
     def _send_fallback(self, python_version: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ synchronous cell it only counts as running, so that both create_task() and async
 """
 
 import asyncio
+import atexit
 import importlib.util
 import os
 import signal
@@ -12,13 +13,16 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, Optional
 
 from . import fallback, figures, import_guard, sigint, streams
 from .channel import Channel, Message
 from .limits import limit_outcome
 from .running_loop import RunningLoop
+
+# Whose frames are the event loop's.
+_LOOP_PACKAGES = ("asyncio", "selectors", __package__)
 
 
 def main() -> None:
@@ -68,13 +72,13 @@ class Worker:
         self._publisher.send = self._send_in_order
         self._message: Optional[Message] = None
         self._message_came = False
-        self._told_to_exit = False
+        self._terminated = False
         self._looks_socket = looks
         self._session_ends = shell.SessionEnds
         self._cwd = os.getcwd()
         sigint.send_unraised_again()
         signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
-        signal.signal(signal.SIGTERM, self._exit)
+        signal.signal(signal.SIGTERM, self._terminate)
         forking = Forking()
         os.register_at_fork(
             before=forking.begin, after_in_parent=forking.end, after_in_child=forking.be_an_ordinary_python
@@ -100,16 +104,24 @@ class Worker:
         if "" not in sys.path:
             sys.path.insert(0, "")
         self._path = list(sys.path)
-        while not self._told_to_exit:
+        with suppress(self._session_ends):
+            self._serve()
+        if self._terminated:
+            self._die_of_sigterm()
+        sys.exit(0)
+
+    def _serve(self) -> None:
+        while True:
             message = self._next_message()
             if message is None:
                 break
             reply = self._execute(message) if message["op"] == "execute" else self._reset()
+            if self._terminated:
+                break  # the server is not to send the next cell
             self._idle_calls.accept(self._loop)  # the server takes the session for idle once it has the message below
             self._channel.send(
                 {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, mark=True
             )
-        sys.exit(0)
 
     def _next_message(self) -> Optional[Message]:
         """Run the event loop until a message has come."""
@@ -122,12 +134,16 @@ class Worker:
         self._interrupts.between_cells = True
         self._idle_calls.accept(self._loop)
         try:
-            while not (self._message_came or self._told_to_exit):
+            while not (self._message_came or self._terminated):
                 try:
                     self._loop.run_forever()
-                except (SystemExit, KeyboardInterrupt):  # a task or callback of an earlier cell is through with it
-                    if not self._told_to_exit:
-                        traceback.print_exc()
+                except BaseException as error:
+                    # A task, callback or signal handler of an earlier cell raised it, unless the loop itself is broken.
+                    frames = _without_asyncio(error.__traceback__)
+                    if not isinstance(error, (SystemExit, KeyboardInterrupt)) and frames is None:
+                        raise
+                    if not self._terminated:
+                        traceback.print_exception(type(error), error, frames)
         finally:
             self._idle_calls.refuse()
             self._interrupts.between_cells = False
@@ -178,15 +194,30 @@ class Worker:
             os.chdir(self._cwd)
         return {"success": True}
 
-    def _exit(self, number: int, frame: Optional[FrameType]) -> NoReturn:
-        """End by SIGTERM as by sys.exit(): `finally` blocks and atexit handlers run, for the reaper's grace period."""
-        self._told_to_exit = True  # IPython keeps SystemExit from going further
+    def _terminate(self, number: int, frame: Optional[FrameType]) -> NoReturn:
+        """Leave the cell as sys.exit() does, so that `finally` blocks run; a second SIGTERM kills at once."""
+        self._terminated = True  # IPython keeps SystemExit from going further
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise self._session_ends(128 + number)
+
+    def _die_of_sigterm(self) -> NoReturn:
+        """End by the signal itself, which is what the server reports, after the exit handlers."""
+        try:
+            atexit._run_exitfuncs()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
 
     def _send_in_order(self, message: Message) -> None:
         with sigint.put_off():
             self._channel.send(message, mark=True)
+
+
+def _without_asyncio(entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    """Return the part of a traceback that begins where the event loop calls other code, None if it does not."""
+    while entry is not None and str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0] in _LOOP_PACKAGES:
+        entry = entry.tb_next
+    return entry
 
 
 class Forking:
