@@ -38,7 +38,8 @@ def runtime(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Client
     """A runtime in a venv of each version, with the libraries that are tried."""
     version = request.param
     venv = machine.home / f"venv-{version}"
-    make_venv(version, venv, _IPYTHON.get(version, "ipython"), *_LIBRARIES)
+    # pickleshare: IPython 8 does not require it, but %store does.
+    make_venv(version, venv, _IPYTHON.get(version, "ipython"), "pickleshare", *_LIBRARIES)
     yield machine.start(version, "--venv", str(venv))
     assert machine.mrmd("--kill", version).returncode == 0
     wait_until(lambda: processes_of(machine.home) == [], "no process is left")

@@ -33,6 +33,7 @@ def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
         "while True: pass",
         "import time; time.sleep(1000)",
         "!sleep 1000",
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n    !sleep 1000",
         "import subprocess; subprocess.run(['sleep', '1000'])",
         "import threading; threading.Event().wait()",
         "import queue; queue.Queue().get()",
