@@ -85,6 +85,8 @@ def test_a_redirection_can_span_cells(client: Client, home: Path) -> None:
         "_ = stack.enter_context(contextlib.redirect_stdout(log))"
     )
     assert client.execute("print('logged')")["stdout"] == ""
+    assert client.execute("1 + 1")["stdout"] == "Out[3]: 2\n", "as in Jupyter"
+    assert "ZeroDivisionError" in client.execute("1 / 0")["stdout"]
     assert client.execute("stack.close(); print('shown')")["stdout"] == "shown\n"
     assert log.read_text() == "logged\n"
 
