@@ -1,4 +1,4 @@
-"""The command line: options to one action of the service room, and its faults to one line and an exit status."""
+"""The command line: declares the options, runs one action, and turns errors into one line and an exit status."""
 
 import os
 import signal
@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 from mrmd_python import __version__
-from mrmd_python.cli import parameters
-from mrmd_python.cli.headings import Command, group
-from mrmd_python.service.errors import ServiceError
+from mrmd_python.cli import options
+from mrmd_python.cli.options import Command, group
+from mrmd_python.manager.backends import BACKENDS
+from mrmd_python.runtime import ServiceError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ACTIONS = (
@@ -22,9 +24,7 @@ _ACTIONS = (
 
 def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
     """Return the option that names the runtime which an action is about."""
-    return click.option(
-        name, metavar="ID", callback=parameters.runtime_id, shell_complete=parameters.known_ids, help=help
-    )
+    return click.option(name, metavar="ID", callback=options.runtime_id, shell_complete=options.known_ids, help=help)
 
 
 @click.command(
@@ -41,10 +41,10 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--id",
         "runtime_id",
         metavar="ID",
-        callback=parameters.runtime_id,
+        callback=options.runtime_id,
         default="default",
         show_default=True,
-        shell_complete=parameters.known_ids,
+        shell_complete=options.known_ids,
         help="The runtime to start.",
     ),
     click.option("--venv", metavar="PATH", help="The venv whose Python runs the code; found by itself if not named."),
@@ -57,19 +57,19 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         default="localhost",
         show_default=True,
         metavar="ADDRESS",
-        callback=parameters.address,
+        callback=options.address,
         help="The address to listen on; with another than loopback, clients must show a token.",
     ),
     click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]"),
     click.option(
         "--backend",
-        type=click.Choice(["systemd", "launchd", "fork"]),
+        type=click.Choice(BACKENDS),
         help="What keeps the runtime.  [default: the best there is]",
     ),
     click.option(
         "--env",
         metavar="NAME[=VALUE]",
-        callback=parameters.variable,
+        callback=options.variable,
         multiple=True,
         help="A variable of its environment. May be repeated.",
     ),
@@ -82,12 +82,12 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         help="Variables, one a line.",
     ),
     click.option(
-        "--gpus", metavar="LIST", callback=parameters.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
+        "--gpus", metavar="LIST", callback=options.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
     ),
     click.option(
         "--idle-timeout",
         metavar="SPAN",
-        callback=parameters.span,
+        callback=options.span,
         default="0",
         help="End it after so long without execution and client: 2h.",
     ),
@@ -97,7 +97,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     click.option(
         "--timeout",
         metavar="SPAN",
-        callback=parameters.span,
+        callback=options.span,
         default="90s",
         help="How long it may take until it answers.  [default: 90s]",
     ),
@@ -111,9 +111,9 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--render",
         is_flag=False,
         flag_value="auto",
-        type=click.Choice(["auto", "systemd", "launchd"]),
-        metavar="[systemd|launchd]",
-        help="Print its unit or its agent, and do nothing else.",
+        type=click.Choice(["auto", *BACKENDS]),
+        metavar="[BACKEND]",
+        help="Print the unit, agent or command that would be started, and do nothing else.",
     ),
 )
 @group(
@@ -123,7 +123,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--allow-host",
         "allow_hosts",
         metavar="NAME",
-        callback=parameters.host,
+        callback=options.host,
         multiple=True,
         help="A further name that it is reached under. May be repeated.",
     ),
@@ -131,7 +131,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--allow-origin",
         "allow_origins",
         metavar="ORIGIN",
-        callback=parameters.origin,
+        callback=options.origin,
         multiple=True,
         help="A further origin whose pages may use it: https://editor.example.",
     ),
@@ -139,7 +139,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--allow-user",
         "allow_users",
         metavar="NAME|UID",
-        callback=parameters.user,
+        callback=options.user,
         multiple=True,
         help="A further local user whose programs may use it.",
     ),
@@ -149,25 +149,25 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     click.option(
         "--memory-max",
         metavar="SIZE",
-        callback=parameters.memory,
+        callback=options.memory,
         help="Memory, beyond which the kernel ends processes.",
     ),
     click.option(
-        "--memory-high", metavar="SIZE", callback=parameters.memory, help="Memory, beyond which it is slowed down."
+        "--memory-high", metavar="SIZE", callback=options.memory, help="Memory, beyond which it is slowed down."
     ),
     click.option(
         "--cpu-quota",
         metavar="PERCENT",
-        callback=parameters.processor_time,
+        callback=options.cpu_quota,
         help="Processor time: 200% is two processors.",
     ),
-    click.option("--tasks-max", metavar="N", callback=parameters.tasks, help="Processes and threads."),
+    click.option("--tasks-max", metavar="N", callback=options.tasks, help="Processes and threads."),
     click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Scheduling priority, with any backend."),
     click.option(
         "--property",
         "properties",
         metavar="KEY=VALUE",
-        callback=parameters.unit_property,
+        callback=options.unit_property,
         multiple=True,
         help="Any other property of its unit. May be repeated.",
     ),
@@ -214,35 +214,33 @@ def command(**typed: Any) -> None:
     asked = {name: typed.pop(name) for name in _ACTIONS}
     actions = [name for name, value in asked.items() if value not in (None, False)]
     if len(actions) > 1:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
-        raise click.UsageError(f"{options} exclude each other")
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
+        raise click.UsageError(f"{names} exclude each other")
     as_json, follow, lines = (typed.pop(name) for name in ("as_json", "follow", "lines"))
     # Each action imports what it needs: --help, --version and --list should not wait for the rest.
     match actions:
         case ["list"] | ["info"]:
-            from mrmd_python.cli import listing
+            from mrmd_python.cli import manage
 
-            listing.list_all(as_json=as_json) if asked["list"] else listing.info(asked["info"], as_json=as_json)
+            manage.list_all(as_json=as_json) if asked["list"] else manage.info(asked["info"], as_json=as_json)
         case ["logs"]:
-            from mrmd_python.cli import upkeep
+            from mrmd_python.cli import manage
 
-            upkeep.show_log(asked["logs"], follow=follow, lines=lines)
+            manage.show_log(asked["logs"], follow=follow, lines=lines)
         case ["restart"]:
-            from mrmd_python.cli import upkeep
+            from mrmd_python.cli import manage
 
-            upkeep.restart(asked["restart"], as_json=as_json)
+            manage.restart(asked["restart"], as_json=as_json)
         case ["enable"] | ["disable"]:
-            from mrmd_python.cli import upkeep
+            from mrmd_python.cli import manage
 
-            upkeep.enable(asked["enable"]) if asked["enable"] else upkeep.disable(asked["disable"])
+            manage.enable(asked["enable"]) if asked["enable"] else manage.disable(asked["disable"])
         case ["kill"] | ["kill_all"]:
-            from mrmd_python.cli import kill
+            from mrmd_python.cli import manage
 
-            kill.kill_all(as_json=as_json) if asked["kill_all"] else kill.kill(asked["kill"], as_json=as_json)
+            manage.kill_all(as_json=as_json) if asked["kill_all"] else manage.kill(asked["kill"], as_json=as_json)
         case ["completion"]:
-            from mrmd_python.cli import completion
-
-            completion.print_script(command, asked["completion"])
+            _print_completion(asked["completion"])
         case _:
             _start(asked, typed, as_json=as_json)
 
@@ -262,6 +260,12 @@ def _start(asked: dict[str, Any], typed: dict[str, Any], *, as_json: bool) -> No
         start.in_foreground(wanted)
     else:
         start.as_service(wanted, backend, wait=wait, as_json=as_json)
+
+
+def _print_completion(shell: str) -> None:
+    completion = get_completion_class(shell)
+    assert completion is not None, "click supports all three shells"
+    click.echo(completion(command, {}, "mrmd-python", "_MRMD_PYTHON_COMPLETE").source())
 
 
 def _open_standard_streams() -> None:

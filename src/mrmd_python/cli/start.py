@@ -3,23 +3,20 @@
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import NoReturn
 
 import click
 
-from mrmd_python.cli import variables
-from mrmd_python.cli.faults import note
-from mrmd_python.cli.spinner import spinning
-from mrmd_python.service import place, runtimes
-from mrmd_python.service.admission import is_loopback
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.limits import Limits
-from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.venv import overlooked
+from mrmd_python.cli import output, variables
+from mrmd_python.manager import backends, manager
+from mrmd_python.runtime import ServiceError, environment
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.spec import Limits, RuntimeSpec
+from mrmd_python.runtime.validate import is_loopback
+from mrmd_python.runtime.venv import absolute_path, find_venv, unused_project_venv, working_directory
 
 _EX_CONFIG = 78  # sysexits.h; the unit does not start again what ends with it
 
@@ -57,11 +54,11 @@ class Wanted:
         Raises:
             ServiceError: its folder or its interpreter is not there.
         """
-        folder = place.folder(self.cwd)
-        chosen = place.interpreter(self.venv)
-        unused = overlooked(folder, chosen)
+        folder = working_directory(self.cwd)
+        chosen = find_venv(self.venv, os.environ)
+        unused = unused_project_venv(folder, chosen)
         if unused is not None:
-            note(f"{unused} is not used; to use it: --venv {unused}")
+            output.note(f"{unused} is not used; to use it: --venv {unused}")
         return RuntimeSpec(
             id=self.runtime_id,
             venv=chosen.prefix,
@@ -70,7 +67,7 @@ class Wanted:
             cwd=str(folder),
             host=self.host,
             port=self.port,
-            assets_dir=str(place.absolute(self.assets_dir)) if self.assets_dir is not None else None,
+            assets_dir=str(absolute_path(self.assets_dir)) if self.assets_dir is not None else None,
             idle_seconds=self.idle_timeout,
             start_seconds=self.timeout,
             limits=Limits(
@@ -95,19 +92,19 @@ class Wanted:
 def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool) -> None:
     """Start a runtime that outlives this command, and print where it is."""
     spec, chosen = wanted.spec(), wanted.variables()
-    with spinning(f"Starting {spec.id!r}"):
-        started = runtimes.start(Home.of(os.environ), spec, backend, os.environ, chosen, wait=wait)
+    with output.spinner(f"Starting {spec.id!r}"):
+        started = manager.start(Home.of(os.environ), spec, backend, os.environ, chosen, wait=wait)
     if started.note is not None:
-        note(started.note)
+        output.note(started.note)
     record = started.record
     if as_json:
         known = {"id": spec.id} if record is None else asdict(record)
-        click.echo(json.dumps(known | {"alreadyRunning": started.already}, indent=2))
+        click.echo(json.dumps(known | {"alreadyRunning": started.already_running}, indent=2))
         return
     if record is None:
         click.echo(f"Runtime {spec.id!r} is starting; `mrmd-python --id {spec.id}` waits for it and says where it is.")
         return
-    click.echo(f"Runtime {record.id!r} {'is already running' if started.already else 'started'}:")
+    click.echo(f"Runtime {record.id!r} {'is already running' if started.already_running else 'started'}:")
     for name, value in (
         ("URL", record.url),
         ("PID", record.pid),
@@ -125,33 +122,27 @@ def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool
 def in_foreground(wanted: Wanted) -> NoReturn:
     """Serve in this process until it is told to stop."""
     spec = wanted.spec()
-    if spec.limits != Limits():
-        raise ServiceError("a runtime in the foreground has no service manager that could limit it")
+    backends.load(spec.backend).validate(spec)
     if not spec.managed:
         click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
         if spec.token:
             click.echo(f"Its token will be in {Home.of(os.environ).token(spec.id)}.", err=True)
-    runtimes.become(Home.of(os.environ), spec, os.environ, wanted.variables())
+    manager.become(Home.of(os.environ), spec, os.environ, wanted.variables())
 
 
 def as_instance(instance: str) -> NoReturn:
     """Serve as an instance of the template unit."""
-    from mrmd_python.service.instance import become
-
     try:
-        become(Home.of(os.environ), instance, os.environ)
+        manager.become_instance(Home.of(os.environ), instance, os.environ)
     except (ServiceError, ValueError) as error:
         click.echo(error, err=True)
         sys.exit(_EX_CONFIG)
 
 
-def render(wanted: Wanted, keeper: str) -> None:
-    """Print the unit or the agent that such a runtime would have; for `keeper` auto, whichever this platform has."""
-    from mrmd_python.service import environment, launchd, unit
-
-    home, spec = Home.of(os.environ), wanted.spec()
-    if keeper == "systemd" or (keeper == "auto" and sys.platform != "darwin"):
-        click.echo(unit.render(home, spec, ()), nl=False)
-    else:
-        variables = {**environment.capture(os.environ), **wanted.variables()}
-        click.echo(launchd.render(home, spec, variables), nl=False)
+def render(wanted: Wanted, backend_name: str) -> None:
+    """Print what such a runtime would be started from; for ``auto``, by the service manager of this platform."""
+    native = (backend for backend in backends.all_backends() if backend.platform == sys.platform)
+    name = backend_name if backend_name != "auto" else next(native, backends.load(backends.BACKENDS[0])).name
+    spec = replace(wanted.spec(), backend=name)
+    variables = {**environment.capture(os.environ), **wanted.variables()}
+    click.echo(backends.load(name).render(Home.of(os.environ), spec, variables), nl=False)

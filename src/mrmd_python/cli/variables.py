@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mrmd_python.service.environment import refuse_unfit
-from mrmd_python.service.errors import ServiceError
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.environment import refuse_unfit
 
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 

@@ -7,6 +7,11 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import sweep
+from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
@@ -21,11 +26,6 @@ from mrmd_python.server.session import SessionStartError
 from mrmd_python.server.sessions import Sessions
 from mrmd_python.server.spawn import SpawnedWorker
 from mrmd_python.server.starter import STOP_SIGNALS, report
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import sweep
-from mrmd_python.service.spec import RuntimeSpec
 
 _LOSS = "the runtime was restarted after its server had died"
 
@@ -36,6 +36,7 @@ class Prepared:
 
     home: Home
     spec: RuntimeSpec
+    service: Service
     listeners: list[socket.socket]
     token: str | None = field(repr=False)
     """What clients must show."""
@@ -53,7 +54,7 @@ def run(prepared: Prepared) -> None:
     Raises:
         ServiceError: its default session cannot be started.
     """
-    keep_log(prepared.home, prepared.spec)
+    keep_log(prepared.service.log_file)
     keep_read_buffers()
     asyncio.run(_serve(prepared))
     sweep(os.environ[MARKER])
@@ -73,7 +74,9 @@ async def _serve(prepared: Prepared) -> None:
                 if not start.done():
                     raise ServiceError(f"{spec.python} was not ready to run code within {spec.start_seconds} s")
                 await start
-                async with announced(prepared.home, spec, sessions, prepared.listeners[0].getsockname()[1]):
+                async with announced(
+                    prepared.home, spec, prepared.service, sessions, prepared.listeners[0].getsockname()[1]
+                ):
                     report(prepared.ready_fd, None)
                     await _until_it_is_to_end(prepared, stopped, idleness)
         except SessionStartError as error:
@@ -110,5 +113,5 @@ async def _until_it_is_to_end(prepared: Prepared, stopped: "asyncio.Task[bool]",
         return
     idle = asyncio.create_task(idleness.reaches(spec.idle_seconds))
     await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopped.done() and spec.backend == "fork":  # nobody will come to clear up
-        prepared.home.forget_start(spec.id)
+    if not stopped.done() and not prepared.service.restartable:
+        prepared.home.remove_start_files(spec.id)

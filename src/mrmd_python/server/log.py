@@ -5,9 +5,7 @@ import os
 import sys
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
-
-from mrmd_python.service.home import Home
-from mrmd_python.service.spec import RuntimeSpec
+from pathlib import Path
 
 _FILE_BYTES = 10 * 1024 * 1024
 
@@ -27,11 +25,11 @@ class _DaemonLog(RotatingFileHandler):
             os.dup2(self.stream.fileno(), descriptor)
 
 
-def keep_log(home: Home, spec: RuntimeSpec) -> None:
-    """Send what is logged where a runtime of this kind has its log."""
+def keep_log(file: Path | None) -> None:
+    """Log to a file, or to stderr if there is none."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     form = "%(levelname)s: %(message)s"
-    if spec.backend in ("fork", "launchd"):
-        handler = _DaemonLog(home.log(spec.id), maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", errors="replace")
+    if file is not None:
+        handler = _DaemonLog(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", errors="replace")
         form = f"%(asctime)s {form}"
     logging.basicConfig(level=logging.INFO, format=form, handlers=[handler])

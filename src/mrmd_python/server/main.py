@@ -8,21 +8,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from mrmd_python.manager import backends
+from mrmd_python.runtime import ServiceError, registry, token
+from mrmd_python.runtime.files import Home, claim
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import marker_of, new_marker, sweep
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn
 from mrmd_python.server.starter import STOP_SIGNALS, report
 from mrmd_python.server.subreaper import become_subreaper
-from mrmd_python.service import registry, token
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.lock import claim
-from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import marker_of, new_marker, sweep
-from mrmd_python.service.registry import Record
-from mrmd_python.service.spec import RuntimeSpec
-
-_EX_CONFIG = 78  # sysexits.h; the unit does not restart a server that ends with it
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -32,6 +29,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             signal.signal(number, _stop_before_serving)
     spec, inherited = RuntimeSpec.from_arguments(arguments)
     home = Home.of(os.environ)
+    service = backends.load(spec.backend).service(home, spec.id)
     given_token = os.environ.pop(token.VARIABLE, None)
     os.environ[MARKER] = marker_of(spec.id, os.environ) or new_marker(spec.id)
     crashed = None
@@ -49,21 +47,21 @@ def main(arguments: Sequence[str]) -> NoReturn:
             spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
             from mrmd_python.server.lifetime import Prepared, run
 
-            run(Prepared(home, spec, listeners, wanted, spawned, crashed is not None, inherited.ready))
+            run(Prepared(home, spec, service, listeners, wanted, spawned, crashed is not None, inherited.ready))
     except (ServiceError, sockets.PortError, OSError) as error:
         # The terminal says who speaks; the log has its own prefix.
         print(f"mrmd-python: {error}" if spec.backend == "foreground" else error, file=sys.stderr, flush=True)
         report(inherited.ready, str(error))
-        sys.exit(_failure_status(spec, crashed))
+        sys.exit(_failure_status(service, crashed))
     sys.stderr.flush()
     os._exit(0)  # all has ended; to take the interpreter apart as well would take longer than the rest of the end did
 
 
-def _failure_status(spec: RuntimeSpec, crashed: Record | None) -> int:
+def _failure_status(service: Service, crashed: Record | None) -> int:
     """Return the exit status that has a keeper try again or not."""
     if crashed is not None:
         return 1  # what has run once may run again
-    return 0 if spec.backend == "launchd" else _EX_CONFIG  # launchd starts again whatever ends with another status
+    return service.failure_status
 
 
 def _stop_before_serving(number: int, frame: FrameType | None) -> NoReturn:
@@ -85,7 +83,7 @@ def _claimed_id(home: Home, spec: RuntimeSpec, held: int | None) -> Iterator[Non
         yield
     finally:
         if spec.backend == "foreground":  # there is no keeper who may start it again
-            home.forget_start(spec.id)
+            home.remove_start_files(spec.id)
         home.claim(spec.id).unlink(missing_ok=True)
         os.close(descriptor)
 

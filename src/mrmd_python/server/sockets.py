@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mrmd_python.service.admission import parse_host
+from mrmd_python.runtime.validate import parse_host
 
 _TRIES = 50
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}

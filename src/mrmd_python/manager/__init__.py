@@ -1,0 +1,1 @@
+"""Starts, stops, restarts and lists runtimes."""

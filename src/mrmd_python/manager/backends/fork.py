@@ -1,0 +1,88 @@
+"""Runtimes as daemons, where there is no service manager (daemon(7), "SysV Daemons")."""
+
+import json
+import os
+import select
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mrmd_python.manager.backends.base import Backend, StartFailedError, tail
+from mrmd_python.runtime import environment as environment_file
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import marker_of, new_marker, sweep
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
+
+_DETACH = Path(__file__).with_name("detach.py")
+_BACKSTOP_SECONDS = 30.0  # above the server's own limit for its start
+
+
+class ForkBackend(Backend):
+    """Runtimes as double-forked daemons."""
+
+    name = "fork"
+    noun = "a daemon"
+    limits = frozenset({"nice"})
+
+    def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
+        """Return the command line of the daemon."""
+        return os.fsencode(f"{shlex.join(_command(spec))}\n")
+
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
+        """Fork the daemon and wait until it reports on a pipe that it is ready."""
+        log = home.log(spec.id)
+        before = log.stat().st_size if log.exists() else 0
+        reader, writer = os.pipe()
+        _daemonize([*_command(spec), f"--ready-fd={writer}"], environment, log, writer)
+        os.close(writer)
+        with open(reader, encoding="utf-8") as pipe:
+            if not wait:
+                return
+            if not select.select([pipe], [], [], spec.start_seconds + _BACKSTOP_SECONDS)[0]:
+                raise StartFailedError(f"the server reported nothing; see its log, {log}")
+            report = pipe.read()
+        error = json.loads(report)["error"] if report else tail(log, before) or "the server exited without a message"
+        if error:
+            raise StartFailedError(error)
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """End the daemon and what it left, and start it again with the same environment and options."""
+        assert record is not None, "a daemon is known only by its record"
+        environment = environment_file.read(home.environment(runtime_id))
+        record.process.end()
+        marker = marker_of(runtime_id, environment)
+        if marker is not None:
+            sweep(marker)
+        else:
+            environment[MARKER] = new_marker(runtime_id)
+            environment_file.write(home.environment(runtime_id), environment)
+        self.start(home, record.spec(), environment, wait=True)
+
+    def service(self, home: Home, runtime_id: str) -> Service:
+        """Return a service that writes its own log file."""
+        log = home.log(runtime_id)
+        return Service(backend=self.name, unit=None, log=str(log), log_file=log)
+
+
+def _command(spec: RuntimeSpec) -> list[str]:
+    nice = [] if spec.limits.nice is None else ["nice", "-n", str(spec.limits.nice)]
+    return [*nice, *spec.server_command()]
+
+
+def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, ready: int) -> None:
+    """Run `command` as a daemon that keeps no parent, session, terminal or descriptor of ours but the pipe `ready`."""
+    subprocess.run(
+        [sys.executable, "-I", "-S", str(_DETACH), str(ready), str(log), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        pass_fds=[ready],
+        start_new_session=True,
+        check=False,
+    )
+
+
+BACKEND = ForkBackend
