@@ -190,9 +190,7 @@ def test_a_start_while_systemd_restarts_finds_the_old_port(box: Machine) -> None
 def test_a_start_in_the_foreground_can_be_broken_off_at_any_time(here: Machine, name: str, delay: float) -> None:
     command = here.command(MRMD, "--id", "a", "--foreground")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        wait_until(
-            lambda: b"mrmd_python/server" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "it is the server"
-        )
+        wait_until(lambda: b"\0-E\0" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "it is the server")
         time.sleep(delay)  # into different parts of its start
         server.send_signal(getattr(signal, f"SIG{name}"))
         _, told = server.communicate(timeout=30)

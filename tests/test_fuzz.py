@@ -242,7 +242,7 @@ _RECORD = {
     "log": "",
     "python": "/venv/bin/python",
     "venv_source": "own",
-    "arguments": [],
+    "spec": {},
 }
 _CONTENT = st.one_of(
     st.binary(max_size=30),

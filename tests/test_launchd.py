@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mrmd_python.manager.backends.launchd import LaunchdBackend
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
-from mrmd_python.runtime.spec import Inherited, RuntimeSpec
+from mrmd_python.runtime.spec import RuntimeSpec
 from tests.launchd.agent import Agent
 from tests.machine import MRMD, Machine, assert_told, processes_of, wait_until
 
@@ -80,7 +80,7 @@ def test_the_agent_is_complete_and_documented(tmp_path: Path) -> None:
     }
     assert Path(arguments[0]).is_file()
     assert Path(arguments[2], "__main__.py").is_file()
-    assert RuntimeSpec.from_arguments(arguments[3:]) == (_SPEC, Inherited())
+    assert arguments[1:] == ["-E", arguments[2], "--foreground", *_SPEC.options()]
 
 
 @settings(deadline=None, derandomize=True)

@@ -1,8 +1,9 @@
 """The options that manage existing runtimes: --list, --info, --logs, --restart, --enable, --disable, --kill."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -11,6 +12,28 @@ from mrmd_python.manager import manager, status
 from mrmd_python.manager.manager import Killed
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
+
+
+def run(action: str, options: Mapping[str, Any]) -> None:
+    """Run one of these actions."""
+    as_json = options["as_json"]
+    match action:
+        case "list":
+            list_all(as_json=as_json)
+        case "info":
+            info(options["info"], as_json=as_json)
+        case "logs":
+            show_log(options["logs"], follow=options["follow"], lines=options["lines"])
+        case "restart":
+            restart(options["restart"], as_json=as_json)
+        case "enable":
+            enable(options["enable"])
+        case "disable":
+            disable(options["disable"])
+        case "kill":
+            kill(options["kill"], as_json=as_json)
+        case "kill_all":
+            kill_all(as_json=as_json)
 
 
 def list_all(*, as_json: bool) -> None:

@@ -3,12 +3,14 @@
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from mrmd_python.runtime.validate import parse_host, parse_id, parse_origin, parse_user
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -65,6 +67,11 @@ def _matching(pattern: str, form: str) -> Callback:
     return _checked(check)
 
 
+def _id(text: str) -> str:
+    # In an instance's name, as %i has it, systemd escapes what a unit's name cannot hold (systemd.unit(5)).
+    return parse_id(re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text))
+
+
 def _span(text: str) -> int:
     parts = re.findall(r"(\d+) *([a-z]*) *", text)
     if not re.fullmatch(r"(\d+ *[a-z]* *)+", text) or any(unit not in _SECONDS for _, unit in parts):
@@ -83,7 +90,7 @@ def _memory(text: str) -> str:
     return "infinity" if text.upper() == "INFINITY" else text.upper()
 
 
-runtime_id = _checked(parse_id)
+runtime_id = _checked(_id)
 # Seconds, written as in systemd.time(7): 90, 30s, 1h 30m.
 span = _checked(_span)
 address = _checked(_address)
@@ -101,8 +108,10 @@ variable = _matching(
 )
 
 
-def known_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def known_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
     """Return the runtimes whose id starts with `incomplete`, for shell completion."""
+    from click.shell_completion import CompletionItem
+
     from mrmd_python.manager import status
     from mrmd_python.runtime.files import Home
 

@@ -8,13 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mrmd_python.manager.status import Status
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.registry import OldRecordError, Record
+
+if TYPE_CHECKING:
+    from mrmd_python.manager.status import Status
 
 _COLORS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": None}
 _VENV_SOURCES = {
@@ -45,7 +47,7 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def status_as_json(found: Status) -> dict[str, Any]:
+def status_as_json(found: "Status") -> dict[str, Any]:
     """Return what --list and --info print of a runtime as JSON: its record, and what was found out beside it."""
     state = {"status": found.state, "uptime": found.uptime, "memory": found.memory, "enabled": found.enabled}
     if found.error is not None:
@@ -58,7 +60,7 @@ def record_as_json(runtime_id: str, record: Record | None) -> dict[str, Any]:
     return {"id": runtime_id} if record is None else asdict(record)
 
 
-def print_table(found: list[Status]) -> None:
+def print_table(found: "list[Status]") -> None:
     """Print a line for each runtime, and how to end those of older versions."""
     rows = [_HEADINGS, *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -72,7 +74,7 @@ def print_table(found: list[Status]) -> None:
             note(str(each.error))
 
 
-def print_details(found: Status) -> None:
+def print_details(found: "Status") -> None:
     """Print all that is known of a runtime, a line each."""
     for name, value in _details(found).items():
         click.echo(f"{name + ':':<9}{value}")
@@ -136,7 +138,7 @@ def _spin(text: str, ended: threading.Event) -> None:
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # erase the line (ECMA-48, EL)
 
 
-def _row(found: Status) -> tuple[str, ...]:
+def _row(found: "Status") -> tuple[str, ...]:
     record = found.record
     if record is None:
         return (found.id, found.state, "-", "-", "-", "-", "-")
@@ -144,7 +146,7 @@ def _row(found: Status) -> tuple[str, ...]:
     return (found.id, found.state, *where, duration_text(found.uptime), memory_text(found.memory), record.venv)
 
 
-def _details(found: Status) -> dict[str, object]:
+def _details(found: "Status") -> dict[str, object]:
     record = found.record
     details: dict[str, object] = {"id": found.id, "status": state_text(found.state)}
     if found.uptime is not None:

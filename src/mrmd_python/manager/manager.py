@@ -1,30 +1,26 @@
 """Starting, restarting and ending runtimes."""
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
 
-from mrmd_python.manager.backends import FOREGROUND, all_backends, backend_of, choose, load
+from mrmd_python.manager import FOREGROUND
+from mrmd_python.manager.backends import all_backends, backend_of, choose, load
 from mrmd_python.manager.backends.base import Backend, StartFailedError
-from mrmd_python.manager.backends.unit import TEMPLATE, id_of_unit
 from mrmd_python.manager.usage import Usage, usage_of
 from mrmd_python.runtime import ServiceError, registry, token
 from mrmd_python.runtime import environment as environment_file
-from mrmd_python.runtime.files import Home, claim, is_claimed, locked, remove
+from mrmd_python.runtime.files import Home, is_claimed, locked, remove
 from mrmd_python.runtime.marker import VARIABLE as MARKER
-from mrmd_python.runtime.marker import foreign_descendants, marker_of, new_marker, refuse_to_leave, sweep
+from mrmd_python.runtime.marker import foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
 from mrmd_python.runtime.registry import Record, UnreadableRecordError
 from mrmd_python.runtime.spec import RuntimeSpec
-from mrmd_python.runtime.validate import parse_id
-from mrmd_python.runtime.venv import find_venv
 
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ANNOUNCE_SECONDS = 60.0
 
 
@@ -53,9 +49,8 @@ class Killed:
 def start(
     home: Home,
     spec: RuntimeSpec,
-    backend_name: str | None,
     environ: Mapping[str, str],
-    variables: Mapping[str, str] = MappingProxyType({}),
+    variables: Mapping[str, str] = NO_VARIABLES,
     *,
     wait: bool = True,
 ) -> Started:
@@ -63,8 +58,7 @@ def start(
 
     Args:
         home: where its files go.
-        spec: what to start.
-        backend_name: the backend to use; None for the best one.
+        spec: what to start; without a backend, the best one is chosen.
         environ: the caller's environment; the runtime gets it, without what belongs to the caller's login session.
         variables: variables that were set by option.
         wait: whether to return only when it answers.
@@ -75,18 +69,18 @@ def start(
     """
     home.prepare()
     with locked(home.lock(spec.id)):
-        running = _running(home, spec.id)
-        if running is not None:
-            _refuse_without_token(spec, running)
-            return Started(running, already_running=True)
-        backend, note = choose(backend_name)
+        record = running(home, spec.id)
+        if record is not None:
+            _refuse_without_token(spec, record)
+            return Started(record, already_running=True)
+        backend, note = choose(spec.backend)
         try:
             backend.validate(spec)
         except ServiceError as error:
             raise ServiceError(f"{error} ({note})" if note else str(error)) from None
         spec = replace(spec, backend=backend.name)
-        _uninstall_others(spec.id, backend)
-        environment = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
+        uninstall_others(spec.id, backend)
+        environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
         try:
             if spec.token:
                 token.write(home.token(spec.id), environ)
@@ -164,7 +158,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         freed = usage_of(backend.processes(record, marker))
         foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
         backend.stop(runtime_id, record)
-        refuse_to_leave(foreign, runtime_id)
+        raise_if_alive(foreign, runtime_id)
         return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
 
 
@@ -185,75 +179,11 @@ def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> lis
     return None
 
 
-def become(home: Home, spec: RuntimeSpec, environ: Mapping[str, str], variables: Mapping[str, str]) -> NoReturn:
-    """Replace this process by a runtime's server, with the caller's whole environment.
-
-    Raises:
-        ServiceError: the id is already running, or there is no token although one is needed.
-    """
-    command = spec.server_command()
-    if spec.managed:
-        if spec.token and token.chosen(environ) is None:
-            raise ServiceError(f"with --managed, the token must be given: put one into {token.VARIABLE}")
-        environment = {**environ, **variables, MARKER: new_marker(spec.id)}
-    else:
-        home.prepare()
-        with locked(home.lock(spec.id)):
-            running = _running(home, spec.id)
-            if running is not None:
-                raise ServiceError(
-                    f"{spec.id!r} is already running at {running.url}; `mrmd-python --kill {spec.id}` ends it"
-                )
-            _uninstall_others(spec.id, None)
-            kept = _write_environment(home, spec.id, {**environment_file.capture(environ), **variables})
-            environment = {**environ, **variables, MARKER: kept[MARKER]}
-            if spec.token:
-                token.write(home.token(spec.id), environ)
-            environment.pop(token.VARIABLE, None)
-            # Handed on to the server: between this and its own there must be no moment without a claim.
-            descriptor = claim(home.claim(spec.id))
-            assert descriptor is not None, "nobody else claims an id that is locked"
-            os.set_inheritable(descriptor, True)
-            command.append(f"--claim-fd={descriptor}")
-    # Python would answer them with a traceback until the server has handlers of its own, and unblocks them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    os.execve(command[0], command, environment)
-
-
-def become_instance(home: Home, instance: str, environ: Mapping[str, str]) -> NoReturn:
-    """Replace this process by the server of a unit's instance (systemd.unit(5), ``%i``), with all defaults.
-
-    Raises:
-        ValueError: the instance is not the name of a runtime.
-        ServiceError: there is no Python for its sessions, or nowhere to keep its files.
-    """
-    runtime_id = parse_id(id_of_unit(TEMPLATE.replace("@", f"@{instance}")))
-    chosen = find_venv(None, os.environ)
-    spec = RuntimeSpec(
-        id=runtime_id,
-        venv=chosen.prefix,
-        python=chosen.python,
-        venv_source=chosen.source,
-        cwd=str(Path.home()),
-        backend="systemd",
-    )
-    home.prepare()
-    with suppress(UnreadableRecordError):
-        running = registry.read(home, runtime_id)
-        if running is not None and running.process.is_alive():
-            raise ServiceError(f"{runtime_id!r} is already running at {running.url}")
-    # One marker for all runs of the unit: what a crashed one left is swept by the next.
-    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id))) or new_marker(runtime_id)
-    environment_file.write(home.environment(runtime_id), {**environment_file.capture(environ), MARKER: marker})
-    command = spec.server_command()
-    os.execve(command[0], command, {**environ, MARKER: marker})
-
-
 def _exists(runtime_id: str, record: Record | None) -> bool:
     return record is not None or any(backend.knows(runtime_id) for backend in all_backends())
 
 
-def _running(home: Home, runtime_id: str) -> Record | None:
+def running(home: Home, runtime_id: str) -> Record | None:
     """Return the record of the live server of an id, waiting for one that starts; remove what a dead one left.
 
     Raises:
@@ -285,7 +215,7 @@ def _running(home: Home, runtime_id: str) -> Record | None:
     return None
 
 
-def _uninstall_others(runtime_id: str, successor: Backend | None) -> None:
+def uninstall_others(runtime_id: str, successor: Backend | None) -> None:
     """Remove an id from the backends other than the one that is about to start it."""
     for backend in all_backends():
         if backend.is_installed(runtime_id) and (successor is None or backend.name != successor.name):
@@ -312,8 +242,11 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _write_environment(home: Home, runtime_id: str, variables: Mapping[str, str]) -> dict[str, str]:
-    environment = {**variables, MARKER: new_marker(runtime_id)}
+def write_environment(
+    home: Home, runtime_id: str, environ: Mapping[str, str], marker: str, variables: Mapping[str, str] = NO_VARIABLES
+) -> dict[str, str]:
+    """Write what a runtime gets of an environment, the variables that were set by option, and its marker."""
+    environment = {**environment_file.capture(environ), **variables, MARKER: marker}
     if "MRMD_HOME" in environment:
         environment["MRMD_HOME"] = str(home.root)  # the server's working directory is another
     try:

@@ -1,7 +1,6 @@
 """Which processes a runtime has on this machine, and what they use: memory, and GPU memory."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -61,11 +60,10 @@ def memory_of(pid: int) -> int:
 
 def _gpu_memory(pids: Collection[int]) -> int | None:
     """Return the bytes that NVIDIA's driver has allocated for these pids (nvidia-smi(1), --query-compute-apps)."""
-    program = shutil.which("nvidia-smi")
-    if program is None or not any(map(_has_gpu_open, pids)):
+    if not any(map(_has_gpu_open, pids)):
         return None
     try:
-        command = [program, "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits"]
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False
         )

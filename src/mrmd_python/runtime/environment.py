@@ -1,6 +1,6 @@
-"""The caller's environment, kept for a runtime that a service manager starts without it.
+"""The captured environment of a runtime, for service managers, which do not start it with the caller's.
 
-The file has the syntax of systemd.exec(5), EnvironmentFile=, which the unit names.
+The file has the syntax of EnvironmentFile= in systemd.exec(5); a unit names it.
 """
 
 import re
@@ -12,31 +12,31 @@ from mrmd_python.runtime.files import write_atomically
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.token import VARIABLE as TOKEN
 
-# What describes the caller's login session, terminal, shell or own service rather than the person's wishes.
+# Variables of the caller's login session, terminal or shell, which the user does not mean for a runtime.
 _SESSION = frozenset(
     {"_", "COLORTERM", "COLUMNS", "GPG_TTY", "LINES", "OLDPWD", "PS1", "PWD", "SHLVL", "STY", "TERM", "TERMCAP"}
     | {"TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "VTE_VERSION"}
     | {"WINDOWID", "WINDOWPATH", "XDG_SEAT", "XDG_SEAT_PATH", "XDG_SESSION_CLASS", "XDG_SESSION_ID"}
     | {"XDG_SESSION_PATH", "XDG_SESSION_TYPE", "XDG_VTNR", "__PYVENV_LAUNCHER__"}
-    # macOS: the application that a terminal is, and its login session.
+    # macOS: the terminal application and its login session.
     | {"LaunchInstanceID", "SECURITYSESSIONID", "__CFBundleIdentifier"}
 )
-# What a service manager tells one service alone: systemd.exec(5), "Environment Variables Set or Propagated"; launchd.
+# Variables that a service manager sets for one service: systemd.exec(5), "Environment Variables Set or Propagated".
 SERVICE = frozenset(
     {"EXIT_CODE", "EXIT_STATUS", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS"}
     | {"LISTEN_PID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID", "MEMORY_PRESSURE_WATCH"}
     | {"MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE", "SERVICE_RESULT", "SYSTEMD_EXEC_PID", "TRIGGER_PATH"}
     | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC", "XPC_FLAGS", "XPC_SERVICE_NAME"}
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # what systemd and POSIX shells take as a variable's name
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a variable's name in systemd and POSIX shells
 _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
 
 
 def capture(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a runtime should have of its caller's environment.
+    """Return the part of its caller's environment that a runtime gets.
 
-    Left out: the caller's login session, the marker of a runtime the caller runs in, the token, names that no service
-    manager takes, and values that systemd.exec(5) does not take as UTF-8.
+    Left out: the caller's login session, the marker of a runtime that the caller runs in, the token, names that service
+    managers refuse, and values that systemd.exec(5) refuses as UTF-8.
     """
     return {
         name: value
@@ -50,25 +50,21 @@ def capture(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def refuse_unfit(variables: Mapping[str, str]) -> None:
-    """Complain of variables that were asked for by name and that no service could have.
-
-    Raises:
-        ServiceError: it names the first.
-    """
+def validate(variables: Mapping[str, str]) -> None:
+    """Raise ServiceError for the first variable set by option that no service could have."""
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
-            raise ServiceError(f"{name!r} cannot be the name of a variable: letters, digits and _ are, no digit first")
+            raise ServiceError(f"invalid variable name {name!r}: use letters, digits and _, not starting with a digit")
         if name == TOKEN:
-            raise ServiceError(f"{TOKEN} is read from this command's own environment: no session is to have it")
+            raise ServiceError(f"{TOKEN} is read from this command's own environment, and kept from sessions")
         if name == MARKER or name in SERVICE:
-            raise ServiceError(f"the variable {name} is not to be chosen: the service manager or mrmd-python sets it")
+            raise ServiceError(f"{name} is set by the service manager or mrmd-python and cannot be overridden")
         if not _is_unicode(value) or "\0" in value:
-            raise ServiceError(f"the value of {name} is not Unicode text, as systemd needs it")
+            raise ServiceError(f"the value of {name} is not Unicode text, which systemd needs")
 
 
 def _is_unicode(value: str) -> bool:
-    """Return whether systemd takes a value: no lone surrogates, as which os.environ holds bytes, no noncharacters."""
+    """Return whether systemd accepts a value: no noncharacters, and no lone surrogates, which stand for other bytes."""
     points = map(ord, value)
     return not any(
         0xD800 <= point <= 0xDFFF or 0xFDD0 <= point <= 0xFDEF or point & 0xFFFE == 0xFFFE for point in points
@@ -76,13 +72,13 @@ def _is_unicode(value: str) -> bool:
 
 
 def write(path: Path, environment: Mapping[str, str]) -> None:
-    """Write an environment to `path`, for its owner alone: in double quotes, with a backslash before what needs one."""
+    """Write an environment to `path` with mode 0600, quoting values as systemd.exec(5) reads them."""
     quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in environment.items()}
     write_atomically(path, "".join(f'{name}="{value}"\n' for name, value in sorted(quoted.items())).encode())
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return what `write` wrote to `path`; an empty dict if there is no such file."""
+    """Return the environment that `write` wrote to `path`, or an empty one if there is no file."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The marker in the environment of every process of a runtime, and the sweep that ends whatever carries it.
+"""The marker in the environment of every process of a runtime, and the sweep that ends all that carry it.
 
-It is the net below the reaper, where no cgroup holds a runtime's processes or one has left it.
+The sweep finds what the reaper missed, where no cgroup holds the processes of a runtime or one has left it.
 """
 
 import os
@@ -45,10 +45,10 @@ def session_marker(environ: Mapping[str, str]) -> str:
 def sweep(marker: str) -> int:
     """SIGKILL every process that carries `marker` or one below it, and their children, until none is left.
 
-    Returns how many there were. The calling process is spared.
+    Returns how many there were. The calling process is left alone.
 
     Raises:
-        ServiceError: some cannot be ended: they do not within ten seconds, or have become another user's.
+        ServiceError: some do not end within ten seconds, or run as another user by now.
     """
     assert _MARKER.fullmatch(marker), marker
     if procfs.IS_HERE and not set(procfs.carriers(VARIABLE, marker)) - {os.getpid()}:
@@ -73,7 +73,7 @@ def sweep(marker: str) -> int:
         psutil.wait_procs(found - foreign, timeout=1)
         ended |= found - foreign
     runtime_id = marker.rpartition(":")[0]
-    refuse_to_leave(foreign, runtime_id)
+    raise_if_alive(foreign, runtime_id)
     if found:
         pids = ", ".join(str(process.pid) for process in found)
         raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
@@ -81,7 +81,7 @@ def sweep(marker: str) -> int:
 
 
 def _frozen(marker: str) -> "set[Process]":
-    """SIGSTOP whatever carries `marker` until there is no more of it, for it may fork faster than it is killed."""
+    """SIGSTOP all that carry `marker` until no new ones appear: they may fork faster than they are killed."""
     import psutil
 
     stopped: set[Process] = set()
@@ -93,15 +93,15 @@ def _frozen(marker: str) -> "set[Process]":
             try:
                 process.suspend()
             except psutil.Error:
-                pass  # it is gone, or another user's, as the attempt to kill it will tell
+                pass  # it is gone, or another user's, as the attempt to kill it will show
         stopped |= found
     return found
 
 
 def foreign_descendants(pid: int) -> "set[Process]":
-    """Return the processes below `pid` that have become another user's, by a set-user-id program as sudo is.
+    """Return the descendants of `pid` that run as another user, by a set-user-id program such as sudo.
 
-    They can neither be ended nor, once their parent is gone, be told from others.
+    They can neither be ended nor, once their parent is gone, be told from other processes.
     """
     if procfs.IS_HERE and all(map(procfs.is_own, procfs.below([pid]))):
         return set()  # as nearly always
@@ -115,15 +115,11 @@ def foreign_descendants(pid: int) -> "set[Process]":
         return set()
 
 
-def refuse_to_leave(processes: "Iterable[Process]", runtime_id: str) -> None:
-    """Complain of those of `processes` that live.
-
-    Raises:
-        ServiceError: some do; the message names them.
-    """
+def raise_if_alive(processes: "Iterable[Process]", runtime_id: str) -> None:
+    """Raise ServiceError if some of `processes`, which run as another user, are alive."""
     left = ", ".join(str(process.pid) for process in processes if _lives(process))
     if left:
-        raise ServiceError(f"these processes of {runtime_id!r} have become another user's and cannot be ended: {left}")
+        raise ServiceError(f"these processes of {runtime_id!r} run as another user and cannot be ended: {left}")
 
 
 def marked(marker: str) -> "Iterator[Process]":

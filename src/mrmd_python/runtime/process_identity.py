@@ -1,4 +1,4 @@
-"""Which process a pid was written down for: pid plus start time, since the kernel gives pids out again."""
+"""Identifies a process by pid and start time, since the kernel reuses pids."""
 
 import errno
 import os
@@ -16,30 +16,30 @@ _KILL_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process that existed: `pid`, and `started`, opaque and equal only for one and the same process."""
+    """A process: its pid, and an opaque start time that no other process with that pid has."""
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> "ProcessIdentity | None":
-        """Return the identity of the live process `pid`, or None: there is none, or only its zombie."""
+        """Return the identity of the live process `pid`, or None if there is none or only a zombie."""
         started = _started(pid)
         return None if started is None else cls(pid, started)
 
     def is_alive(self) -> bool:
-        """Return whether this very process lives."""
+        """Return whether this process is alive."""
         return _started(self.pid) == self.started
 
     def age(self) -> float:
-        """Return how many seconds ago this process started, whatever became of the clock since."""
+        """Return how many seconds ago this process started, independent of changes of the clock."""
         if sys.platform == "linux":
             ticks = int(self.started.rpartition(":")[2])
             return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
         return time.time() - float(self.started)
 
     def signal(self, number: int) -> bool:
-        """Send a signal to this very process; return whether it was there to get it.
+        """Send a signal to this process; return whether it was alive to get it.
 
         Raises:
             PermissionError: it belongs to another user.
@@ -60,11 +60,11 @@ class ProcessIdentity:
                 os.close(pidfd)
         return True
 
-    def end(self) -> None:
-        """SIGTERM this process, SIGKILL it if that does not end it, and return when it is gone.
+    def terminate(self) -> None:
+        """Send SIGTERM, then SIGKILL if that does not end it; return once the process is gone.
 
         Raises:
-            ServiceError: it outlives SIGKILL, or belongs to another user.
+            ServiceError: it survives SIGKILL, or belongs to another user.
         """
         if not self.is_alive():
             return
@@ -75,7 +75,7 @@ class ProcessIdentity:
         except PermissionError:
             raise ServiceError(f"process {self.pid} belongs to another user and cannot be ended") from None
         raise ServiceError(
-            f"process {self.pid} does not end, not even by SIGKILL: the kernel holds it, see `ps -lp {self.pid}`"
+            f"process {self.pid} does not end, not even by SIGKILL: the kernel blocks it, see `ps -lp {self.pid}`"
         )
 
     def _is_gone_within(self, seconds: float) -> bool:
@@ -83,13 +83,13 @@ class ProcessIdentity:
         while self.is_alive():
             if time.monotonic() > deadline:
                 return False
-            # Another's child cannot be waited for; a pidfd could be polled, but not on macOS.
+            # It is not our child, so it cannot be waited for; a pidfd could be polled, but not on macOS.
             time.sleep(0.005)
         return True
 
 
 def _pidfd(pid: int) -> int | None:
-    """Return a handle that keeps meaning this process, or None where the kernel has none: Linux before 5.3, macOS."""
+    """Return a pidfd, which never refers to another process, or None where there are none: macOS, Linux before 5.3."""
     if sys.platform != "linux":
         return None
     try:
@@ -104,9 +104,9 @@ def _started(pid: int) -> str | None:
     if sys.platform != "linux":
         return _started_by_psutil(pid)
     try:
-        # proc_pid_stat(5): the start in ticks since boot, field 22, is changed by no clock step. In state Z, field 3,
-        # only the main thread has ended, as long as num_threads, field 20, tells of others. The command name, field 2,
-        # may hold spaces and parentheses of its own.
+        # proc_pid_stat(5): field 22 is the start in ticks since boot, which no change of the clock affects. State Z,
+        # field 3, means only that the main thread has ended if field 20 counts other threads. The command name, field
+        # 2, may contain spaces and parentheses.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):

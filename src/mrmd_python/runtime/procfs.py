@@ -1,4 +1,4 @@
-"""Linux's /proc, read directly: a command that asks it little should not wait for psutil to be imported."""
+"""Reads Linux's /proc directly: a command that needs little of it should not wait for psutil's import."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ IS_HERE = sys.platform == "linux"
 
 
 def carriers(variable: str, value: str) -> Iterator[int]:
-    """Yield the processes whose environment has `variable` set to `value`, or to that and what follows a slash.
+    """Yield the processes whose environment has `variable` set to `value`, or to `value`, a slash and anything.
 
-    Another user's do not show it. See proc_pid_environ(5).
+    Other users' environments cannot be read. See proc_pid_environ(5).
     """
     entry = f"\0{variable}={value}".encode()
     for pid in _pids():
         try:
             environ = _read(f"/proc/{pid}/environ")
-            # A main thread that has ended shows none; others of the process may run on.
+            # A main thread that has ended shows none; other threads may still run.
             tasks = [] if environ else os.listdir(f"/proc/{pid}/task")
             others = [_read(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != str(pid)]
         except OSError:
@@ -27,7 +27,7 @@ def carriers(variable: str, value: str) -> Iterator[int]:
 
 
 def below(pids: Iterable[int]) -> set[int]:
-    """Return all processes below those of `pids` (proc_pid_stat(5), field 4)."""
+    """Return all descendants of these processes (proc_pid_stat(5), field 4)."""
     children: dict[int, list[int]] = {}
     for pid in _pids():
         try:
@@ -46,7 +46,7 @@ def below(pids: Iterable[int]) -> set[int]:
 
 
 def is_own(pid: int) -> bool:
-    """Return whether a process is this user's, as it was started and as it acts, or gone (proc_pid_status(5))."""
+    """Return whether a process has this user's real and effective uid, or is gone (proc_pid_status(5))."""
     try:
         return f"\nUid:\t{os.getuid()}\t{os.geteuid()}\t".encode() in _read(f"/proc/{pid}/status")
     except OSError:
@@ -54,9 +54,9 @@ def is_own(pid: int) -> bool:
 
 
 def proportional_bytes(pid: int) -> int:
-    """Return a process's private memory and its share of what it shares; 0 if it is gone or another user's.
+    """Return a process's private memory plus its share of shared memory; 0 if it is gone or another user's.
 
-    It is Pss in proc_pid_smaps(5), of which smaps_rollup has the sum.
+    This is Pss in proc_pid_smaps(5), summed up in smaps_rollup.
     """
     try:
         text = _read(f"/proc/{pid}/smaps_rollup")

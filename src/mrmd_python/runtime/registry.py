@@ -69,8 +69,8 @@ class Record:
     log: str
     python: str
     venv_source: str
-    # The server's command line, from which the runtime can be started again.
-    arguments: list[str]
+    # What it was started with, as `RuntimeSpec` has it, so that it can be started again.
+    spec: dict[str, Any]
     # The file with the token that clients must send, if any.
     token_file: str | None
 
@@ -79,15 +79,15 @@ class Record:
         """Return the server's process."""
         return ProcessIdentity(self.pid, self.pid_started)
 
-    def spec(self) -> RuntimeSpec:
+    def runtime_spec(self) -> RuntimeSpec:
         """Return what the runtime was started with.
 
         Raises:
             ServiceError: the file has been edited and does not say.
         """
         try:
-            return RuntimeSpec.from_arguments(self.arguments)[0]
-        except ValueError as error:
+            return RuntimeSpec.from_json(self.spec)
+        except TypeError as error:
             raise ServiceError(f"the registry does not say how {self.id!r} was started: {error}") from None
 
 
@@ -97,7 +97,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "port": (int,),
     "assets_dir": (str, type(None)),
     "unit": (str, type(None)),
-    "arguments": (list,),
+    "spec": (dict,),
     "token_file": (str, type(None)),
 }
 
@@ -147,6 +147,14 @@ def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]
                 yield runtime_id, record
 
 
+def has_crashed(home: Home, runtime_id: str) -> bool:
+    """Return, for a server that starts, whether the last one of its id has left its record, as only a crash does."""
+    try:
+        return read(home, runtime_id) is not None
+    except UnreadableRecordError:
+        return False
+
+
 def delete(home: Home, runtime_id: str) -> None:
     """Remove the record of an id, whatever is in it."""
     remove(home.record(runtime_id))
@@ -194,8 +202,6 @@ def _problem(found: Any, runtime_id: str) -> str | None:
             return f"its {name!r} is not text"
     if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
         return "its 'pid' or 'port' is out of range"
-    if not all(isinstance(argument, str) and _is_text(argument) for argument in found["arguments"]):
-        return "its 'arguments' are not all text"
     return None if found["id"] == runtime_id else f"its id is {found['id']!r}"
 
 

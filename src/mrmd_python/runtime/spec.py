@@ -1,61 +1,121 @@
-"""What a runtime is asked to be, on its way from the command line of the CLI to that of the server."""
+"""What a runtime is started with, and the command line that starts its server from it."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from mrmd_python.runtime.venv import VenvSource
 
 
+def _limit(option: str | None = None, *, default: Any = None) -> Any:
+    """Return a field that limits what a runtime may use. A backend says which limits it can enforce."""
+    return field(default=default, metadata={"option": option, "is_limit": True})
+
+
+def _repeatable(option: str) -> Any:
+    """Return a field for an option that may be repeated."""
+    return field(default=(), metadata={"option": option})
+
+
 @dataclass(frozen=True)
-class Limits:
-    """Limits of a runtime as a whole. Each may be None: as the service manager has it."""
+class RuntimeSpec:
+    """One runtime: a field for each option of the command line that its server or its backend needs.
 
-    memory_max: str | None = None
-    """Bytes, with a suffix K, M, G or T, or a percentage: beyond it the kernel ends processes (``MemoryMax=``)."""
-    memory_high: str | None = None
-    """As `memory_max`: beyond it processes are slowed and reclaimed from (``MemoryHigh=``)."""
-    cpu_quota: str | None = None
-    """A percentage of one processor's time (``CPUQuota=``)."""
-    tasks_max: str | None = None
-    """How many processes and threads (``TasksMax=``)."""
-    nice: int | None = None
-    """-20, most favoured, to 19 (``Nice=``)."""
-    properties: tuple[str, ...] = ()
-    """Any other properties of the unit's [Service] section, each as ``KEY=VALUE``."""
+    Fields are named as click names the parameters, so that a spec is made from what was typed, and the command line of
+    a server from the spec, without naming each option again. Paths are absolute.
+    """
 
-    def options(self) -> dict[str, str | int | None]:
-        """Return the limits that have an option of their own, by its name."""
+    id: str
+    # The prefix of the interpreter that sessions use by default, the interpreter, and what chose it.
+    venv: str
+    python: str
+    venv_source: VenvSource
+    cwd: str
+    host: str = "localhost"
+    # 0 for the last one, or any free one.
+    port: int = 0
+    assets_dir: str | None = None
+    # None for a runtime that only the terminal keeps.
+    backend: str | None = None
+    # Seconds without execution and client, after which it ends by itself; 0 for never.
+    idle_timeout: int = 0
+    # Seconds that it may take until it answers.
+    timeout: int = 90
+    # Another program owns the process, and the registry does not list it.
+    managed: bool = False
+    # Clients must send the token in `Home.token` or, if it is managed, in MRMD_TOKEN.
+    token: bool = False
+    # Who may use it besides the user's own programs and editors.
+    allow_hosts: tuple[str, ...] = _repeatable("--allow-host")
+    allow_origins: tuple[str, ...] = _repeatable("--allow-origin")
+    allow_users: tuple[int, ...] = _repeatable("--allow-user")
+    # As in systemd.resource-control(5).
+    memory_max: str | None = _limit()
+    memory_high: str | None = _limit()
+    cpu_quota: str | None = _limit()
+    tasks_max: str | None = _limit()
+    nice: int | None = _limit()
+    properties: tuple[str, ...] = _limit("--property", default=())
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "RuntimeSpec":
+        """Return the spec that a record holds; what a newer version has added is ignored.
+
+        Raises:
+            TypeError: a field is missing.
+        """
+        known = {each.name for each in fields(cls)} & found.keys()
+        values: dict[str, Any] = {
+            name: tuple(found[name]) if isinstance(found[name], list) else found[name] for name in known
+        }
+        return cls(**values)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def options(self) -> list[str]:
+        """Return this spec as options of the command, without those that have their default."""
+        options: list[str] = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value == each.default and each.default is not MISSING:
+                continue
+            if value is True:
+                options.append(_option(each))
+            else:  # as --option=value, since a value may start with a dash
+                values = value if isinstance(value, tuple) else (value,)
+                options.extend(f"{_option(each)}={one}" for one in values)
+        return options
+
+    def limits(self) -> dict[str, str]:
+        """Return the limits that are set: the option of each, by the name of its field."""
         return {
-            "--memory-max": self.memory_max,
-            "--memory-high": self.memory_high,
-            "--cpu-quota": self.cpu_quota,
-            "--tasks-max": self.tasks_max,
-            "--nice": self.nice,
+            each.name: _option(each)
+            for each in fields(self)
+            if each.metadata.get("is_limit") and getattr(self, each.name) != each.default
         }
 
-    def unit_properties(self) -> Iterator[str]:
-        """Yield these limits as lines of a unit's [Service] section."""
-        keys = ("MemoryMax", "MemoryHigh", "CPUQuota", "TasksMax", "Nice")
-        yield from (
-            f"{key}={value}" for key, value in zip(keys, self.options().values(), strict=True) if value is not None
-        )
-        yield from self.properties
-
-    def unsupported(self, supported: frozenset[str]) -> list[str]:
-        """Return the options among these that are set and not in `supported`, which has names of fields here."""
-        options = {
-            **dict(zip(_FIELDS, self.options().items(), strict=True)),
-            "properties": ("--property", self.properties),
-        }
-        return [
-            option for name, (option, value) in options.items() if value not in (None, ()) and name not in supported
-        ]
+    def server_command(self) -> list[str]:
+        """Return the command that serves this runtime in the foreground, as a person could type it."""
+        return server_command(self.options())
 
 
-_FIELDS = ("memory_max", "memory_high", "cpu_quota", "tasks_max", "nice")
+def server_command(options: Iterable[str]) -> list[str]:
+    """Return the command that serves the runtime with these options in the foreground.
+
+    It runs this interpreter without PYTHONPATH and the like (-E), and names the package by its path: ``-m`` would
+    import what is in the working directory.
+    """
+    package = Path(__file__).resolve().parents[1]
+    return [sys.executable, "-E", str(package), "--foreground", *options]
+
+
+def _option(each: "Field[Any]") -> str:
+    return each.metadata.get("option") or f"--{each.name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -76,122 +136,3 @@ class Service:
     failure_status: int = 78
     # The name under which clients reach this machine.
     host: str = "localhost"
-
-
-@dataclass(frozen=True)
-class Inherited:
-    """Descriptors that a server has from its starter."""
-
-    ready: int | None = None
-    """A pipe to report on that it is ready, or why it cannot be."""
-    claim: int | None = None
-    """The claim of its id, held already."""
-
-
-@dataclass(frozen=True)
-class RuntimeSpec:
-    """One runtime. Paths are absolute."""
-
-    id: str
-    venv: str
-    """The prefix of the interpreter that sessions run in by default."""
-    python: str
-    """That interpreter."""
-    venv_source: VenvSource
-    """Why it was this one."""
-    cwd: str
-    host: str = "localhost"
-    port: int = 0
-    """The port to listen on; 0 takes a free one."""
-    assets_dir: str | None = None
-    idle_seconds: int = 0
-    """After how long without execution and client it ends by itself; 0: never."""
-    start_seconds: int = 90
-    """How long it may take until it answers."""
-    limits: Limits = field(default_factory=Limits)
-    """What it may use, which its keeper sees to."""
-    backend: str = "foreground"
-    """What keeps the process: systemd, launchd, fork or foreground."""
-    managed: bool = False
-    """Whether an editor owns the process, so that the registry does not list it."""
-    token: bool = False
-    """Whether clients must show the token in `Home.token` or, if it is managed, in MRMD_TOKEN."""
-    allow_hosts: tuple[str, ...] = ()
-    allow_origins: tuple[str, ...] = ()
-    allow_users: tuple[int, ...] = ()
-    """Who may speak to it besides the user's own programs and editors: see the module `admission`."""
-
-    def arguments(self) -> list[str]:
-        """Return this spec as arguments of the server, which `from_arguments` reads."""
-        options: dict[str, object] = {
-            "--id": self.id,
-            "--venv": self.venv,
-            "--python": self.python,
-            "--venv-source": self.venv_source,
-            "--cwd": self.cwd,
-            "--host": self.host,
-            "--port": self.port,
-            "--backend": self.backend,
-            "--idle-seconds": self.idle_seconds,
-            "--start-seconds": self.start_seconds,
-            "--assets-dir": self.assets_dir,
-            **self.limits.options(),
-        }
-        # --option=value, since a value may start with a dash.
-        return [
-            *(f"{option}={value}" for option, value in options.items() if value is not None),
-            *(f"--property={setting}" for setting in self.limits.properties),
-            *(f"--allow-host={host}" for host in self.allow_hosts),
-            *(f"--allow-origin={origin}" for origin in self.allow_origins),
-            *(f"--allow-user={user}" for user in self.allow_users),
-            *["--managed"] * self.managed,
-            *["--token"] * self.token,
-        ]
-
-    def server_command(self) -> list[str]:
-        """Return the command line of this runtime's server.
-
-        It runs this very interpreter, deaf to PYTHONPATH and its kin (-E), and names the server by its path: ``-m``
-        would import whatever lies in the working directory.
-        """
-        server = Path(__file__).resolve().parent.parent / "server"
-        return [sys.executable, "-E", str(server), *self.arguments()]
-
-    @classmethod
-    def from_arguments(cls, arguments: Sequence[str]) -> tuple["RuntimeSpec", "Inherited"]:
-        """Parse the server's command line; return the spec, and what its starter has left open for it.
-
-        Raises:
-            ValueError: these are no arguments of a server.
-        """
-        import argparse
-
-        class Parser(argparse.ArgumentParser):
-            def error(self, message: str) -> NoReturn:
-                raise ValueError(message)
-
-        parser = Parser(prog="mrmd-python-server", allow_abbrev=False)
-        for required in ("--id", "--venv", "--python", "--venv-source", "--cwd", "--host", "--backend"):
-            parser.add_argument(required, required=True)
-        for required in ("--port", "--idle-seconds", "--start-seconds"):
-            parser.add_argument(required, type=int, required=True)
-        for optional in ("--assets-dir", "--memory-max", "--memory-high", "--cpu-quota", "--tasks-max"):
-            parser.add_argument(optional)
-        parser.add_argument("--nice", type=int)
-        parser.add_argument("--property", action="append", default=[], dest="properties")
-        parser.add_argument("--allow-host", action="append", default=[], dest="allow_hosts")
-        parser.add_argument("--allow-origin", action="append", default=[], dest="allow_origins")
-        parser.add_argument("--allow-user", action="append", default=[], dest="allow_users", type=int)
-        parser.add_argument("--managed", action="store_true")
-        parser.add_argument("--token", action="store_true")
-        parser.add_argument("--ready-fd", type=int)
-        parser.add_argument("--claim-fd", type=int)
-        options = vars(parser.parse_args(arguments))
-        inherited = Inherited(ready=options.pop("ready_fd"), claim=options.pop("claim_fd"))
-        limits = Limits(
-            **{name: options.pop(name) for name in ("memory_max", "memory_high", "cpu_quota", "tasks_max", "nice")},
-            properties=tuple(options.pop("properties")),
-        )
-        for name in ("allow_hosts", "allow_origins", "allow_users"):
-            options[name] = tuple(options[name])
-        return cls(limits=limits, **options), inherited

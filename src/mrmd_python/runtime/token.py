@@ -1,6 +1,6 @@
-"""The token that clients of a runtime must show, and the file that it is kept in.
+"""The token that clients of a runtime must send, and the file that holds it.
 
-It is in no argument, unit, log or error, and not in the environment of sessions: whoever sees those may be another.
+It is never in an argument, unit, log or error, nor in the environment of sessions, which others may see.
 """
 
 import re
@@ -15,31 +15,31 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may follow "Bearer " (RFC 6
 _SHORTEST = 16
 
 
-def chosen(environ: Mapping[str, str]) -> str | None:
-    """Return the token that an environment names, or None.
+def from_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the token in MRMD_TOKEN, or None.
 
     Raises:
-        ServiceError: it is too short, or cannot stand in a header.
+        ServiceError: it is too short, or cannot be sent in a header.
     """
     token = environ.get(VARIABLE)
     if not token:
         return None
     if len(token) < _SHORTEST or not _TOKEN.fullmatch(token):
         raise ServiceError(
-            f"{VARIABLE} must be {_SHORTEST} or more letters, digits and . _ ~ + / -; unset it to have one made"
+            f"{VARIABLE} must be {_SHORTEST} or more letters, digits and . _ ~ + / -; unset it to get a generated one"
         )
     return token
 
 
 def write(path: Path, environ: Mapping[str, str]) -> None:
-    """Write the token that an environment names, or else a new one, for its owner alone.
+    """Write the token in MRMD_TOKEN, or else a new one, with mode 0600.
 
     Raises:
-        ServiceError: it is none, or the file cannot be written.
+        ServiceError: it is invalid, or the file cannot be written.
     """
-    import secrets  # which the server, who only reads, need not wait for
+    import secrets  # slow to import, and the server only reads
 
-    token = chosen(environ) or secrets.token_urlsafe(32)
+    token = from_environment(environ) or secrets.token_urlsafe(32)
     try:
         write_atomically(path, f"{token}\n".encode())
     except OSError as error:
@@ -50,12 +50,12 @@ def read(path: Path) -> str:
     """Return the token in a file.
 
     Raises:
-        ServiceError: it is not there, or not readable, or empty.
+        ServiceError: the file is missing, unreadable or empty.
     """
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ServiceError(f"the token cannot be read from {path}: {getattr(error, 'strerror', error)}") from None
+        raise ServiceError(f"cannot read the token from {path}: {getattr(error, 'strerror', error)}") from None
     if not token:
-        raise ServiceError(f"the token cannot be read from {path}: it is empty")
+        raise ServiceError(f"cannot read the token from {path}: it is empty")
     return token

@@ -1,7 +1,6 @@
 """Where code runs: which Python, and why that one, and in which directory."""
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,6 +118,8 @@ def _system_python(own: Path) -> Venv:
     """Return the Python outside any venv: the first on PATH, or the one that the venv of this process is based on."""
     if not _is_environment(own):
         return Venv(str(own), sys.executable, "system")
+    import shutil
+
     for directory in os.get_exec_path():
         if Path(directory).parent != own:
             python = shutil.which("python3", path=directory)

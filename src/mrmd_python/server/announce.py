@@ -47,7 +47,7 @@ def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record
         log=service.log,
         python=spec.python,
         venv_source=spec.venv_source,
-        arguments=spec.arguments(),
+        spec=spec.as_json(),
         token_file=str(home.token(spec.id)) if spec.token else None,
     )
 

@@ -231,7 +231,7 @@ class RuntimeSessions:
             )
             wanted = {**environ, **environment.variables}
             environ = {name: value for name, value in wanted.items() if value is not None}
-        start = partial(manager.start, self._home, spec, None, environ)
+        start = partial(manager.start, self._home, spec, environ)
         try:
             record = (await self._in_thread(start)).record
         except (ServiceError, OSError) as error:

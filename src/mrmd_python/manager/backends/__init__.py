@@ -4,14 +4,10 @@ import os
 from collections.abc import Iterator
 from importlib import import_module
 
+from mrmd_python.manager import BACKENDS, FOREGROUND
 from mrmd_python.manager.backends.base import Backend, NotInstalledError
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.registry import Record
-
-# In order of preference. Each is the name of a backend and of the module here that holds it.
-BACKENDS = ("systemd", "launchd", "fork")
-# The backend of a runtime that only a terminal or another program keeps. It cannot be asked for.
-FOREGROUND = "foreground"
 
 
 def load(name: str) -> Backend:

@@ -50,7 +50,7 @@ class Backend:
     platform = ""
     # Whether a start may choose this backend when the user names none.
     automatic = True
-    # The fields of `Limits` that it can enforce.
+    # The limits, by the names of their fields in `RuntimeSpec`, that it can enforce.
     limits: frozenset[str] = frozenset()
 
     def detect(self) -> None:
@@ -67,7 +67,7 @@ class Backend:
         Raises:
             ServiceError: it cannot; the message says why.
         """
-        options = spec.limits.unsupported(self.limits)
+        options = [option for name, option in spec.limits().items() if name not in self.limits]
         if options:
             raise ServiceError(f"{', '.join(options)}: cannot be enforced for {self.noun}")
 
@@ -106,7 +106,7 @@ class Backend:
             ServiceError: it does not stop.
         """
         if record is not None:
-            record.process.end()
+            record.process.terminate()
 
     def is_alive(self, record: Record) -> bool:
         """Return whether the server that wrote `record` is alive."""

@@ -42,7 +42,7 @@ class ForkBackend(Backend):
         with open(reader, encoding="utf-8") as pipe:
             if not wait:
                 return
-            if not select.select([pipe], [], [], spec.start_seconds + _BACKSTOP_SECONDS)[0]:
+            if not select.select([pipe], [], [], spec.timeout + _BACKSTOP_SECONDS)[0]:
                 raise StartFailedError(f"the server reported nothing; see its log, {log}")
             report = pipe.read()
         error = json.loads(report)["error"] if report else tail(log, before) or "the server exited without a message"
@@ -53,14 +53,14 @@ class ForkBackend(Backend):
         """End the daemon and what it left, and start it again with the same environment and options."""
         assert record is not None, "a daemon is known only by its record"
         environment = environment_file.read(home.environment(runtime_id))
-        record.process.end()
+        record.process.terminate()
         marker = marker_of(runtime_id, environment)
         if marker is not None:
             sweep(marker)
         else:
             environment[MARKER] = new_marker(runtime_id)
             environment_file.write(home.environment(runtime_id), environment)
-        self.start(home, record.spec(), environment, wait=True)
+        self.start(home, record.runtime_spec(), environment, wait=True)
 
     def service(self, home: Home, runtime_id: str) -> Service:
         """Return a service that writes its own log file."""
@@ -69,7 +69,7 @@ class ForkBackend(Backend):
 
 
 def _command(spec: RuntimeSpec) -> list[str]:
-    nice = [] if spec.limits.nice is None else ["nice", "-n", str(spec.limits.nice)]
+    nice = [] if spec.nice is None else ["nice", "-n", str(spec.nice)]
     return [*nice, *spec.server_command()]
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -85,8 +84,8 @@ class LaunchdBackend(Backend):
             "StandardErrorPath": str(home.log(spec.id)),
             **defaults,
         }
-        if spec.limits.nice is not None:
-            agent["Nice"] = spec.limits.nice
+        if spec.nice is not None:
+            agent["Nice"] = spec.nice
         # XML 1.0 has no control characters, and reads a carriage return as a line feed.
         with suppress(ValueError, ExpatError):
             text = plistlib.dumps(agent, sort_keys=False)
@@ -110,24 +109,24 @@ class LaunchdBackend(Backend):
             raise ServiceError(f"cannot write {error.filename or path}: {error.strerror}") from None
         _bootstrap(spec.id)
         if wait:
-            _wait_until_announced(home, spec.id, logged, spec.start_seconds + _BACKSTOP_SECONDS)
+            _wait_until_announced(home, spec.id, logged, spec.timeout + _BACKSTOP_SECONDS)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and bootstrap it again from its file."""
         log = home.log(runtime_id)
         logged = log.stat().st_size if log.exists() else 0
         _bootstrap(runtime_id)
-        start_seconds = _START_SECONDS if record is None else record.spec().start_seconds
-        _wait_until_announced(home, runtime_id, logged, start_seconds + _BACKSTOP_SECONDS)
+        timeout = _START_SECONDS if record is None else record.runtime_spec().timeout
+        _wait_until_announced(home, runtime_id, logged, timeout + _BACKSTOP_SECONDS)
 
     def stop(self, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and remove it."""
-        if shutil.which("launchctl") is not None:
+        try:
             _boot_out(runtime_id)
-        elif record is not None and record.process.is_alive():
-            raise ServiceError(f"cannot stop {_service_target(runtime_id)}: launchctl is not installed")
-        if record is not None:
-            record.process.end()
+        except NotInstalledError as error:
+            if record is not None and record.process.is_alive():
+                raise ServiceError(f"cannot stop {_service_target(runtime_id)}: {error}") from None
+        super().stop(runtime_id, record)
         _plist_path(runtime_id).unlink(missing_ok=True)
 
     def is_active(self, runtime_id: str) -> bool:

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from mrmd_python.manager.backends import unit
 from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run
-from mrmd_python.manager.backends.unit import TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
+from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.environment import SERVICE
 from mrmd_python.runtime.files import Home, make_directory, write_atomically
@@ -36,7 +35,7 @@ class SystemdBackend(Backend):
     name = "systemd"
     noun = "a systemd unit"
     platform = "linux"
-    limits = frozenset({"memory_max", "memory_high", "cpu_quota", "tasks_max", "nice", "properties"})
+    limits = frozenset({*LIMITS, "properties"})
 
     def __init__(self) -> None:
         # The names in the environment that the manager gives to every unit; None until `detect` has asked for them.
@@ -66,11 +65,11 @@ class SystemdBackend(Backend):
             write_atomically(path, content)
         except OSError as error:
             raise ServiceError(f"cannot write the unit {path}: {error.strerror}") from None
-        if spec.limits.properties:
+        if spec.properties:
             _verify(path)
         with _in_parallel("reset-failed", name):  # earlier failures must not count against the start limit
             _succeed("daemon-reload")
-        _start("start", name, spec.start_seconds + _BACKSTOP_SECONDS, wait=wait)
+        _start("start", name, spec.timeout + _BACKSTOP_SECONDS, wait=wait)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Restart the unit as it is."""
@@ -95,6 +94,7 @@ class SystemdBackend(Backend):
         if _is_enabled(name):
             _systemctl("disable", name)
         _systemctl("reset-failed", name)
+        super().stop(runtime_id, record)
         path.unlink(missing_ok=True)  # it is no longer loaded, so that no daemon-reload is needed
 
     def is_active(self, runtime_id: str) -> bool:
@@ -111,7 +111,7 @@ class SystemdBackend(Backend):
 
     def states(self) -> dict[str, State]:
         """Return the units that are loaded or in the user's unit directory."""
-        if shutil.which("systemctl") is None or not _socket().exists():
+        if not _socket().exists():
             return {}
         directory = _unit_directory()
         units = {path.name: State("stopped", None, _is_enabled(path.name)) for path in directory.glob(_ALL_UNITS)}
@@ -204,7 +204,7 @@ def _systemctl(*arguments: str, timeout: float | None = _ANSWER_SECONDS) -> "sub
     try:
         return run(_command(arguments), timeout, _environ())
     except FileNotFoundError:
-        raise ServiceError("systemctl is not installed") from None
+        raise NotInstalledError("systemctl is not installed") from None
     except subprocess.TimeoutExpired:
         raise ServiceError(
             f"the systemd user manager did not answer `systemctl --user {arguments[0]}` within {timeout or 0:.0f} s; "
@@ -254,8 +254,6 @@ def _manager_variables() -> frozenset[str]:
     Raises:
         ServiceError: there is no manager, it does not answer, or it looks for units elsewhere; the message says which.
     """
-    if shutil.which("systemctl") is None:
-        raise NotInstalledError("systemctl is not installed")
     if not _socket().exists():
         raise NotInstalledError(f"no user manager is running (there is no {_socket()})")
     answer = _systemctl("show", "--property=UnitPath", "--property=Environment")
@@ -298,12 +296,10 @@ def _verify(path: Path) -> None:
 
 def _lingers() -> bool:
     """Return whether the user manager outlives the user's last logout (loginctl(1), enable-linger); True if unknown."""
-    if shutil.which("loginctl") is None:
-        return True
     command = ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"]
     try:
         return run(command, _ANSWER_SECONDS).stdout.strip() != "no"
-    except subprocess.TimeoutExpired:
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return True
 
 
@@ -318,9 +314,10 @@ def _last_lines_of_last_run(name: str) -> str:
 
 
 def _read_journal(journalctl: list[str]) -> str:
-    if shutil.which("journalctl") is None:
+    try:
+        return run([*journalctl, "--no-pager"]).stdout.strip()
+    except FileNotFoundError:
         return ""
-    return run([*journalctl, "--no-pager"]).stdout.strip()
 
 
 BACKEND = SystemdBackend

@@ -1,18 +1,25 @@
 """The text of systemd units: a runtime's own, rendered in full, and the template that systemctl starts by name."""
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mrmd_python.manager.backends.base import template
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
-from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.spec import RuntimeSpec, server_command
 
 UNIT_PREFIX = "mrmd-python@"
 UNIT_SUFFIX = ".service"
 TEMPLATE = f"{UNIT_PREFIX}{UNIT_SUFFIX}"
+# The properties of a unit that are the limits of a spec.
+LIMITS = {
+    "memory_max": "MemoryMax",
+    "memory_high": "MemoryHigh",
+    "cpu_quota": "CPUQuota",
+    "tasks_max": "TasksMax",
+    "nice": "Nice",
+}
 
 # systemd.unit(5): letters, digits and ":-_.\" make a unit name, and an instance may contain "@" too.
 _NOT_IN_A_UNIT_NAME = re.compile(r"[^A-Za-z0-9:_.@-]")
@@ -51,7 +58,8 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
         ServiceError: systemd cannot express these paths.
     """
     names = " ".join(sorted(unset))
-    limits = list(spec.limits.unit_properties())
+    limits = [f"{key}={getattr(spec, name)}" for name, key in LIMITS.items() if name in spec.limits()]
+    limits += spec.properties
     return _fill(
         {
             "Description": [f"Description=mrmd-python runtime {spec.id.replace('%', '%%')}"],
@@ -61,7 +69,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
                 *([f"UnsetEnvironment={names}"] if names else []),
                 f"ExecStart={_command_line(spec.server_command())}",
             ],
-            "TimeoutStartSec": [f"TimeoutStartSec={spec.start_seconds + _START_MARGIN_SECONDS}s"],
+            "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
             "OOMPolicy": ["OOMPolicy=continue", *(["", "# Limits.", *limits] if limits else [])],
         }
     )
@@ -69,8 +77,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
 
 def render_template() -> str:
     """Return the template unit: it starts any id, with the defaults of this installation."""
-    command = [sys.executable, "-E", str(Path(__file__).resolve().parents[2] / "cli")]
-    return _fill({"ExecStart": [f"ExecStart={_command_line(command)} --instance=%i"]})
+    return _fill({"ExecStart": [f"ExecStart={_command_line(server_command([]))} --backend=systemd --id=%i"]})
 
 
 def _fill(lines: Mapping[str, list[str]]) -> str:
@@ -81,10 +88,10 @@ def _fill(lines: Mapping[str, list[str]]) -> str:
 
 
 def _command_line(command: list[str]) -> str:
-    program, first = [_quote(command[0])], command[1:3]
+    program, first = [_quote(command[0])], command[1:4]
     if re.search(r"[\"'$\\]", command[0]):  # systemd runs no program with such a name
-        program, first = ["/bin/sh", "-c", _quote_argument('exec "$0" "$@"')], command[:3]
-    return " \\\n    ".join([" ".join([*program, *map(_quote_argument, first)]), *map(_quote_argument, command[3:])])
+        program, first = ["/bin/sh", "-c", _quote_argument('exec "$0" "$@"')], command[:4]
+    return " \\\n    ".join([" ".join([*program, *map(_quote_argument, first)]), *map(_quote_argument, command[4:])])
 
 
 def _quote(word: str) -> str:
