@@ -202,6 +202,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     click.option("--python", hidden=True),
     click.option("--venv-source", hidden=True),
     click.option("--ready-fd", type=int, hidden=True),
+    click.option("--claim-fd", type=int, hidden=True),
 )
 def command(**options: Any) -> None:
     """Start a live Python runtime for notebook editors, or look after those that run.

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -63,8 +63,7 @@ def in_foreground(options: Mapping[str, Any]) -> NoReturn:
     service = backend.service(home, runtime_id)
     by_backend = options["backend"] is not None
     with reporting_failure(home, runtime_id, service, ready_fd) if by_backend else nullcontext():
-        spec = _spec(options)
-        backend.validate(spec)
+        spec = backend.prepare(_spec(options))
         if not sys.flags.ignore_environment or marker_of(runtime_id, os.environ) is None:
             _rerun(home, spec, _variables(options))
         from mrmd_python.server import main as server
@@ -74,7 +73,7 @@ def in_foreground(options: Mapping[str, Any]) -> NoReturn:
             click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
             if spec.token:
                 click.echo(f"Its token will be in {home.token(spec.id)}.", err=True)
-        with serving(home, spec):
+        with serving(home, spec, options["claim_fd"]):
             server.serve(home, spec, service, partial(report, ready_fd, None))
     sys.stderr.flush()
     os._exit(0)  # everything has ended; tearing down the interpreter would take longer than all of the end before
@@ -86,9 +85,10 @@ def render(options: Mapping[str, Any]) -> None:
     if name == "auto":
         native = (backend for backend in backends.all_backends() if backend.platform == sys.platform)
         name = next(native, backends.load(BACKENDS[0])).name
-    spec = replace(_spec(options), backend=name)
+    backend = backends.load(name)
+    spec = backend.prepare(_spec(options))
     variables = {**environment.capture(os.environ), **_variables(options)}
-    click.echo(backends.load(name).render(Home.of(os.environ), spec, variables), nl=False)
+    click.echo(backend.render(Home.of(os.environ), spec, variables), nl=False)
 
 
 def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoReturn:

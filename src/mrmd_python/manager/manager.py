@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from mrmd_python.manager import FOREGROUND
@@ -75,10 +75,9 @@ def start(
             return Started(record, already_running=True)
         backend, note = choose(spec.backend)
         try:
-            backend.validate(spec)
+            spec = backend.prepare(spec)
         except ServiceError as error:
             raise ServiceError(f"{error} ({note})" if note else str(error)) from None
-        spec = replace(spec, backend=backend.name)
         uninstall_others(spec.id, backend)
         environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
         try:

@@ -26,8 +26,13 @@ def marker_for_server(home: Home, spec: RuntimeSpec) -> str:
 
 
 @contextmanager
-def serving(home: Home, spec: RuntimeSpec) -> Iterator[None]:
+def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[None]:
     """Make this process the only server of an id while the block runs, with the files that a server needs.
+
+    Args:
+        home: where the files are.
+        spec: what is served.
+        claim_fd: a claim of the id that this process has inherited, if any.
 
     Raises:
         ServiceError: the id is already running, or there is no token although one is needed.
@@ -51,18 +56,19 @@ def serving(home: Home, spec: RuntimeSpec) -> Iterator[None]:
                 write_environment(home, spec.id, os.environ, os.environ[MARKER])
                 if spec.token:
                     token.write(home.token(spec.id), os.environ)
-                stack.enter_context(_claimed(home, spec.id))
+                stack.enter_context(_claimed(home, spec.id, None))
         else:
-            stack.enter_context(_claimed(home, spec.id))
+            stack.enter_context(_claimed(home, spec.id, claim_fd))
             _keep_environment(home, spec.id)
         yield
 
 
 @contextmanager
-def _claimed(home: Home, runtime_id: str) -> Iterator[None]:
-    descriptor = claim(home.claim(runtime_id))
+def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[None]:
+    descriptor = claim(home.claim(runtime_id)) if inherited is None else inherited
     if descriptor is None:
         raise ServiceError(f"{runtime_id!r} is already running; see `mrmd-python --info {runtime_id}`")
+    os.set_inheritable(descriptor, False)
     try:
         yield
     finally:

@@ -134,5 +134,5 @@ class Service:
     restartable: bool = False
     # The exit status of a server that cannot serve, which the service manager does not restart (sysexits.h, EX_CONFIG).
     failure_status: int = 78
-    # The name under which clients reach this machine.
-    host: str = "localhost"
+    # The name under which clients reach this machine; None if they are on it.
+    host: str | None = None

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mrmd_python.manager.usage import processes_of
@@ -61,8 +61,8 @@ class Backend:
             ServiceError: it exists, but does not work; the message says why.
         """
 
-    def validate(self, spec: RuntimeSpec) -> None:
-        """Check that this backend can run `spec`, before anything is written.
+    def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
+        """Check that this backend can run `spec`, before anything is written, and return it as it will be started.
 
         Raises:
             ServiceError: it cannot; the message says why.
@@ -70,6 +70,7 @@ class Backend:
         options = [option for name, option in spec.limits().items() if name not in self.limits]
         if options:
             raise ServiceError(f"{', '.join(options)}: cannot be enforced for {self.noun}")
+        return replace(spec, backend=self.name)
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return what this backend would start a runtime from: a unit, a property list, a script.

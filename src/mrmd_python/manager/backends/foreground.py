@@ -4,7 +4,7 @@ from mrmd_python.manager.backends.base import Backend
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
-from mrmd_python.runtime.spec import Service
+from mrmd_python.runtime.spec import RuntimeSpec, Service
 
 
 class ForegroundBackend(Backend):
@@ -12,6 +12,11 @@ class ForegroundBackend(Backend):
 
     name = "foreground"
     noun = "a foreground process"
+
+    def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
+        """Check it, and leave it without a backend: it must not look like one that a service manager has started."""
+        super().prepare(spec)
+        return spec
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Refuse: the terminal is another's."""

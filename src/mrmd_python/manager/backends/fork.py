@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mrmd_python.manager.backends.base import Backend, StartFailedError, tail
+from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime import environment as environment_file
-from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.files import Home, claim
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of, new_marker, sweep
 from mrmd_python.runtime.registry import Record
@@ -37,8 +38,14 @@ class ForkBackend(Backend):
         log = home.log(spec.id)
         before = log.stat().st_size if log.exists() else 0
         reader, writer = os.pipe()
-        _daemonize([*_command(spec), f"--ready-fd={writer}"], environment, log, writer)
+        # The daemon inherits the claim: a second start must find it claimed, however soon it comes.
+        claimed = claim(home.claim(spec.id))
+        if claimed is None:
+            raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
+        command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
+        _daemonize(command, environment, log, [writer, claimed])
         os.close(writer)
+        os.close(claimed)
         with open(reader, encoding="utf-8") as pipe:
             if not wait:
                 return
@@ -73,13 +80,16 @@ def _command(spec: RuntimeSpec) -> list[str]:
     return [*nice, *spec.server_command()]
 
 
-def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, ready: int) -> None:
-    """Run `command` as a daemon that keeps no parent, session, terminal or descriptor of ours but the pipe `ready`."""
+def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, descriptors: list[int]) -> None:
+    """Run `command` as a daemon that has no parent, session, terminal or descriptor of ours but `descriptors`.
+
+    The first of these is a pipe for the reason if it cannot be run.
+    """
     subprocess.run(
-        [sys.executable, "-I", "-S", str(_DETACH), str(ready), str(log), *command],
+        [sys.executable, "-I", "-S", str(_DETACH), ",".join(map(str, descriptors)), str(log), *command],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
-        pass_fds=[ready],
+        pass_fds=descriptors,
         start_new_session=True,
         check=False,
     )

@@ -45,10 +45,10 @@ class SystemdBackend(Backend):
         """Check that the user manager answers, and that it looks for units where this process would write them."""
         self._manager_variables = _manager_variables()
 
-    def validate(self, spec: RuntimeSpec) -> None:
+    def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
         """Check the id too: escaped, it must fit into a unit name."""
-        super().validate(spec)
         unit_name(spec.id)
+        return super().prepare(spec)
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the unit; what it unsets of the manager's environment is known only when it starts."""
