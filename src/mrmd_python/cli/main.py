@@ -256,7 +256,7 @@ def _open_standard_streams() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command, and exit: 0 if all is well, 2 for a usage error, 1 for a fault, which is a line on stderr."""
+    """Run the command and exit: 0 if all is well, 2 for a usage error, 1 for any other, which is a line on stderr."""
     _open_standard_streams()
     _let_ctrl_c(signal.default_int_handler)
     status = 1
@@ -273,10 +273,10 @@ def main() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"mrmd-python: {where}{error.strerror or error}", err=True)
-    _let_ctrl_c(signal.SIG_DFL)  # there is nothing left to break off
+    _let_ctrl_c(signal.SIG_DFL)  # nothing is left to interrupt
     sys.exit(status)
 
 
 def _let_ctrl_c(do: Any) -> None:
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as a shell sets it for what it runs in the background
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as shells do for background jobs
         signal.signal(signal.SIGINT, do)

@@ -21,7 +21,7 @@ def marker_for_server(home: Home, spec: RuntimeSpec) -> str:
 
     It is the same for all runs of a unit, so that the next sweeps what a crashed one left.
     """
-    kept = None if spec.managed else marker_of(spec.id, environment_file.read(home.environment(spec.id)))
+    kept = None if spec.backend is None else marker_of(spec.id, environment_file.read(home.environment(spec.id)))
     return kept or new_marker(spec.id)
 
 
