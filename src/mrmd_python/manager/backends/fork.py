@@ -42,10 +42,12 @@ class ForkBackend(Backend):
         claimed = claim(home.claim(spec.id))
         if claimed is None:
             raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
-        command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
-        _daemonize(command, environment, log, [writer, claimed])
-        os.close(writer)
-        os.close(claimed)
+        try:
+            command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
+            _daemonize(command, environment, log, [writer, claimed])
+        finally:  # an interrupted start must not hold the claim that it then clears away
+            os.close(writer)
+            os.close(claimed)
         with open(reader, encoding="utf-8") as pipe:
             if not wait:
                 return
