@@ -340,7 +340,7 @@ app = mounting
 
 
 def test_what_cannot_be_is_told_when_the_application_is_made(here: Machine) -> None:
-    for arguments, word in (("cwd='/nowhere'", "does not exist"), ("venv='/nowhere'", "make it with")):
+    for arguments, word in (("cwd='/nowhere'", "does not exist"), ("venv='/nowhere'", "create it with")):
         code = f"from mrmd_python import create_app; create_app({arguments})"
         done = here.run(sys.executable, "-c", code)
         assert done.returncode == 1

@@ -66,9 +66,7 @@ def test_a_kill_says_what_it_has_freed(machine: Machine) -> None:
 
 @pytest.mark.parametrize("option", ["--info", "--kill", "--logs", "--restart", "--enable", "--disable"])
 def test_an_id_that_no_runtime_has_is_told(machine: Machine, option: str) -> None:
-    assert _told(machine, option, "nobody") == (
-        "mrmd-python: there is no runtime 'nobody'; `mrmd-python --list` shows those there are"
-    )
+    assert _told(machine, option, "nobody") == ("mrmd-python: no runtime named 'nobody'; see `mrmd-python --list`")
 
 
 def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
@@ -189,9 +187,9 @@ def test_no_gpus_are_none(here: Machine) -> None:
         (("--env-file", "/usr"), "/usr: Is a directory"),
         (("--env-file", "/bin/sh"), "/bin/sh: it is not UTF-8"),
         (("--env-file", "/etc/hosts"), "/etc/hosts: line 1"),
-        (("--memory-max", "1G"), "only systemd can do that"),
-        (("--property", "Nice=3", "--tasks-max", "3"), "--tasks-max, --property: only systemd can do that"),
-        (("--foreground", "--nice", "3"), "in the foreground"),
+        (("--memory-max", "1G"), "--memory-max: cannot be enforced for a daemon"),
+        (("--property", "Nice=3", "--tasks-max", "3"), "--tasks-max, --property: cannot be enforced for a daemon"),
+        (("--foreground", "--nice", "3"), "--nice: cannot be enforced for a foreground process"),
     ],
 )
 def test_what_cannot_be_had_is_told(here: Machine, arguments: tuple[str, ...], words: str) -> None:

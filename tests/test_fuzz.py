@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mrmd_python.cli.main import command
-from mrmd_python.service.errors import ServiceError
+from mrmd_python.runtime import ServiceError
 from tests.client import Client
 from tests.fuzzing import examples
 from tests.machine import Machine
@@ -242,7 +242,7 @@ _RECORD = {
     "log": "",
     "python": "/venv/bin/python",
     "venv_source": "own",
-    "arguments": [],
+    "spec": {},
 }
 _CONTENT = st.one_of(
     st.binary(max_size=30),

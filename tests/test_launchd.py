@@ -19,10 +19,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mrmd_python.service import launchd
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.spec import Inherited, RuntimeSpec
+from mrmd_python.manager.backends.launchd import LaunchdBackend
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.spec import RuntimeSpec
 from tests.launchd.agent import Agent
 from tests.machine import MRMD, Machine, assert_told, processes_of, wait_until
 
@@ -53,7 +53,7 @@ def _state(machine: Machine, runtime_id: str) -> str:
 
 
 def _rendered(environment: dict[str, str], spec: RuntimeSpec = _SPEC) -> tuple[bytes, dict[str, Any]]:
-    content = launchd.render(Home(Path("/home/x/.mrmd")), spec, environment)
+    content = LaunchdBackend().render(Home(Path("/home/x/.mrmd")), spec, environment)
     return content, plistlib.loads(content)
 
 
@@ -80,9 +80,7 @@ def test_the_agent_is_complete_and_documented(tmp_path: Path) -> None:
     }
     assert Path(arguments[0]).is_file()
     assert Path(arguments[2], "__main__.py").is_file()
-    parsed, inherited = RuntimeSpec.from_arguments(arguments[3:])
-    assert inherited == Inherited()
-    assert parsed == dataclasses.replace(_SPEC, backend="launchd")
+    assert arguments[1:] == ["-E", arguments[2], "--foreground", *_SPEC.options()]
 
 
 @settings(deadline=None, derandomize=True)

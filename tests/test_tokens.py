@@ -151,7 +151,7 @@ def test_a_token_outlives_a_crash_of_the_server(box: Machine) -> None:
     box.read("rm", f"{box.home}/.mrmd/tokens/a")
     result = box.run("systemctl", "--user", "restart", "mrmd-python@a")
     assert result.returncode != 0, "without its file it does not serve"
-    assert "token cannot be read" in box.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=cat")
+    assert "cannot read the token" in box.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=cat")
 
 
 def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_port: int) -> None:

@@ -1,4 +1,13 @@
-"""``python -m mrmd_python`` is the command ``mrmd-python``."""
+"""``python -m mrmd_python``, or ``python .../mrmd_python`` as services run it, is the command ``mrmd-python``."""
+
+import sys
+from pathlib import Path
+
+if not __package__:
+    # The package's own directory came first, but its modules are not top-level ones. The directory above it goes last,
+    # for a source tree that is not installed.
+    sys.path[:1] = []
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from mrmd_python.cli.main import main
 

@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from aiohttp import web
 
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.validate import parse_host, parse_origin, parse_user
+from mrmd_python.runtime.venv import absolute_path, find_venv, working_directory
 from mrmd_python.server import asgi, http
 from mrmd_python.server.access import Access
 from mrmd_python.server.embedded import EmbeddedSessions
@@ -14,10 +18,6 @@ from mrmd_python.server.exchange import RefusedError
 from mrmd_python.server.forward import RuntimeSessions
 from mrmd_python.server.provider import Provider, Route
 from mrmd_python.server.session import SessionStartError
-from mrmd_python.service import place
-from mrmd_python.service.admission import parse_host, parse_origin, parse_user
-from mrmd_python.service.home import Home
-from mrmd_python.service.spec import RuntimeSpec
 
 PathName = str | os.PathLike[str]
 
@@ -59,9 +59,9 @@ def create_app(
         frozenset(parse_user(str(user)) for user in allow_users),
         token,
     )
-    folder = place.folder(None if cwd is None else os.fspath(cwd))
-    python = place.interpreter(None if venv is None else os.fspath(venv))
-    assets = None if assets_dir is None else place.absolute(os.fspath(assets_dir))
+    folder = working_directory(None if cwd is None else os.fspath(cwd))
+    python = find_venv(None if venv is None else os.fspath(venv), os.environ)
+    assets = None if assets_dir is None else absolute_path(os.fspath(assets_dir))
     if daemon_mode:
         environment = SessionEnvironment(python.python, python.prefix, str(folder))
         return App(lambda: EmbeddedSessions(environment, assets or folder / ".mrmd-assets"), access)

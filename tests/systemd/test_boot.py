@@ -63,8 +63,8 @@ def test_over_ssh_without_lingering_it_is_said_what_a_logout_ends(own_box: Box) 
         assert (at_home.returncode, at_home.stderr) == (0, ""), "a desktop's owner is not told"
         told = dev.mrmd("--id", "c", env=ssh)
         assert told.stderr == (
-            "mrmd-python: note: 'c' ends when you log out: lingering is off for your user. "
-            "`loginctl enable-linger` changes that\n"
+            "mrmd-python: note: 'c' ends when you log out: lingering is off for your user; "
+            "to change that: loginctl enable-linger\n"
         )
         pid = dev.client("c").pid
         assert (

@@ -63,7 +63,9 @@ def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
         assert "before  running" in listed.stdout, "what the registry knows can be told"
         assert_told(killed, 1, "did not answer")
         assert started.returncode == 0, started.stderr
-        assert "note: not a systemd unit, but a daemon: the systemd user manager did not answer" in started.stderr
+        assert (
+            "note: started as a daemon, not a systemd unit: the systemd user manager did not answer" in started.stderr
+        )
         assert Client.of_record(json.loads(started.stdout)).value("1 + 1") == "2"
     assert client.value("1 + 1") == "2"
     assert dev.mrmd("--kill-all").returncode == 0
@@ -89,8 +91,8 @@ def test_a_user_without_a_manager_gets_a_daemon_and_is_told_why_if_they_asked_fo
     assert (started.returncode, started.stderr) == (0, "")
     assert dev.info("a")["backend"] == "fork"
     asked_for = dev.mrmd("--id", "b", "--backend", "systemd")
-    assert_told(asked_for, 1, "needs a user manager", "/run/user/4242/systemd/private")
-    assert_told(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: only systemd can do that")
+    assert_told(asked_for, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
+    assert_told(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: cannot be enforced for a daemon")
     assert dev.mrmd("--kill-all").returncode == 0
 
 

@@ -1,5 +1,8 @@
 """A runtime as a unit: what systemctl and journalctl tell of it, and what becomes of it when its server dies."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.machine import Machine, wait_until
@@ -47,3 +50,30 @@ def test_systemctl_restart_gives_a_fresh_runtime_on_a_new_pid(box: Machine) -> N
 
 def _status_text(box: Machine) -> str:
     return box.read("systemctl", "--user", "show", "--property=StatusText", "--value", "mrmd-python@vllm")
+
+
+def test_command_of_the_unit_says_what_the_runtime_is_and_can_be_typed(box: Machine) -> None:
+    port = box.start("vllm", "--idle-timeout", "2h", "--memory-max", "8G", "--cwd", "/usr").port
+    unit = box.read("systemctl", "--user", "cat", "mrmd-python@vllm").replace("\\\n", "")
+    (command,) = (line.removeprefix("ExecStart=") for line in unit.splitlines() if line.startswith("ExecStart="))
+    for option in ("--foreground", "--id=vllm", "--cwd=/usr", "--idle-timeout=7200", "--memory-max=8G"):
+        assert option in command.split()
+    box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
+    with subprocess.Popen(box.command("sh", "-c", command)) as typed:
+        wait_until(lambda: box.states().get("vllm") == "running", "it runs")
+        client = box.client("vllm")
+        assert (client.port, client.value("import os; os.getcwd()")) == (port, "'/usr'")
+        assert "Ended 'vllm'" in box.mrmd("--kill", "vllm").stdout
+        assert typed.wait(timeout=20) == 0
+    assert box.alive([client.pid]) == []
+
+
+def test_server_that_cannot_serve_is_not_started_again(box: Machine) -> None:
+    box.script("venv/bin/python", f'exec {sys.executable} "$@"')
+    box.start("vllm", "--venv", f"{box.home}/venv")
+    box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
+    box.read("rm", "-r", f"{box.home}/venv")
+    assert box.run("systemctl", "--user", "start", "mrmd-python@vllm").returncode == 1
+    status = box.read("systemctl", "--user", "show", "--property=NRestarts,ExecMainStatus", "mrmd-python@vllm")
+    assert status.splitlines() == ["NRestarts=0", "ExecMainStatus=78"]
+    assert box.mrmd("--kill", "vllm").returncode == 0

@@ -1,7 +1,7 @@
-"""What a person types: options in, a RuntimeSpec to the service room, lines out."""
+"""The command line: options in, one call of the manager or the server, text or JSON out."""
 
 import signal
 
-# Until there is something to break off, Ctrl-C just ends the command, rather than with a traceback of its imports.
+# While modules are imported, Ctrl-C just ends the command, without a traceback.
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)

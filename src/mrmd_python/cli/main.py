@@ -1,4 +1,4 @@
-"""The command line: options to one action of the service room, and its faults to one line and an exit status."""
+"""The command line: declares the options, runs one action, and turns errors into one line and an exit status."""
 
 import os
 import signal
@@ -10,41 +10,36 @@ from typing import Any, NoReturn
 import click
 
 from mrmd_python import __version__
-from mrmd_python.cli import parameters
-from mrmd_python.cli.headings import Command, group
-from mrmd_python.service.errors import ServiceError
+from mrmd_python.cli import options as option
+from mrmd_python.manager import BACKENDS
+from mrmd_python.runtime import ServiceError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_ACTIONS = (
-    "list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion", "instance",
-)  # fmt: skip
+_ACTIONS = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion")
 
 
 def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
     """Return the option that names the runtime which an action is about."""
-    return click.option(
-        name, metavar="ID", callback=parameters.runtime_id, shell_complete=parameters.known_ids, help=help
-    )
+    return click.option(name, metavar="ID", callback=option.runtime_id, shell_complete=option.known_ids, help=help)
 
 
 @click.command(
-    cls=Command,
+    cls=option.Command,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "color": False if "NO_COLOR" in os.environ else None,
     },
 )
-@group(
+@option.group(
     "Start a runtime",
     click.option(
         "--id",
-        "runtime_id",
         metavar="ID",
-        callback=parameters.runtime_id,
+        callback=option.runtime_id,
         default="default",
         show_default=True,
-        shell_complete=parameters.known_ids,
+        shell_complete=option.known_ids,
         help="The runtime to start.",
     ),
     click.option("--venv", metavar="PATH", help="The venv whose Python runs the code; found by itself if not named."),
@@ -57,19 +52,19 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         default="localhost",
         show_default=True,
         metavar="ADDRESS",
-        callback=parameters.address,
+        callback=option.address,
         help="The address to listen on; with another than loopback, clients must show a token.",
     ),
     click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]"),
     click.option(
         "--backend",
-        type=click.Choice(["systemd", "launchd", "fork"]),
+        type=click.Choice(BACKENDS),
         help="What keeps the runtime.  [default: the best there is]",
     ),
     click.option(
         "--env",
         metavar="NAME[=VALUE]",
-        callback=parameters.variable,
+        callback=option.variable,
         multiple=True,
         help="A variable of its environment. May be repeated.",
     ),
@@ -82,12 +77,12 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         help="Variables, one a line.",
     ),
     click.option(
-        "--gpus", metavar="LIST", callback=parameters.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
+        "--gpus", metavar="LIST", callback=option.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
     ),
     click.option(
         "--idle-timeout",
         metavar="SPAN",
-        callback=parameters.span,
+        callback=option.span,
         default="0",
         help="End it after so long without execution and client: 2h.",
     ),
@@ -97,7 +92,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     click.option(
         "--timeout",
         metavar="SPAN",
-        callback=parameters.span,
+        callback=option.span,
         default="90s",
         help="How long it may take until it answers.  [default: 90s]",
     ),
@@ -111,19 +106,19 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--render",
         is_flag=False,
         flag_value="auto",
-        type=click.Choice(["auto", "systemd", "launchd"]),
-        metavar="[systemd|launchd]",
-        help="Print its unit or its agent, and do nothing else.",
+        type=click.Choice(["auto", *BACKENDS]),
+        metavar="[BACKEND]",
+        help="Print the unit, agent or command that would be started, and do nothing else.",
     ),
 )
-@group(
+@option.group(
     "Guard it",
     click.option("--token", is_flag=True, help="Have clients show a token: the one in MRMD_TOKEN, or else a new one."),
     click.option(
         "--allow-host",
         "allow_hosts",
         metavar="NAME",
-        callback=parameters.host,
+        callback=option.host,
         multiple=True,
         help="A further name that it is reached under. May be repeated.",
     ),
@@ -131,7 +126,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--allow-origin",
         "allow_origins",
         metavar="ORIGIN",
-        callback=parameters.origin,
+        callback=option.origin,
         multiple=True,
         help="A further origin whose pages may use it: https://editor.example.",
     ),
@@ -139,40 +134,40 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         "--allow-user",
         "allow_users",
         metavar="NAME|UID",
-        callback=parameters.user,
+        callback=option.user,
         multiple=True,
         help="A further local user whose programs may use it.",
     ),
 )
-@group(
+@option.group(
     "Limit it (systemd)",
     click.option(
         "--memory-max",
         metavar="SIZE",
-        callback=parameters.memory,
+        callback=option.memory,
         help="Memory, beyond which the kernel ends processes.",
     ),
     click.option(
-        "--memory-high", metavar="SIZE", callback=parameters.memory, help="Memory, beyond which it is slowed down."
+        "--memory-high", metavar="SIZE", callback=option.memory, help="Memory, beyond which it is slowed down."
     ),
     click.option(
         "--cpu-quota",
         metavar="PERCENT",
-        callback=parameters.processor_time,
+        callback=option.cpu_quota,
         help="Processor time: 200% is two processors.",
     ),
-    click.option("--tasks-max", metavar="N", callback=parameters.tasks, help="Processes and threads."),
+    click.option("--tasks-max", metavar="N", callback=option.tasks, help="Processes and threads."),
     click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Scheduling priority, with any backend."),
     click.option(
         "--property",
         "properties",
         metavar="KEY=VALUE",
-        callback=parameters.unit_property,
+        callback=option.unit_property,
         multiple=True,
         help="Any other property of its unit. May be repeated.",
     ),
 )
-@group(
+@option.group(
     "Look after runtimes",
     click.option("--list", is_flag=True, help="List them."),
     _about_one("--info", help="Tell all about one."),
@@ -193,17 +188,23 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     click.option("--kill-all", is_flag=True, help="End all runtimes."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
-@group(
+@option.group(
     "Others",
     click.option(
         "--completion",
         type=click.Choice(["bash", "zsh", "fish"]),
         help="Print what a shell needs to complete these options.",
     ),
-    click.option("--instance", hidden=True),
     click.version_option(__version__, prog_name="mrmd-python"),
 )
-def command(**typed: Any) -> None:
+@option.group(
+    "What only backends use, to run a server",
+    click.option("--python", hidden=True),
+    click.option("--venv-source", hidden=True),
+    click.option("--ready-fd", type=int, hidden=True),
+    click.option("--claim-fd", type=int, hidden=True),
+)
+def command(**options: Any) -> None:
     """Start a live Python runtime for notebook editors, or look after those that run.
 
     A runtime is a user service that outlives this command. Code runs in it over HTTP, or on the page that a browser
@@ -211,57 +212,36 @@ def command(**typed: Any) -> None:
     """
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
-    asked = {name: typed.pop(name) for name in _ACTIONS}
-    actions = [name for name, value in asked.items() if value not in (None, False)]
+    actions = [name for name in _ACTIONS if options[name] not in (None, False)]
     if len(actions) > 1:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
-        raise click.UsageError(f"{options} exclude each other")
-    as_json, follow, lines = (typed.pop(name) for name in ("as_json", "follow", "lines"))
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
+        raise click.UsageError(f"{names} exclude each other")
+    if options["managed"] and not options["foreground"]:
+        raise click.UsageError("--managed needs --foreground")
     # Each action imports what it needs: --help, --version and --list should not wait for the rest.
     match actions:
-        case ["list"] | ["info"]:
-            from mrmd_python.cli import listing
+        case []:
+            from mrmd_python.cli import start
 
-            listing.list_all(as_json=as_json) if asked["list"] else listing.info(asked["info"], as_json=as_json)
-        case ["logs"]:
-            from mrmd_python.cli import upkeep
+            start.in_foreground(options) if options["foreground"] else start.as_service(options)
+        case ["render"]:
+            from mrmd_python.cli import start
 
-            upkeep.show_log(asked["logs"], follow=follow, lines=lines)
-        case ["restart"]:
-            from mrmd_python.cli import upkeep
-
-            upkeep.restart(asked["restart"], as_json=as_json)
-        case ["enable"] | ["disable"]:
-            from mrmd_python.cli import upkeep
-
-            upkeep.enable(asked["enable"]) if asked["enable"] else upkeep.disable(asked["disable"])
-        case ["kill"] | ["kill_all"]:
-            from mrmd_python.cli import kill
-
-            kill.kill_all(as_json=as_json) if asked["kill_all"] else kill.kill(asked["kill"], as_json=as_json)
+            start.render(options)
         case ["completion"]:
-            from mrmd_python.cli import completion
+            _print_completion(options["completion"])
+        case [action]:
+            from mrmd_python.cli import manage
 
-            completion.print_script(command, asked["completion"])
-        case _:
-            _start(asked, typed, as_json=as_json)
+            manage.run(action, options)
 
 
-def _start(asked: dict[str, Any], typed: dict[str, Any], *, as_json: bool) -> None:
-    from mrmd_python.cli import start
+def _print_completion(shell: str) -> None:
+    from click.shell_completion import get_completion_class
 
-    backend, foreground, wait = (typed.pop(name) for name in ("backend", "foreground", "wait"))
-    wanted = start.Wanted(**typed)
-    if wanted.managed and not foreground:
-        raise click.UsageError("--managed needs --foreground")
-    if asked["instance"] is not None:
-        start.as_instance(asked["instance"])
-    elif asked["render"] is not None:
-        start.render(wanted, asked["render"])
-    elif foreground:
-        start.in_foreground(wanted)
-    else:
-        start.as_service(wanted, backend, wait=wait, as_json=as_json)
+    completion = get_completion_class(shell)
+    assert completion is not None, "click supports all three shells"
+    click.echo(completion(command, {}, "mrmd-python", "_MRMD_PYTHON_COMPLETE").source())
 
 
 def _open_standard_streams() -> None:
@@ -276,7 +256,7 @@ def _open_standard_streams() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command, and exit: 0 if all is well, 2 for a usage error, 1 for a fault, which is a line on stderr."""
+    """Run the command and exit: 0 if all is well, 2 for a usage error, 1 for any other, which is a line on stderr."""
     _open_standard_streams()
     _let_ctrl_c(signal.default_int_handler)
     status = 1
@@ -293,10 +273,10 @@ def main() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"mrmd-python: {where}{error.strerror or error}", err=True)
-    _let_ctrl_c(signal.SIG_DFL)  # there is nothing left to break off
+    _let_ctrl_c(signal.SIG_DFL)  # nothing is left to interrupt
     sys.exit(status)
 
 
 def _let_ctrl_c(do: Any) -> None:
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as a shell sets it for what it runs in the background
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as shells do for background jobs
         signal.signal(signal.SIGINT, do)

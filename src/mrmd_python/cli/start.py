@@ -1,113 +1,47 @@
-"""Starting a runtime: what was typed, checked and completed, and what is then printed."""
+"""Starting a runtime: as a service, in this process, or only printing what would be started."""
 
-import json
 import os
+import signal
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from mrmd_python.cli import variables
-from mrmd_python.cli.faults import note
-from mrmd_python.cli.spinner import spinning
-from mrmd_python.service import place, runtimes
-from mrmd_python.service.admission import is_loopback
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.limits import Limits
-from mrmd_python.service.spec import RuntimeSpec
-from mrmd_python.service.venv import overlooked
+from mrmd_python.cli import output
+from mrmd_python.manager import BACKENDS, FOREGROUND, backends, manager
+from mrmd_python.manager.serving import marker_for_server, report, reporting_failure, serving
+from mrmd_python.runtime import ServiceError, environment
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import marker_of
+from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.validate import is_loopback
+from mrmd_python.runtime.venv import absolute_path, find_venv, unused_project_venv, working_directory
 
-_EX_CONFIG = 78  # sysexits.h; the unit does not start again what ends with it
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a runtime is to be, as it was typed."""
-
-    runtime_id: str
-    venv: str | None
-    cwd: str | None
-    host: str
-    port: int
-    assets_dir: str | None
-    memory_max: str | None
-    memory_high: str | None
-    cpu_quota: str | None
-    tasks_max: str | None
-    nice: int | None
-    properties: tuple[str, ...]
-    gpus: str | None
-    env: tuple[str, ...]
-    env_files: tuple[Path, ...]
-    idle_timeout: int
-    timeout: int
-    managed: bool
-    token: bool
-    allow_hosts: tuple[str, ...]
-    allow_origins: tuple[str, ...]
-    allow_users: tuple[int, ...]
-
-    def spec(self) -> RuntimeSpec:
-        """Return it checked and completed.
-
-        Raises:
-            ServiceError: its folder or its interpreter is not there.
-        """
-        folder = place.folder(self.cwd)
-        chosen = place.interpreter(self.venv)
-        unused = overlooked(folder, chosen)
-        if unused is not None:
-            note(f"{unused} is not used; to use it: --venv {unused}")
-        return RuntimeSpec(
-            id=self.runtime_id,
-            venv=chosen.prefix,
-            python=chosen.python,
-            venv_source=chosen.source,
-            cwd=str(folder),
-            host=self.host,
-            port=self.port,
-            assets_dir=str(place.absolute(self.assets_dir)) if self.assets_dir is not None else None,
-            idle_seconds=self.idle_timeout,
-            start_seconds=self.timeout,
-            limits=Limits(
-                self.memory_max, self.memory_high, self.cpu_quota, self.tasks_max, self.nice, self.properties
-            ),
-            managed=self.managed,
-            token=self.token or not is_loopback(self.host),
-            allow_hosts=self.allow_hosts,
-            allow_origins=self.allow_origins,
-            allow_users=self.allow_users,
-        )
-
-    def variables(self) -> dict[str, str]:
-        """Return the variables that were chosen by name.
-
-        Raises:
-            ServiceError: one cannot be had.
-        """
-        return variables.chosen(os.environ, files=self.env_files, settings=self.env, gpus=self.gpus)
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
-def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool) -> None:
+def as_service(options: Mapping[str, Any]) -> None:
     """Start a runtime that outlives this command, and print where it is."""
-    spec, chosen = wanted.spec(), wanted.variables()
-    with spinning(f"Starting {spec.id!r}"):
-        started = runtimes.start(Home.of(os.environ), spec, backend, os.environ, chosen, wait=wait)
+    spec, variables = _spec(options), _variables(options)
+    with output.spinner(f"Starting {spec.id!r}"):
+        started = manager.start(Home.of(os.environ), spec, os.environ, variables, wait=options["wait"])
     if started.note is not None:
-        note(started.note)
+        output.note(started.note)
     record = started.record
-    if as_json:
-        known = {"id": spec.id} if record is None else asdict(record)
-        click.echo(json.dumps(known | {"alreadyRunning": started.already}, indent=2))
+    if options["as_json"]:
+        output.print_json(output.record_as_json(spec.id, record) | {"alreadyRunning": started.already_running})
         return
     if record is None:
         click.echo(f"Runtime {spec.id!r} is starting; `mrmd-python --id {spec.id}` waits for it and says where it is.")
         return
-    click.echo(f"Runtime {record.id!r} {'is already running' if started.already else 'started'}:")
+    click.echo(f"Runtime {record.id!r} {'is already running' if started.already_running else 'started'}:")
     for name, value in (
         ("URL", record.url),
         ("PID", record.pid),
@@ -118,40 +52,110 @@ def as_service(wanted: Wanted, backend: str | None, *, wait: bool, as_json: bool
         click.echo(f"  {name + ':':<6}{value}")
     if record.token_file is not None:
         click.echo(f"  token: {record.token_file}")
-        click.echo(f'Clients must show it: curl -H "Authorization: Bearer $(cat {quote(record.token_file)})" ...')
+        click.echo(f'Clients must send it: curl -H "Authorization: Bearer $(cat {quote(record.token_file)})" ...')
     click.echo(f"End it with: mrmd-python --kill {record.id}")
 
 
-def in_foreground(wanted: Wanted) -> NoReturn:
-    """Serve in this process until it is told to stop."""
-    spec = wanted.spec()
-    if spec.limits != Limits():
-        raise ServiceError("a runtime in the foreground has no service manager that could limit it")
-    if not spec.managed:
-        click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
-        if spec.token:
-            click.echo(f"Its token will be in {Home.of(os.environ).token(spec.id)}.", err=True)
-    runtimes.become(Home.of(os.environ), spec, os.environ, wanted.variables())
+def in_foreground(options: Mapping[str, Any]) -> NoReturn:
+    """Be a runtime's server: in a terminal, of a program that owns this process, or started by a backend."""
+    home, runtime_id, ready_fd = Home.of(os.environ), options["id"], options["ready_fd"]
+    backend = backends.load(options["backend"] or FOREGROUND)
+    service = backend.service(home, runtime_id)
+    by_backend = options["backend"] is not None
+    with reporting_failure(home, runtime_id, service, ready_fd) if by_backend else nullcontext():
+        spec = backend.prepare(_spec(options))
+        if not sys.flags.ignore_environment or marker_of(runtime_id, os.environ) is None:
+            _rerun(home, spec, _variables(options))
+        from mrmd_python.server import main as server
+
+        server.exit_on_signals()
+        if not (by_backend or spec.managed):
+            click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
+            if spec.token:
+                click.echo(f"Its token will be in {home.token(spec.id)}.", err=True)
+        with serving(home, spec, options["claim_fd"]):
+            server.serve(home, spec, service, partial(report, ready_fd, None))
+    sys.stderr.flush()
+    os._exit(0)  # everything has ended; tearing down the interpreter would take longer than all of the end before
 
 
-def as_instance(instance: str) -> NoReturn:
-    """Serve as an instance of the template unit."""
-    from mrmd_python.service.instance import become
+def render(options: Mapping[str, Any]) -> None:
+    """Print what such a runtime would be started from; for ``auto``, by the service manager of this platform."""
+    name = options["render"]
+    if name == "auto":
+        native = (backend for backend in backends.all_backends() if backend.platform == sys.platform)
+        name = next(native, backends.load(BACKENDS[0])).name
+    backend = backends.load(name)
+    spec = backend.prepare(_spec(options))
+    variables = {**environment.capture(os.environ), **_variables(options)}
+    click.echo(backend.render(Home.of(os.environ), spec, variables), nl=False)
+
+
+def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoReturn:
+    """Run this command as `start` runs it: without PYTHONPATH and the like, and with the marker in its environment."""
+    environ = {**os.environ, **variables, MARKER: marker_for_server(home, spec)}
+    # Until the server has handlers of its own, and unblocks these, Python would print a traceback.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    command = spec.server_command()
+    os.execve(command[0], command, environ)
+
+
+def _spec(options: Mapping[str, Any]) -> RuntimeSpec:
+    """Return the spec for what was typed, with the interpreter and the paths filled in.
+
+    Raises:
+        ServiceError: the directory or the interpreter does not exist.
+    """
+    values = {each.name: options[each.name] for each in fields(RuntimeSpec)}
+    cwd = working_directory(values["cwd"])
+    if values["python"] is None:
+        chosen = find_venv(values["venv"], os.environ)
+        unused = unused_project_venv(cwd, chosen)
+        if unused is not None:
+            output.note(f"{unused} is not used; to use it: --venv {unused}")
+        values |= {"venv": chosen.prefix, "python": chosen.python, "venv_source": chosen.source}
+    if values["assets_dir"] is not None:
+        values["assets_dir"] = str(absolute_path(values["assets_dir"]))
+    values |= {"cwd": str(cwd), "token": values["token"] or not is_loopback(values["host"])}
+    return RuntimeSpec(**values)
+
+
+def _variables(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables set by option; where several set the same, the later option counts, and --gpus most.
+
+    Raises:
+        ServiceError: a file cannot be read, or a variable has a value that no environment can hold.
+    """
+    files: Iterable[Path] = options["env_files"]
+    found: dict[str, str] = {}
+    for file in files:
+        found |= _read(file)
+    for setting in options["env"]:
+        name, given, value = setting.partition("=")
+        if not given and name not in os.environ:
+            raise ServiceError(f"--env {name}: it is not set here; use --env {name}=VALUE")
+        found[name] = value if given else os.environ[name]
+    if options["gpus"] is not None:
+        found |= dict.fromkeys(_GPU_VARIABLES, "" if options["gpus"] == "none" else options["gpus"])
+    environment.validate(found)
+    return found
+
+
+def _read(file: Path) -> dict[str, str]:
+    from dotenv.parser import parse_stream
 
     try:
-        become(Home.of(os.environ), instance, os.environ)
-    except (ServiceError, ValueError) as error:
-        click.echo(error, err=True)
-        sys.exit(_EX_CONFIG)
-
-
-def render(wanted: Wanted, keeper: str) -> None:
-    """Print the unit or the agent that such a runtime would have; for `keeper` auto, whichever this platform has."""
-    from mrmd_python.service import environment, launchd, unit
-
-    home, spec = Home.of(os.environ), wanted.spec()
-    if keeper == "systemd" or (keeper == "auto" and sys.platform != "darwin"):
-        click.echo(unit.render(home, spec, ()), nl=False)
-    else:
-        variables = {**environment.capture(os.environ), **wanted.variables()}
-        click.echo(launchd.render(home, spec, variables), nl=False)
+        with file.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except OSError as error:
+        raise ServiceError(f"--env-file {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ServiceError(f"--env-file {file}: it is not UTF-8 text") from None
+    found = {}
+    for binding in bindings:
+        if binding.error or (binding.key is not None and binding.value is None):
+            line = binding.original.line
+            raise ServiceError(f"--env-file {file}: line {line} is not NAME=VALUE: {binding.original.string.strip()}")
+        if binding.key is not None:
+            found[binding.key] = binding.value or ""
+    return found

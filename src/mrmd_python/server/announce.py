@@ -3,20 +3,18 @@
 import asyncio
 import logging
 import os
-import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import sdnotify
 
 from mrmd_python import __version__
+from mrmd_python.runtime import registry
+from mrmd_python.runtime.files import Home, write_atomically
+from mrmd_python.runtime.process_identity import ProcessIdentity
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server.sessions import Sessions
-from mrmd_python.service import registry
-from mrmd_python.service.home import Home, write_atomically
-from mrmd_python.service.process_identity import ProcessIdentity
-from mrmd_python.service.registry import Record
-from mrmd_python.service.runtime_id import launchd_label, unit_name
-from mrmd_python.service.spec import RuntimeSpec
 
 _log = logging.getLogger(__name__)
 
@@ -26,43 +24,40 @@ _STATUS_LENGTH = 200
 """How many characters of session ids a status line holds."""
 
 
-def record(home: Home, spec: RuntimeSpec, port: int) -> Record:
-    """Return what the registry should say of this process."""
+def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record:
+    """Return what the registry should say about this process."""
     me = ProcessIdentity.of(os.getpid())
     assert me is not None
     now = registry.now()
-    unit = {"systemd": unit_name, "launchd": launchd_label}.get(spec.backend)
-    logs = {
-        "systemd": f"journalctl --user --unit={shlex.quote(unit_name(spec.id))}",
-        "foreground": "the terminal it runs in",
-    }
     return Record(
         id=spec.id,
         pid=me.pid,
         port=port,
-        host=spec.host,
-        url=f"http://localhost:{port}/mrp/v1",
+        host=service.host or spec.host,
+        url=f"http://{service.host or 'localhost'}:{port}/mrp/v1",
         venv=spec.venv,
         cwd=spec.cwd,
         assets_dir=spec.assets_dir,
         created=now,
         lastActivity=now,
-        backend=spec.backend,
-        unit=unit(spec.id) if unit is not None else None,
+        backend=service.backend,
+        unit=service.unit,
         pid_started=me.started,
         version=__version__,
-        log=logs.get(spec.backend, str(home.log(spec.id))),
+        log=service.log,
         python=spec.python,
         venv_source=spec.venv_source,
-        arguments=spec.arguments(),
+        spec=spec.as_json(),
         token_file=str(home.token(spec.id)) if spec.token else None,
     )
 
 
 @asynccontextmanager
-async def announced(home: Home, spec: RuntimeSpec, sessions: Sessions, port: int) -> AsyncIterator[None]:
-    """Be announced while the block runs: to systemd and, unless an editor owns the process, in the registry."""
-    written = record(home, spec, port)
+async def announced(
+    home: Home, spec: RuntimeSpec, service: Service, sessions: Sessions, port: int
+) -> AsyncIterator[None]:
+    """Announce this runtime while the block runs: to systemd and, unless an editor owns it, in the registry."""
+    written = record(home, spec, service, port)
     if not spec.managed:
         write_atomically(home.port(spec.id), b"%d\n" % port)
         registry.write(home, written)

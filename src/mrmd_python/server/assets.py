@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mrmd_python.service.home import make_folder
+from mrmd_python.runtime.files import make_directory
 
 
 class _Kind(NamedTuple):
@@ -115,7 +115,7 @@ class AssetFolders:
         Raises:
             OSError: the folder cannot be written to.
         """
-        make_folder(folder)
+        make_directory(folder)
         self._folders[folder] = None
         # An execId is the client's: as part of a file's name it must not lead anywhere.
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
@@ -220,7 +220,7 @@ def _replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; `path` is as it was.
     """
-    make_folder(path.parent)
+    make_directory(path.parent)
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".")  # no asset's name begins with a dot
     try:
         with open(descriptor, "wb") as file:

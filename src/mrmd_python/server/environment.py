@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrmd_python.service.environment import SERVICE
-from mrmd_python.service.token import VARIABLE as TOKEN
+from mrmd_python.runtime.environment import SERVICE
+from mrmd_python.runtime.token import VARIABLE as TOKEN
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.venv import python_of
 from mrmd_python.server.endpoint import TEXT, Schema
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.exchange import RefusedError, can_be_given
-from mrmd_python.service.interpreter import python_of
-from mrmd_python.service.marker import VARIABLE as MARKER
 
 ENVIRONMENT: Schema = {
     "type": ["object", "null"],

@@ -11,6 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from mrmd_python.manager import manager
+from mrmd_python.runtime import ServiceError, registry
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.validate import parse_id
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.environment_request import requested_environment
@@ -20,12 +26,6 @@ from mrmd_python.server.mrp_sessions import session_id_field
 from mrmd_python.server.provider import Answer, Route, session_routes
 from mrmd_python.server.relaying import Forwarder, RuntimeGoneError
 from mrmd_python.server.sessions import DEFAULT, Sessions
-from mrmd_python.service import registry, runtimes
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.registry import Record
-from mrmd_python.service.runtime_id import parse_id
-from mrmd_python.service.spec import RuntimeSpec
 
 _Respond = Callable[[Request], Awaitable[Answer]]
 _T = TypeVar("_T")
@@ -99,7 +99,7 @@ class RuntimeSessions:
         if answer.status == 200:
             return await self._session(runtime)
         if is_new:
-            await self._in_thread(partial(runtimes.kill, self._home, session))
+            await self._in_thread(partial(manager.kill, self._home, session))
         return answer
 
     async def _get_session(self, absent: _Respond, request: Request) -> Answer:
@@ -110,7 +110,7 @@ class RuntimeSessions:
         if runtime is None:
             return await absent(request)
         try:
-            await self._in_thread(partial(runtimes.kill, self._home, runtime.id))
+            await self._in_thread(partial(manager.kill, self._home, runtime.id))
         except (ServiceError, OSError) as error:
             raise RefusedError(409, "session_end_failed", str(error)) from None
         return Reply({"success": True})
@@ -198,7 +198,7 @@ class RuntimeSessions:
 
         def read() -> list[Record]:
             found = (record for _, record in registry.read_all(self._home))
-            return [record for record in found if isinstance(record, Record) and record.is_alive()]
+            return [record for record in found if isinstance(record, Record) and record.process.is_alive()]
 
         return await asyncio.to_thread(read)
 
@@ -210,7 +210,7 @@ class RuntimeSessions:
                 record = registry.read(self._home, parse_id(session))
             except (ValueError, ServiceError):
                 return None
-            return record if record is not None and record.is_alive() else None
+            return record if record is not None and record.process.is_alive() else None
 
         return await asyncio.to_thread(read)
 
@@ -231,7 +231,7 @@ class RuntimeSessions:
             )
             wanted = {**environ, **environment.variables}
             environ = {name: value for name, value in wanted.items() if value is not None}
-        start = partial(runtimes.start, self._home, spec, None, environ)
+        start = partial(manager.start, self._home, spec, environ)
         try:
             record = (await self._in_thread(start)).record
         except (ServiceError, OSError) as error:

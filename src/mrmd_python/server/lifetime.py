@@ -1,12 +1,22 @@
-"""A server's life from its event loop on: bring the default session up, announce, serve until it is to end."""
+"""A server's life from its event loop on: start the default session, announce the runtime, serve until it ends."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import sweep
+from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
@@ -15,18 +25,12 @@ from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.http import serving
 from mrmd_python.server.idleness import Idleness
-from mrmd_python.server.log import keep_log
 from mrmd_python.server.mrp import PREFIX
 from mrmd_python.server.session import SessionStartError
 from mrmd_python.server.sessions import Sessions
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.starter import STOP_SIGNALS, report
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.home import Home
-from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import sweep
-from mrmd_python.service.spec import RuntimeSpec
 
+_FILE_BYTES = 10 * 1024 * 1024
 _LOSS = "the runtime was restarted after its server had died"
 
 
@@ -36,15 +40,18 @@ class Prepared:
 
     home: Home
     spec: RuntimeSpec
+    service: Service
     listeners: list[socket.socket]
+    # What clients must send.
     token: str | None = field(repr=False)
-    """What clients must show."""
+    # The default session's worker, which is loading.
     spawned: SpawnedWorker
-    """The default session's worker, which is loading."""
+    # The last server of this id did not end in order.
     has_crashed: bool
-    """Whether the last server of this id did not end in order."""
-    ready_fd: int | None
-    """Where to report that the runtime answers."""
+    # What ends the runtime.
+    stop_signals: tuple[signal.Signals, ...]
+    # Called once the runtime answers.
+    report_ready: Callable[[], None]
 
 
 def run(prepared: Prepared) -> None:
@@ -53,7 +60,7 @@ def run(prepared: Prepared) -> None:
     Raises:
         ServiceError: its default session cannot be started.
     """
-    keep_log(prepared.home, prepared.spec)
+    _start_log(prepared.service.log_file)
     keep_read_buffers()
     asyncio.run(_serve(prepared))
     sweep(os.environ[MARKER])
@@ -61,21 +68,23 @@ def run(prepared: Prepared) -> None:
 
 async def _serve(prepared: Prepared) -> None:
     spec = prepared.spec
-    stopped = _when_told_to_stop()
+    stopped = _stop_signal(prepared.stop_signals)
     assets = AssetFolders(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
     start = asyncio.create_task(sessions.start_default(prepared.spawned, _LOSS if prepared.has_crashed else None))
     idleness = Idleness(sessions)
     async with serving(spec.id, sessions, prepared.listeners, _access(prepared), idleness):
         try:
-            await asyncio.wait({start, stopped}, timeout=spec.start_seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({start, stopped}, timeout=spec.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done():
                 if not start.done():
-                    raise ServiceError(f"{spec.python} was not ready to run code within {spec.start_seconds} s")
+                    raise ServiceError(f"{spec.python} was not ready to run code within {spec.timeout} s")
                 await start
-                async with announced(prepared.home, spec, sessions, prepared.listeners[0].getsockname()[1]):
-                    report(prepared.ready_fd, None)
-                    await _until_it_is_to_end(prepared, stopped, idleness)
+                async with announced(
+                    prepared.home, spec, prepared.service, sessions, prepared.listeners[0].getsockname()[1]
+                ):
+                    prepared.report_ready()
+                    await _wait_for_end(prepared, stopped, idleness)
         except SessionStartError as error:
             raise ServiceError(str(error)) from None
         finally:
@@ -84,9 +93,10 @@ async def _serve(prepared: Prepared) -> None:
             await asyncio.gather(start, return_exceptions=True)
 
 
-def _when_told_to_stop() -> "asyncio.Task[bool]":
+def _stop_signal(numbers: Iterable[signal.Signals]) -> "asyncio.Task[bool]":
+    """Return a task that ends when one of these signals comes."""
     stop = asyncio.Event()
-    for number in STOP_SIGNALS:
+    for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return asyncio.create_task(stop.wait())
@@ -103,12 +113,37 @@ def _access(prepared: Prepared) -> Access:
     )
 
 
-async def _until_it_is_to_end(prepared: Prepared, stopped: "asyncio.Task[bool]", idleness: Idleness) -> None:
+async def _wait_for_end(prepared: Prepared, stopped: "asyncio.Task[bool]", idleness: Idleness) -> None:
     spec = prepared.spec
-    if not spec.idle_seconds:
+    if not spec.idle_timeout:
         await stopped
         return
-    idle = asyncio.create_task(idleness.reaches(spec.idle_seconds))
+    idle = asyncio.create_task(idleness.reaches(spec.idle_timeout))
     await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopped.done() and spec.backend == "fork":  # nobody will come to clear up
-        prepared.home.forget_start(spec.id)
+    if not stopped.done() and not prepared.service.restartable:
+        prepared.home.remove_start_files(spec.id)
+
+
+class _DaemonLog(RotatingFileHandler):
+    """A log file that descriptors 1 and 2 follow when it is rotated: a crash is told there."""
+
+    def _open(self) -> TextIOWrapper:
+        # Each file that it begins is for its owner alone, whatever the umask is.
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+    def doRollover(self) -> None:  # noqa: N802 - the name in logging
+        super().doRollover()
+        self.stream = self.stream or self._open()
+        for descriptor in (1, 2):
+            os.dup2(self.stream.fileno(), descriptor)
+
+
+def _start_log(file: Path | None) -> None:
+    """Log to a file, or to stderr if there is none."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    form = "%(levelname)s: %(message)s"
+    if file is not None:
+        handler = _DaemonLog(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", errors="replace")
+        form = f"%(asctime)s {form}"
+    logging.basicConfig(level=logging.INFO, format=form, handlers=[handler])

@@ -10,9 +10,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from mrmd_python.service import procfs
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.marker import sweep
+from mrmd_python.runtime import ServiceError, procfs
+from mrmd_python.runtime.marker import sweep
 
 if TYPE_CHECKING:
     from psutil import Process

@@ -11,12 +11,11 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from mrmd_python.runtime import ServiceError, token
+from mrmd_python.runtime.registry import Record
 from mrmd_python.server.event_stream import encode
 from mrmd_python.server.exchange import RefusedError, Relay, Reply, Request
 from mrmd_python.server.mrp import PREFIX
-from mrmd_python.service import token
-from mrmd_python.service.errors import ServiceError
-from mrmd_python.service.registry import Record
 
 _FAULTS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 _PASSED_ON = ("if-match", "if-modified-since", "if-none-match", "if-range", "last-event-id", "range")

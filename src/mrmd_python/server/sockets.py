@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mrmd_python.service.admission import parse_host
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.validate import parse_host
 
 _TRIES = 50
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -13,7 +14,7 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
-class PortError(Exception):
+class PortError(ServiceError):
     """The port that was asked for is another program's, or not for ordinary users; or the host is not this machine."""
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
 
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import session_marker
 from mrmd_python.server.descriptors import limit_of_children
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.subreaper import is_subreaper
-from mrmd_python.service.marker import VARIABLE as MARKER
-from mrmd_python.service.marker import session_marker
 
 _WORKER = Path(__file__).resolve().parent.parent / "worker"
 _REAPER = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py")]

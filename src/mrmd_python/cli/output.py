@@ -1,0 +1,171 @@
+"""What the command prints: tables, details, JSON, notes, and a spinner while the user waits."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.registry import OldRecordError, Record
+
+if TYPE_CHECKING:
+    from mrmd_python.manager.status import Status
+
+_COLORS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": None}
+_VENV_SOURCES = {
+    "option": "named by --venv",
+    "own": "mrmd-python is installed in it",
+    "VIRTUAL_ENV": "named by VIRTUAL_ENV",
+    "system": "the system's Python: no venv was named or active",
+}
+_HEADINGS = ("ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "VENV")
+_STATUS = _HEADINGS.index("STATUS")
+_SPINNER_FRAMES = "|/-\\"
+_SPINNER_DELAY_SECONDS = 0.3
+_FRAME_SECONDS = 0.1
+
+
+def no_such_runtime(runtime_id: str) -> ServiceError:
+    """Return the error for an id that no runtime has."""
+    return ServiceError(f"no runtime named {runtime_id!r}; see `mrmd-python --list`")
+
+
+def note(text: str) -> None:
+    """Print a note to stderr."""
+    click.echo(f"mrmd-python: note: {text}", err=True)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def status_as_json(found: "Status") -> dict[str, Any]:
+    """Return what --list and --info print of a runtime as JSON: its record, and what was found out beside it."""
+    state = {"status": found.state, "uptime": found.uptime, "memory": found.memory, "enabled": found.enabled}
+    if found.error is not None:
+        state["error"] = str(found.error)
+    return record_as_json(found.id, found.record) | state
+
+
+def record_as_json(runtime_id: str, record: Record | None) -> dict[str, Any]:
+    """Return a record, or as much of one as is known of a runtime that has none."""
+    return {"id": runtime_id} if record is None else asdict(record)
+
+
+def print_table(found: "list[Status]") -> None:
+    """Print a line for each runtime, and how to end those of older versions."""
+    rows = [_HEADINGS, *map(_row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if row is not _HEADINGS:
+            cells[_STATUS] = cells[_STATUS].replace(row[_STATUS], state_text(row[_STATUS]))
+        click.echo("  ".join(cells).rstrip())
+    for each in found:
+        if isinstance(each.error, OldRecordError) and each.error.may_be_running:
+            note(str(each.error))
+
+
+def print_details(found: "Status") -> None:
+    """Print all that is known of a runtime, a line each."""
+    for name, value in _details(found).items():
+        click.echo(f"{name + ':':<9}{value}")
+
+
+def state_text(state: str) -> str:
+    """Return a state, coloured where colours are wanted."""
+    return state if "NO_COLOR" in os.environ else click.style(state, fg=_COLORS.get(state, "red"))
+
+
+def memory_text(amount: int | None) -> str:
+    """Return a number of bytes, as ``ls -h`` writes it."""
+    if amount is None:
+        return "-"
+    size = float(amount)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GB"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration in its two largest units."""
+    if seconds is None:
+        return "-"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[None]:
+    """Show `text` and the seconds that have passed while the block runs: on a terminal only, and erased afterwards."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_spin, args=(text, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _spin(text: str, ended: threading.Event) -> None:
+    started = time.monotonic()
+    if ended.wait(_SPINNER_DELAY_SECONDS):
+        return
+    count = 0
+    while not ended.wait(_FRAME_SECONDS):
+        frame = _SPINNER_FRAMES[count % len(_SPINNER_FRAMES)]
+        print(f"\r{frame} {text}: {time.monotonic() - started:.0f} s", end="", file=sys.stderr, flush=True)
+        count += 1
+    print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # erase the line (ECMA-48, EL)
+
+
+def _row(found: "Status") -> tuple[str, ...]:
+    record = found.record
+    if record is None:
+        return (found.id, found.state, "-", "-", "-", "-", "-")
+    where = (str(record.pid), str(record.port)) if found.state == "running" else ("-", "-")
+    return (found.id, found.state, *where, duration_text(found.uptime), memory_text(found.memory), record.venv)
+
+
+def _details(found: "Status") -> dict[str, object]:
+    record = found.record
+    details: dict[str, object] = {"id": found.id, "status": state_text(found.state)}
+    if found.uptime is not None:
+        details |= {"uptime": duration_text(found.uptime), "memory": memory_text(found.memory)}
+    if record is not None:
+        details |= {
+            "url": record.url,
+            "pid": record.pid,
+            "backend": record.backend if record.unit is None else f"{record.backend} ({record.unit})",
+            "venv": f"{record.venv} ({_VENV_SOURCES.get(record.venv_source, record.venv_source)})",
+            "python": record.python,
+            "cwd": record.cwd,
+            "assets": record.assets_dir or f"{record.cwd}/.mrmd-assets",
+            "created": record.created,
+            "version": record.version,
+            "log": record.log,
+        }
+        if record.token_file is not None:
+            details["token"] = record.token_file
+    if found.enabled is not None:
+        details["enabled"] = "yes, it starts at login" if found.enabled else "no"
+    return details

@@ -1,0 +1,69 @@
+"""The ways to keep a runtime running: which there are, which one a start uses, and which one has a runtime."""
+
+import os
+from collections.abc import Iterator
+from importlib import import_module
+
+from mrmd_python.manager import BACKENDS, FOREGROUND
+from mrmd_python.manager.backends.base import Backend, NotInstalledError
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.registry import Record
+
+
+def load(name: str) -> Backend:
+    """Return the backend of a name. Modules are imported only when needed: commands should start fast.
+
+    Raises:
+        ServiceError: there is none, as in a record that a newer version has written.
+    """
+    if name not in (*BACKENDS, FOREGROUND):
+        raise ServiceError(f"unknown backend {name!r}; was this runtime started by a newer version of mrmd-python?")
+    backend: Backend = import_module(f"{__name__}.{name}").BACKEND()
+    return backend
+
+
+def all_backends() -> Iterator[Backend]:
+    """Yield the backends, in order of preference."""
+    return map(load, BACKENDS)
+
+
+def choose(name: str | None) -> tuple[Backend, str | None]:
+    """Return the backend of a name or, for None, the best one that works here, with a note if a better one does not.
+
+    Raises:
+        ServiceError: the named backend does not work here.
+    """
+    name = name or os.environ.get("MRMD_BACKEND") or None
+    if name is not None:
+        if name not in BACKENDS:
+            raise ServiceError(f"MRMD_BACKEND is {name!r}: it must be one of {', '.join(BACKENDS)}")
+        backend = load(name)
+        try:
+            backend.detect()
+        except ServiceError as error:
+            raise ServiceError(f"the {name} backend is not available: {error}; use --backend fork") from None
+        return backend, None
+    note = None
+    for backend in all_backends():
+        if not backend.automatic:
+            continue
+        try:
+            backend.detect()
+        except NotInstalledError:
+            continue
+        except ServiceError as error:
+            note = note or f"not {backend.noun}: {error}"
+            continue
+        return backend, note and f"started as {backend.noun}, {note}"
+    raise ServiceError("no backend works on this machine")
+
+
+def backend_of(runtime_id: str, record: Record | None) -> Backend:
+    """Return the backend that has a runtime, by its record or else by what the service managers know.
+
+    Raises:
+        ServiceError: the record names an unknown backend.
+    """
+    if record is not None:
+        return load(record.backend)
+    return next((backend for backend in all_backends() if backend.knows(runtime_id)), load(FOREGROUND))

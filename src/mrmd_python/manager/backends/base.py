@@ -1,0 +1,205 @@
+"""What a backend is: one way to keep a runtime's server running apart from the command that started it."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mrmd_python.manager.usage import processes_of
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
+
+_SHOWN_LINES = 10
+_PACKAGED_TEMPLATES = Path(__file__).parents[1] / "templates"
+_TREE = Path(__file__).parents[4]
+
+
+class StartFailedError(ServiceError):
+    """A runtime's server exited, or reported why it cannot serve, before it was ready."""
+
+
+class NotInstalledError(ServiceError):
+    """This machine or this user does not have the service manager that a backend needs."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A runtime as its service manager sees it."""
+
+    # starting, stopping, stopped or failed: what to show while its server does not answer.
+    status: str
+    # Bytes, or None if unknown.
+    memory: int | None
+    # Whether it starts at login or boot.
+    enabled: bool
+
+
+class Backend:
+    """One way to keep runtimes running. The defaults here are those of a plain process of this machine.
+
+    A backend is a module here with a subclass of this as ``BACKEND``, and its name in ``BACKENDS``.
+    """
+
+    name: str
+    # What a runtime of this backend is, in a sentence: "a systemd unit".
+    noun: str
+    # The `sys.platform` on which --render takes this backend if none is named; "" for none.
+    platform = ""
+    # Whether a start may choose this backend when the user names none.
+    automatic = True
+    # The limits, by the names of their fields in `RuntimeSpec`, that it can enforce.
+    limits: frozenset[str] = frozenset()
+
+    def detect(self) -> None:
+        """Check that this backend works here.
+
+        Raises:
+            NotInstalledError: it does not exist on this machine.
+            ServiceError: it exists, but does not work; the message says why.
+        """
+
+    def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
+        """Check that this backend can run `spec`, before anything is written, and return it as it will be started.
+
+        Raises:
+            ServiceError: it cannot; the message says why.
+        """
+        options = [option for name, option in spec.limits().items() if name not in self.limits]
+        if options:
+            raise ServiceError(f"{', '.join(options)}: cannot be enforced for {self.noun}")
+        return replace(spec, backend=self.name)
+
+    def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
+        """Return what this backend would start a runtime from: a unit, a property list, a script.
+
+        Raises:
+            ServiceError: it cannot express this spec.
+        """
+        raise NotImplementedError
+
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
+        """Start the server; return once it answers or, without `wait`, once the service manager has accepted it.
+
+        When this raises, `stop` cleans up.
+
+        Raises:
+            StartFailedError: the server did not come up.
+            ServiceError: the service manager failed.
+        """
+        raise NotImplementedError
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """Stop the server if it runs, start it again with the same options, and return once it answers.
+
+        Raises:
+            StartFailedError: the server did not come up.
+            ServiceError: the service manager failed.
+        """
+        raise NotImplementedError
+
+    def stop(self, runtime_id: str, record: Record | None) -> None:
+        """Stop the server, dead or alive, and remove what `start` installed; return once it is gone.
+
+        Raises:
+            ServiceError: it does not stop.
+        """
+        if record is not None:
+            record.process.terminate()
+
+    def is_alive(self, record: Record) -> bool:
+        """Return whether the server that wrote `record` is alive."""
+        return record.process.is_alive()
+
+    def uptime(self, record: Record) -> float:
+        """Return for how many seconds a live server has been running."""
+        return record.process.age()
+
+    def processes(self, record: Record | None, marker: str | None) -> set[int]:
+        """Return the pids, on this machine, of a runtime's processes."""
+        server = record.pid if record is not None and self.is_alive(record) else None
+        return processes_of(server, marker)
+
+    def is_active(self, runtime_id: str) -> bool:
+        """Return whether the service manager is running or starting the server of an id."""
+        return False
+
+    def is_installed(self, runtime_id: str) -> bool:
+        """Return whether there is a file from which the service manager can start this id."""
+        return False
+
+    def states(self) -> dict[str, State]:
+        """Return the runtimes that the service manager knows, by id; none if it does not answer."""
+        return {}
+
+    def knows(self, runtime_id: str) -> bool:
+        """Return whether the service manager has a runtime of this id."""
+        return self.is_installed(runtime_id) or runtime_id in self.states()
+
+    def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
+        """Return the command that shows a runtime's log, also after it ended; None if it has none."""
+        log = home.log(runtime_id)
+        # -F: the file is rotated (tail(1)).
+        return ["tail", "-n", str(lines), *["-F"] * follow, "--", str(log)] if log.exists() else None
+
+    def enable(self, runtime_id: str) -> str:
+        """Make the runtime start by itself, and return when it will, as in "it starts at WHEN".
+
+        Raises:
+            ServiceError: this backend cannot do that.
+        """
+        raise ServiceError(
+            f"{runtime_id!r} is {self.noun}, which nothing starts at login; that needs systemd or launchd"
+        )
+
+    def disable(self, runtime_id: str) -> None:
+        """Undo `enable`."""
+
+    def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
+        """Return what the user should know about a runtime that was just started, if anything."""
+        return None
+
+    def service(self, home: Home, runtime_id: str) -> Service:
+        """Return what the server must know about the service that it runs as."""
+        raise NotImplementedError
+
+
+def run(
+    command: Sequence[str], timeout: float | None = None, environ: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program without input and return its status and output.
+
+    Raises:
+        OSError: it cannot be run.
+        subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
+    """
+    return subprocess.run(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+
+
+def template(directory: str, name: str) -> str:
+    """Return a template: packed into the wheel, or in `directory` at the top of the source tree."""
+    packaged = _PACKAGED_TEMPLATES / name
+    return (packaged if packaged.exists() else _TREE / directory / name).read_text(encoding="utf-8")
+
+
+def tail(log: Path, start: int) -> str:
+    """Return the last lines written to `log` after the offset `start`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(start)
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError as error:
+        print(f"mrmd-python: cannot read {log}: {error.strerror}", file=sys.stderr)
+        return ""
+    return "\n".join(lines[-_SHOWN_LINES:])

@@ -1,0 +1,46 @@
+"""The process between a caller and a daemon: it starts the daemon and exits (daemon(7), "SysV Daemons").
+
+    python -I -S detach.py READY,DESCRIPTOR... LOG COMMAND...
+
+It leads a new session. The daemon, its child, does not, so that no terminal that it opens becomes its controlling one;
+and once this process has exited, the daemon has no parent. It is a separate program rather than a fork of the caller,
+because a fork of a process with threads may only exec. It imports next to nothing, since a start waits for it.
+"""
+
+import os
+import sys
+
+_STANDARD = range(1, 32)  # signal(7), "Signal numbering for standard signals"
+_SIGHUP, _SIGKILL, _SIGSTOP = 1, 9, 19 if sys.platform == "linux" else 17
+
+
+def main() -> None:
+    """Start the daemon with these descriptors open; if that fails, write the reason to the pipe READY."""
+    descriptors, log, *command = sys.argv[1:]
+    ready, *others = map(int, descriptors.split(","))
+    for descriptor in (ready, *others):
+        os.set_inheritable(descriptor, True)
+    os.chdir("/")
+    try:
+        os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            # What a caller may have blocked or ignored, except nohup's SIGHUP (daemon(7)).
+            setsigmask=(),
+            setsigdef=set(_STANDARD) - {_SIGHUP, _SIGKILL, _SIGSTOP},
+        )
+    except OSError as error:
+        import json
+
+        os.write(ready, json.dumps({"error": f"cannot start {command[0]}: {error}"}).encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Runtimes as daemons, where there is no service manager (daemon(7), "SysV Daemons")."""
+
+import json
+import os
+import select
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mrmd_python.manager.backends.base import Backend, StartFailedError, tail
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import environment as environment_file
+from mrmd_python.runtime.files import Home, claim
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import marker_of, new_marker, sweep
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
+
+_DETACH = Path(__file__).with_name("detach.py")
+_BACKSTOP_SECONDS = 30.0  # above the server's own limit for its start
+
+
+class ForkBackend(Backend):
+    """Runtimes as double-forked daemons."""
+
+    name = "fork"
+    noun = "a daemon"
+    limits = frozenset({"nice"})
+
+    def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
+        """Return the command line of the daemon."""
+        return os.fsencode(f"{shlex.join(_command(spec))}\n")
+
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
+        """Fork the daemon and wait until it reports on a pipe that it is ready."""
+        log = home.log(spec.id)
+        before = log.stat().st_size if log.exists() else 0
+        reader, writer = os.pipe()
+        # The daemon inherits the claim: a second start must find it claimed, however soon it comes.
+        claimed = claim(home.claim(spec.id))
+        if claimed is None:
+            raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
+        try:
+            command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
+            _daemonize(command, environment, log, [writer, claimed])
+        finally:  # an interrupted start must not hold the claim that it then clears away
+            os.close(writer)
+            os.close(claimed)
+        with open(reader, encoding="utf-8") as pipe:
+            if not wait:
+                return
+            if not select.select([pipe], [], [], spec.timeout + _BACKSTOP_SECONDS)[0]:
+                raise StartFailedError(f"the server reported nothing; see its log, {log}")
+            report = pipe.read()
+        error = json.loads(report)["error"] if report else tail(log, before) or "the server exited without a message"
+        if error:
+            raise StartFailedError(error)
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """End the daemon and what it left, and start it again with the same environment and options."""
+        assert record is not None, "a daemon is known only by its record"
+        environment = environment_file.read(home.environment(runtime_id))
+        record.process.terminate()
+        marker = marker_of(runtime_id, environment)
+        if marker is not None:
+            sweep(marker)
+        else:
+            environment[MARKER] = new_marker(runtime_id)
+            environment_file.write(home.environment(runtime_id), environment)
+        self.start(home, record.runtime_spec(), environment, wait=True)
+
+    def service(self, home: Home, runtime_id: str) -> Service:
+        """Return a service that writes its own log file."""
+        log = home.log(runtime_id)
+        return Service(backend=self.name, unit=None, log=str(log), log_file=log)
+
+
+def _command(spec: RuntimeSpec) -> list[str]:
+    nice = [] if spec.nice is None else ["nice", "-n", str(spec.nice)]
+    return [*nice, *spec.server_command()]
+
+
+def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, descriptors: list[int]) -> None:
+    """Run `command` as a daemon that has no parent, session, terminal or descriptor of ours but `descriptors`.
+
+    The first of these is a pipe for the reason if it cannot be run.
+    """
+    subprocess.run(
+        [sys.executable, "-I", "-S", str(_DETACH), ",".join(map(str, descriptors)), str(log), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        start_new_session=True,
+        check=False,
+    )
+
+
+BACKEND = ForkBackend

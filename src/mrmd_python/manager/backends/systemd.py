@@ -1,0 +1,323 @@
+"""Runtimes as units of the systemd user manager."""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mrmd_python.manager.backends import unit
+from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run
+from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.environment import SERVICE
+from mrmd_python.runtime.files import Home, make_directory, write_atomically
+from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.spec import RuntimeSpec, Service
+from mrmd_python.runtime.validate import is_id
+
+_ANSWER_SECONDS = 10.0
+_BACKSTOP_SECONDS = 30.0  # above what the unit allows for the start
+_STOP_SECONDS = 30.0  # above the unit's TimeoutStopSec
+_NOT_LOADED = 5  # what `systemctl stop` exits with if no such unit is loaded (systemctl(1), "Exit status")
+_ALL_UNITS = f"{UNIT_PREFIX}?*{UNIT_SUFFIX}"
+# Variables of the manager that say who the user is and how to reach the session's services.
+_USER_VARIABLES = {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER", "XDG_RUNTIME_DIR"}
+# What to show for a unit's ActiveState (systemctl(1)). A unit is active before its server has announced itself.
+_STATUSES = {"failed": "failed", "inactive": "stopped", "deactivating": "stopping"}
+
+
+class SystemdBackend(Backend):
+    """Runtimes as ``mrmd-python@<id>.service``."""
+
+    name = "systemd"
+    noun = "a systemd unit"
+    platform = "linux"
+    limits = frozenset({*LIMITS, "properties"})
+
+    def __init__(self) -> None:
+        # The names in the environment that the manager gives to every unit; None until `detect` has asked for them.
+        self._manager_variables: frozenset[str] | None = None
+
+    def detect(self) -> None:
+        """Check that the user manager answers, and that it looks for units where this process would write them."""
+        self._manager_variables = _manager_variables()
+
+    def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
+        """Check the id too: escaped, it must fit into a unit name."""
+        unit_name(spec.id)
+        return super().prepare(spec)
+
+    def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
+        """Return the unit; what it unsets of the manager's environment is known only when it starts."""
+        return _encode(unit.render(home, spec, ()))
+
+    def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
+        """Write the unit, load it and start it; systemctl waits for READY=1."""
+        name, path = unit_name(spec.id), unit_path(spec.id)
+        variables = self._manager_variables if self._manager_variables is not None else _manager_variables()
+        content = _encode(unit.render(home, spec, variables - environment.keys() - _USER_VARIABLES - SERVICE))
+        try:
+            make_directory(path.parent)
+            _install_template(path.parent)
+            write_atomically(path, content)
+        except OSError as error:
+            raise ServiceError(f"cannot write the unit {path}: {error.strerror}") from None
+        if spec.properties:
+            _verify(path)
+        with _in_parallel("reset-failed", name):  # earlier failures must not count against the start limit
+            _succeed("daemon-reload")
+        _start("start", name, spec.timeout + _BACKSTOP_SECONDS, wait=wait)
+
+    def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
+        """Restart the unit as it is."""
+        _manager_variables()
+        name = unit_name(runtime_id)
+        _systemctl("reset-failed", name)
+        _start("restart", name, None, wait=True)  # the unit has its own timeouts
+
+    def stop(self, runtime_id: str, record: Record | None) -> None:
+        """Stop the unit, whose cgroup ends with it, and remove it."""
+        name, path = unit_name(runtime_id), unit_path(runtime_id)
+        try:
+            _manager_variables()
+        except ServiceError as error:
+            if record is not None and record.process.is_alive():
+                raise ServiceError(f"cannot stop {name}: {error}") from None
+            path.unlink(missing_ok=True)  # without a manager there is no unit
+            return
+        stopped = _systemctl("stop", name, timeout=_STOP_SECONDS)
+        if stopped.returncode not in (0, _NOT_LOADED):
+            raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
+        if _is_enabled(name):
+            _systemctl("disable", name)
+        _systemctl("reset-failed", name)
+        super().stop(runtime_id, record)
+        path.unlink(missing_ok=True)  # it is no longer loaded, so that no daemon-reload is needed
+
+    def is_active(self, runtime_id: str) -> bool:
+        """Return whether the unit runs, or is being started, restarted or stopped."""
+        state = _systemctl("show", "--property=ActiveState", "--value", unit_name(runtime_id)).stdout.strip()
+        return state not in ("inactive", "failed", "")
+
+    def is_installed(self, runtime_id: str) -> bool:
+        """Return whether a start has written a unit for this id."""
+        try:
+            return unit_path(runtime_id).exists()
+        except ServiceError:
+            return False
+
+    def states(self) -> dict[str, State]:
+        """Return the units that are loaded or in the user's unit directory."""
+        if not _socket().exists():
+            return {}
+        directory = _unit_directory()
+        units = {path.name: State("stopped", None, _is_enabled(path.name)) for path in directory.glob(_ALL_UNITS)}
+        if not units and not (directory / TEMPLATE).exists():
+            return {}
+        try:
+            answer = _systemctl("show", "--property=Id,ActiveState,MemoryCurrent", _ALL_UNITS)
+        except ServiceError:
+            return {}
+        for block in answer.stdout.split("\n\n"):
+            found = _properties(block)
+            if found:
+                memory = found.get("MemoryCurrent", "")  # "[not set]" where there is no memory controller
+                units[found["Id"]] = State(
+                    _STATUSES.get(found["ActiveState"], "starting"),
+                    int(memory) if memory.isdecimal() else None,
+                    _is_enabled(found["Id"]),
+                )
+        return {id_of_unit(name): units[name] for name in units if is_id(id_of_unit(name))}
+
+    def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
+        """Return journalctl for the unit, if it exists or the journal has anything of it."""
+        name = unit_name(runtime_id)
+        # Not --user: that reads the user's own journal alone, which does not exist where the journal is volatile.
+        journalctl = ["journalctl", "--quiet", f"--user-unit={name}"]
+        if not self.knows(runtime_id) and not _read_journal([*journalctl, "--output=cat", "--lines=1"]):
+            return None
+        return [*journalctl, f"--lines={lines}", *["--follow"] * follow]
+
+    def enable(self, runtime_id: str) -> str:
+        """Have the manager start the unit when it starts itself: at login or, for a user who lingers, at boot."""
+        _succeed("enable", unit_name(runtime_id))
+        return "boot" if _lingers() else "your next login, and at boot once `loginctl enable-linger` is run"
+
+    def disable(self, runtime_id: str) -> None:
+        """Undo `enable`."""
+        _succeed("disable", unit_name(runtime_id))
+
+    def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
+        """Warn a user who came over SSH that without lingering the manager ends with the last login."""
+        if "SSH_CONNECTION" not in environ or _lingers():
+            return None
+        return (
+            f"{runtime_id!r} ends when you log out: lingering is off for your user; "
+            "to change that: loginctl enable-linger"
+        )
+
+    def service(self, home: Home, runtime_id: str) -> Service:
+        """Return a service whose log goes to the journal."""
+        name = unit_name(runtime_id)
+        log = f"journalctl --user --unit={shlex.quote(name)}"
+        return Service(backend=self.name, unit=name, log=log, restartable=True)
+
+
+def unit_path(runtime_id: str) -> Path:
+    """Return where the unit of a runtime is that the command has started."""
+    return _unit_directory() / unit_name(runtime_id)
+
+
+def _unit_directory() -> Path:
+    """Return where the user's own units should be (systemd.unit(5), "User Unit Search Path")."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+
+
+def _encode(content: str) -> bytes:
+    try:
+        return content.encode()
+    except UnicodeEncodeError:
+        raise ServiceError("systemd needs UTF-8 paths, and one of these is not; use --backend fork") from None
+
+
+def _install_template(directory: Path) -> None:
+    path, content = directory / TEMPLATE, unit.render_template().encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def _start(verb: str, name: str, timeout: float | None, *, wait: bool) -> None:
+    started = _systemctl(verb, *([] if wait else ["--no-block"]), name, timeout=timeout)
+    if started.returncode != 0:
+        raise StartFailedError(_last_lines_of_last_run(name) or started.stderr.strip())
+
+
+def _systemctl(*arguments: str, timeout: float | None = _ANSWER_SECONDS) -> "subprocess.CompletedProcess[str]":
+    """Run ``systemctl --user``.
+
+    Raises:
+        ServiceError: there is no systemctl, or the manager does not answer in time.
+    """
+    try:
+        return run(_command(arguments), timeout, _environ())
+    except FileNotFoundError:
+        raise NotInstalledError("systemctl is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise ServiceError(
+            f"the systemd user manager did not answer `systemctl --user {arguments[0]}` within {timeout or 0:.0f} s; "
+            "see `systemctl --user status`, or use --backend fork"
+        ) from None
+
+
+@contextmanager
+def _in_parallel(*arguments: str) -> Iterator[None]:
+    """Run ``systemctl --user`` while the block runs, whether it succeeds or not."""
+    with subprocess.Popen(
+        _command(arguments),
+        env=_environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield
+        except BaseException:
+            process.kill()  # a manager that does not answer one call does not answer the other
+            raise
+
+
+def _command(arguments: Sequence[str]) -> list[str]:
+    return ["systemctl", "--user", "--no-pager", "--no-ask-password", *arguments]
+
+
+def _environ() -> dict[str, str]:
+    # su, sudo and cron leave XDG_RUNTIME_DIR unset, and without it systemctl does not find the user manager.
+    return {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **os.environ, "LC_ALL": "C.UTF-8"}
+
+
+def _succeed(verb: str, *arguments: str) -> None:
+    done = _systemctl(verb, *arguments)
+    if done.returncode != 0:
+        raise ServiceError(f"`systemctl --user {' '.join([verb, *arguments])}` failed: {done.stderr.strip()}")
+
+
+def _properties(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _manager_variables() -> frozenset[str]:
+    """Return the names in the environment that the user manager gives to every unit.
+
+    Raises:
+        ServiceError: there is no manager, it does not answer, or it looks for units elsewhere; the message says which.
+    """
+    if not _socket().exists():
+        raise NotInstalledError(f"no user manager is running (there is no {_socket()})")
+    answer = _systemctl("show", "--property=UnitPath", "--property=Environment")
+    if answer.returncode != 0:
+        raise ServiceError(answer.stderr.strip() or "the user manager does not answer")
+    found = _properties(answer.stdout)
+    directory = _unit_directory()
+    if str(directory) not in found.get("UnitPath", "").split():
+        raise ServiceError(
+            f"the user manager does not look for units in {directory}: HOME or XDG_CONFIG_HOME differ from its own"
+        )
+    names = {word.lstrip("\"'$").partition("=")[0] for word in found.get("Environment", "").split()}
+    return frozenset(name for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name))
+
+
+def _socket() -> Path:
+    """Return the manager's own socket: without it systemctl could only fail, and more slowly."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "systemd", "private")
+
+
+def _is_enabled(name: str) -> bool:
+    return (_unit_directory() / "default.target.wants" / name).is_symlink()
+
+
+def _verify(path: Path) -> None:
+    """Refuse a unit of which systemd would ignore a part.
+
+    Raises:
+        ServiceError: it would; the message is systemd's own.
+    """
+    command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
+    try:
+        checked = run(command, _ANSWER_SECONDS, os.environ | {"LC_ALL": "C.UTF-8"})
+    except subprocess.TimeoutExpired:
+        raise ServiceError(f"systemd-analyze did not check {path} within {_ANSWER_SECONDS:.0f} s") from None
+    errors = [line.partition(f"{path}:")[2] for line in checked.stderr.splitlines() if f"{path}:" in line]
+    if errors:
+        raise ServiceError(f"systemd does not accept a --property: {'; '.join(errors)}")
+
+
+def _lingers() -> bool:
+    """Return whether the user manager outlives the user's last logout (loginctl(1), enable-linger); True if unknown."""
+    command = ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"]
+    try:
+        return run(command, _ANSWER_SECONDS).stdout.strip() != "no"
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return True
+
+
+def _last_lines_of_last_run(name: str) -> str:
+    """Return the last lines that a unit's last run logged, or nothing."""
+    invocation = _systemctl("show", "--property=InvocationID", "--value", name).stdout.strip()
+    if not invocation:
+        return ""
+    return _read_journal(
+        ["journalctl", "--quiet", "--output=cat", "--lines=10", f"_SYSTEMD_INVOCATION_ID={invocation}"]
+    )
+
+
+def _read_journal(journalctl: list[str]) -> str:
+    try:
+        return run([*journalctl, "--no-pager"]).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+BACKEND = SystemdBackend

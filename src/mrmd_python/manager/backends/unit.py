@@ -1,0 +1,119 @@
+"""The text of systemd units: a runtime's own, rendered in full, and the template that systemctl starts by name."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mrmd_python.manager.backends.base import template
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.spec import RuntimeSpec, server_command
+
+UNIT_PREFIX = "mrmd-python@"
+UNIT_SUFFIX = ".service"
+TEMPLATE = f"{UNIT_PREFIX}{UNIT_SUFFIX}"
+# The properties of a unit that are the limits of a spec.
+LIMITS = {
+    "memory_max": "MemoryMax",
+    "memory_high": "MemoryHigh",
+    "cpu_quota": "CPUQuota",
+    "tasks_max": "TasksMax",
+    "nice": "Nice",
+}
+
+# systemd.unit(5): letters, digits and ":-_.\" make a unit name, and an instance may contain "@" too.
+_NOT_IN_A_UNIT_NAME = re.compile(r"[^A-Za-z0-9:_.@-]")
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+_UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final NUL
+# How long systemd waits after the server's own limit for its start, so that the server can report the reason.
+_START_MARGIN_SECONDS = 10
+
+
+def unit_name(runtime_id: str) -> str:
+    r"""Return the systemd unit of a runtime: ``a+b`` becomes ``mrmd-python@a\x2bb.service``.
+
+    Raises:
+        ServiceError: escaped, the id is longer than a unit name may be.
+    """
+    instance = _NOT_IN_A_UNIT_NAME.sub(lambda match: f"\\x{ord(match[0]):02x}", runtime_id)
+    name = f"{UNIT_PREFIX}{instance}{UNIT_SUFFIX}"
+    if len(name) > _UNIT_NAME_MAX:
+        raise ServiceError(
+            f"the id {runtime_id!r} makes a systemd unit name of {len(name)} characters, and {_UNIT_NAME_MAX} are "
+            "allowed: use a shorter id or fewer '+'"
+        )
+    return name
+
+
+def id_of_unit(unit: str) -> str:
+    """Return the runtime id that a unit name stands for: the inverse of `unit_name`."""
+    instance = unit.removeprefix(UNIT_PREFIX).removesuffix(UNIT_SUFFIX)
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), instance)
+
+
+def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
+    """Return the unit of a runtime; `unset` names the manager's variables that it should not have.
+
+    Raises:
+        ServiceError: systemd cannot express these paths.
+    """
+    names = " ".join(sorted(unset))
+    limits = [f"{key}={getattr(spec, name)}" for name, key in LIMITS.items() if name in spec.limits()]
+    limits += spec.properties
+    return _fill(
+        {
+            "Description": [f"Description=mrmd-python runtime {spec.id.replace('%', '%%')}"],
+            "ExecStart": [
+                "# The environment that the runtime was started with, and nothing that this manager has besides.",
+                f"EnvironmentFile={_environment_file(home.environment(spec.id))}",
+                *([f"UnsetEnvironment={names}"] if names else []),
+                f"ExecStart={_command_line(spec.server_command())}",
+            ],
+            "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
+            "OOMPolicy": ["OOMPolicy=continue", *(["", "# Limits.", *limits] if limits else [])],
+        }
+    )
+
+
+def render_template() -> str:
+    """Return the template unit: it starts any id, with the defaults of this installation."""
+    return _fill({"ExecStart": [f"ExecStart={_command_line(server_command([]))} --backend=systemd --id=%i"]})
+
+
+def _fill(lines: Mapping[str, list[str]]) -> str:
+    """Return the unit from the source tree, with the lines of some keys replaced."""
+    unit = template("units", TEMPLATE)
+    keys = "|".join(map(re.escape, lines))
+    return re.sub(rf"^({keys})=.*$", lambda match: "\n".join(lines[match[1]]), unit, flags=re.MULTILINE)
+
+
+def _command_line(command: list[str]) -> str:
+    program, first = [_quote(command[0])], command[1:4]
+    if re.search(r"[\"'$\\]", command[0]):  # systemd runs no program with such a name
+        program, first = ["/bin/sh", "-c", _quote_argument('exec "$0" "$@"')], command[:4]
+    return " \\\n    ".join([" ".join([*program, *map(_quote_argument, first)]), *map(_quote_argument, command[4:])])
+
+
+def _quote(word: str) -> str:
+    r"""Return `word` as one word of ExecStart= (systemd.service(5), "Command lines"; systemd.syntax(7), "Quoting").
+
+    Specifiers are escaped; variables, which are not expanded in the program's path, are not.
+    """
+    word = word.replace("%", "%%")
+    if re.fullmatch(r"[A-Za-z0-9_@%+=:,./$-]+", word):
+        return word
+    escaped = re.sub(r'[\x00-\x1f\x7f"\\]', lambda match: f"\\x{ord(match[0]):02x}", word)
+    return f'"{escaped}"'
+
+
+def _quote_argument(word: str) -> str:
+    """Return `word` as an argument in ExecStart=, where unlike in the program's path variables are expanded."""
+    return _quote(word.replace("$", "$$"))
+
+
+def _environment_file(path: Path) -> str:
+    """Return a path as EnvironmentFile= takes it: unquoted to the end of the line, and a glob(7) pattern."""
+    text = str(path)
+    if re.search(r"[\x00-\x1f]|\\$|^\s|\s$", text):
+        raise ServiceError(f"systemd cannot read a file named {text!r}: set MRMD_HOME to a directory with a plain name")
+    return re.sub(r"([*?\[\\])", r"\\\1", text).replace("%", "%%")

@@ -1,0 +1,271 @@
+"""Starting, restarting and ending runtimes."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mrmd_python.manager import FOREGROUND
+from mrmd_python.manager.backends import all_backends, backend_of, choose, load
+from mrmd_python.manager.backends.base import Backend, StartFailedError
+from mrmd_python.manager.usage import Usage, usage_of
+from mrmd_python.runtime import ServiceError, registry, token
+from mrmd_python.runtime import environment as environment_file
+from mrmd_python.runtime.files import Home, is_claimed, locked, remove
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
+from mrmd_python.runtime.registry import Record, UnreadableRecordError
+from mrmd_python.runtime.spec import RuntimeSpec
+
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+_ANNOUNCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A runtime that was started, or was already running."""
+
+    # None if the start was not waited for.
+    record: Record | None
+    already_running: bool
+    # What the user should know about how it runs.
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What ending a runtime freed."""
+
+    was_alive: bool
+    # What its processes used before.
+    freed: Usage
+    # How many processes only the sweep ended.
+    swept: int
+
+
+def start(
+    home: Home,
+    spec: RuntimeSpec,
+    environ: Mapping[str, str],
+    variables: Mapping[str, str] = NO_VARIABLES,
+    *,
+    wait: bool = True,
+) -> Started:
+    """Start a runtime, or find that its id is already running. Returns once it answers, unless `wait` is false.
+
+    Args:
+        home: where its files go.
+        spec: what to start; without a backend, the best one is chosen.
+        environ: the caller's environment; the runtime gets it, without what belongs to the caller's login session.
+        variables: variables that were set by option.
+        wait: whether to return only when it answers.
+
+    Raises:
+        StartFailedError: its server did not come up; nothing of it is left.
+        ServiceError: this machine, its disk or its service manager does not let it start.
+    """
+    home.prepare()
+    with locked(home.lock(spec.id)):
+        record = running(home, spec.id)
+        if record is not None:
+            _refuse_without_token(spec, record)
+            return Started(record, already_running=True)
+        backend, note = choose(spec.backend)
+        try:
+            spec = backend.prepare(spec)
+        except ServiceError as error:
+            raise ServiceError(f"{error} ({note})" if note else str(error)) from None
+        uninstall_others(spec.id, backend)
+        environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
+        try:
+            if spec.token:
+                token.write(home.token(spec.id), environ)
+            backend.start(home, spec, environment, wait=wait)
+            record = registry.read(home, spec.id)
+            if record is None and wait:
+                raise StartFailedError(f"{spec.id!r} came up and exited at once; see its log")
+        except BaseException:
+            with _uninterrupted():
+                backend.stop(spec.id, None)  # it may be about to be restarted
+                _remove_leftovers(home, spec.id)
+            raise
+        return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
+
+
+def restart(home: Home, runtime_id: str) -> Record | None:
+    """End the server of a runtime and start it again with the same options; return None if there is no such runtime.
+
+    Raises:
+        UnreadableRecordError: its record cannot be read.
+        StartFailedError: it did not come up again.
+        ServiceError: its backend failed.
+    """
+    home.prepare()
+    with locked(home.lock(runtime_id)):
+        record = registry.read(home, runtime_id)
+        if not _exists(runtime_id, record):
+            return None
+        backend_of(runtime_id, record).restart(home, runtime_id, record)
+        return registry.read(home, runtime_id)
+
+
+def enable(home: Home, runtime_id: str) -> str | None:
+    """Have a runtime start by itself; return when it will, or None if there is no such runtime.
+
+    Raises:
+        ServiceError: its backend cannot do that.
+    """
+    record = registry.read(home, runtime_id)
+    return backend_of(runtime_id, record).enable(runtime_id) if _exists(runtime_id, record) else None
+
+
+def disable(home: Home, runtime_id: str) -> bool:
+    """Undo `enable`; return whether there is such a runtime."""
+    record = registry.read(home, runtime_id)
+    if not _exists(runtime_id, record):
+        return False
+    backend_of(runtime_id, record).disable(runtime_id)
+    return True
+
+
+def kill(home: Home, runtime_id: str) -> Killed | None:
+    """End a runtime and every process it started; return None if there is no such runtime.
+
+    Raises:
+        ServiceError: some of its processes do not end, or it is of an older version that this one cannot end.
+    """
+    home.prepare()
+    with locked(home.lock(runtime_id)):
+        try:
+            record = registry.read(home, runtime_id)
+            exists = record is not None
+        except UnreadableRecordError as error:
+            if error.may_be_running:
+                raise
+            record, exists = None, True
+        if not (exists or home.environment(runtime_id).exists() or _exists(runtime_id, None)):
+            return None
+        try:
+            backend = backend_of(runtime_id, record)
+        except ServiceError:  # of a newer version: end its process, if that is on this machine
+            backend = load(FOREGROUND)
+        was_alive = backend.is_alive(record) if record is not None else is_claimed(home.claim(runtime_id))
+        marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
+        freed = usage_of(backend.processes(record, marker))
+        foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
+        backend.stop(runtime_id, record)
+        raise_if_alive(foreign, runtime_id)
+        return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
+
+
+def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
+    """Return the command that shows the end of a runtime's log, also after it ended; None if it has none.
+
+    Raises:
+        ServiceError: its record names an unknown backend.
+    """
+    try:
+        record = registry.read(home, runtime_id)
+    except UnreadableRecordError:
+        record = None
+    for backend in (backend_of(runtime_id, record), *all_backends()):
+        command = backend.log_command(home, runtime_id, lines=lines, follow=follow)
+        if command is not None:
+            return command
+    return None
+
+
+def _exists(runtime_id: str, record: Record | None) -> bool:
+    return record is not None or any(backend.knows(runtime_id) for backend in all_backends())
+
+
+def running(home: Home, runtime_id: str) -> Record | None:
+    """Return the record of the live server of an id, waiting for one that starts; remove what a dead one left.
+
+    Raises:
+        UnreadableRecordError: the record cannot be read, and its server is alive or may be.
+        ServiceError: a server of that id is alive and does not announce itself.
+    """
+    deadline = time.monotonic() + _ANNOUNCE_SECONDS
+    while True:
+        claimed = is_claimed(home.claim(runtime_id))
+        try:
+            record = registry.read(home, runtime_id)
+        except UnreadableRecordError as error:
+            if claimed or error.may_be_running:
+                raise
+            record = None
+        backend = backend_of(runtime_id, record)
+        if record is not None and backend.is_alive(record):
+            return record
+        if not claimed and not backend.is_active(runtime_id):
+            break
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"a process of {runtime_id!r} is running, but has not announced itself within "
+                f"{_ANNOUNCE_SECONDS:.0f} s; to end it: mrmd-python --kill {runtime_id}"
+            )
+        time.sleep(0.05)  # neither a lock file nor another's unit can be waited for together
+    _end_leftovers(home, runtime_id)
+    remove(home.token(runtime_id))  # the next start may want none; it does want the port
+    return None
+
+
+def uninstall_others(runtime_id: str, successor: Backend | None) -> None:
+    """Remove an id from the backends other than the one that is about to start it."""
+    for backend in all_backends():
+        if backend.is_installed(runtime_id) and (successor is None or backend.name != successor.name):
+            backend.stop(runtime_id, None)
+
+
+def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
+    if spec.token and running.token_file is None:
+        raise ServiceError(
+            f"{spec.id!r} is already running at {running.url}, without a token; to end it: mrmd-python --kill {spec.id}"
+        )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep a second Ctrl-C from interrupting the clean-up after the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_environment(
+    home: Home, runtime_id: str, environ: Mapping[str, str], marker: str, variables: Mapping[str, str] = NO_VARIABLES
+) -> dict[str, str]:
+    """Write what a runtime gets of an environment, the variables that were set by option, and its marker."""
+    environment = {**environment_file.capture(environ), **variables, MARKER: marker}
+    if "MRMD_HOME" in environment:
+        environment["MRMD_HOME"] = str(home.root)  # the server's working directory is another
+    try:
+        environment_file.write(home.environment(runtime_id), environment)
+    except OSError as error:
+        raise ServiceError(f"cannot write {home.environment(runtime_id)}: {error.strerror}") from None
+    return environment
+
+
+def _remove_leftovers(home: Home, runtime_id: str) -> int:
+    """End what still carries the marker of an ended runtime, and remove its files; return how many processes ended."""
+    swept = _end_leftovers(home, runtime_id)
+    home.remove_start_files(runtime_id)
+    return swept
+
+
+def _end_leftovers(home: Home, runtime_id: str) -> int:
+    """End what still carries the marker of an ended runtime, and remove its record; return how many processes ended."""
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
+    swept = sweep(marker) if marker is not None else 0
+    is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
+    registry.delete(home, runtime_id)
+    return swept

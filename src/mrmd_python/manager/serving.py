@@ -1,0 +1,111 @@
+"""What a process does before it serves a runtime, and how it reports to what has started it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from mrmd_python.manager.manager import running, uninstall_others, write_environment
+from mrmd_python.runtime import ServiceError, registry, token
+from mrmd_python.runtime import environment as environment_file
+from mrmd_python.runtime.files import Home, claim, locked
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.marker import marker_of, new_marker
+from mrmd_python.runtime.registry import UnreadableRecordError
+from mrmd_python.runtime.spec import RuntimeSpec, Service
+
+
+def marker_for_server(home: Home, spec: RuntimeSpec) -> str:
+    """Return the marker for a server that no `start` has prepared.
+
+    It is the same for all runs of a unit, so that the next sweeps what a crashed one left.
+    """
+    kept = None if spec.backend is None else marker_of(spec.id, environment_file.read(home.environment(spec.id)))
+    return kept or new_marker(spec.id)
+
+
+@contextmanager
+def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[None]:
+    """Make this process the only server of an id while the block runs, with the files that a server needs.
+
+    Args:
+        home: where the files are.
+        spec: what is served.
+        claim_fd: a claim of the id that this process has inherited, if any.
+
+    Raises:
+        ServiceError: the id is already running, or there is no token although one is needed.
+    """
+    if spec.managed:
+        if spec.token and token.from_environment(os.environ) is None:
+            raise ServiceError(f"with --managed, the token must be given: put one into {token.VARIABLE}")
+        yield
+        return
+    home.prepare()
+    with ExitStack() as stack:
+        if spec.backend is None:
+            with locked(home.lock(spec.id)):
+                record = running(home, spec.id)
+                if record is not None:
+                    raise ServiceError(
+                        f"{spec.id!r} is already running at {record.url}; to end it: mrmd-python --kill {spec.id}"
+                    )
+                uninstall_others(spec.id, None)
+                stack.callback(home.remove_start_files, spec.id)
+                write_environment(home, spec.id, os.environ, os.environ[MARKER])
+                if spec.token:
+                    token.write(home.token(spec.id), os.environ)
+                stack.enter_context(_claimed(home, spec.id, None))
+        else:
+            stack.enter_context(_claimed(home, spec.id, claim_fd))
+            _keep_environment(home, spec.id)
+        yield
+
+
+@contextmanager
+def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[None]:
+    descriptor = claim(home.claim(runtime_id)) if inherited is None else inherited
+    if descriptor is None:
+        raise ServiceError(f"{runtime_id!r} is already running; see `mrmd-python --info {runtime_id}`")
+    os.set_inheritable(descriptor, False)
+    try:
+        yield
+    finally:
+        home.claim(runtime_id).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _keep_environment(home: Home, runtime_id: str) -> None:
+    """Write this process's environment as the runtime's, unless a `start` has written the one that it was given."""
+    try:
+        registry.read(home, runtime_id)
+    except UnreadableRecordError as error:
+        if error.may_be_running:
+            raise
+    marker = os.environ[MARKER]
+    if marker_of(runtime_id, environment_file.read(home.environment(runtime_id))) != marker:
+        write_environment(home, runtime_id, os.environ, marker)
+
+
+@contextmanager
+def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: int | None) -> Iterator[None]:
+    """Report an error of the block to the service manager: in the log, on the pipe, and by the exit status."""
+    # What has run once may run again. Read before the block, which may remove the record.
+    status = 1 if registry.has_crashed(home, runtime_id) else service.failure_status
+    try:
+        yield
+    except (ServiceError, OSError) as error:
+        print(error, file=sys.stderr, flush=True)
+        report(ready_fd, str(error))
+        sys.exit(status)
+
+
+def report(ready_fd: int | None, error: str | None) -> None:
+    """Tell the process that has started this daemon, if it listens, that it is ready or why it cannot be."""
+    if ready_fd is not None:
+        try:
+            os.write(ready_fd, json.dumps({"error": error}).encode())
+        except BrokenPipeError:
+            pass  # it was interrupted while it waited
+        os.close(ready_fd)

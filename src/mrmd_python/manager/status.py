@@ -1,0 +1,73 @@
+"""The state of each runtime: its record, checked against its process and its service manager."""
+
+from dataclasses import dataclass
+
+from mrmd_python.manager.backends import all_backends, load
+from mrmd_python.manager.backends.base import State
+from mrmd_python.manager.usage import memory_of
+from mrmd_python.runtime import ServiceError, registry
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
+
+
+@dataclass(frozen=True)
+class Status:
+    """One runtime."""
+
+    id: str
+    # running, starting, stopping, stopped, failed, dead, older or unreadable.
+    state: str
+    record: Record | None
+    # Why its registry file, if there is one, cannot be used.
+    error: ServiceError | None = None
+    # Seconds since its server started.
+    uptime: float | None = None
+    # Bytes of all its processes.
+    memory: int | None = None
+    # Whether it starts at login; None where nothing could start it.
+    enabled: bool | None = None
+
+
+def all_statuses(home: Home) -> list[Status]:
+    """Return the runtimes that are registered or known to a service manager, sorted by id."""
+    states = _states()
+    found = dict(registry.read_all(home))
+    return [
+        _status(runtime_id, found.get(runtime_id), states.get(runtime_id)) for runtime_id in sorted({*found, *states})
+    ]
+
+
+def status(home: Home, runtime_id: str) -> Status | None:
+    """Return one runtime, or None if there is none of that id."""
+    found: Record | UnreadableRecordError | None
+    try:
+        found = registry.read(home, runtime_id)
+    except UnreadableRecordError as error:
+        found = error
+    state = _states().get(runtime_id)
+    return None if found is None and state is None else _status(runtime_id, found, state)
+
+
+def _states() -> dict[str, State]:
+    return {runtime_id: state for backend in all_backends() for runtime_id, state in backend.states().items()}
+
+
+def _status(runtime_id: str, found: Record | UnreadableRecordError | None, state: State | None) -> Status:
+    enabled = state.enabled if state is not None else None
+    if isinstance(found, OldRecordError):
+        return Status(runtime_id, "older" if found.may_be_running else "dead", None, found, enabled=enabled)
+    if isinstance(found, UnreadableRecordError):
+        return Status(runtime_id, "unreadable", None, found, enabled=enabled)
+    if found is not None:
+        try:
+            backend = load(found.backend)
+        except ServiceError as error:
+            return Status(runtime_id, "unreadable", found, error, enabled=enabled)
+        if backend.is_alive(found):
+            memory = state.memory if state is not None else None
+            if memory is None:
+                memory = sum(map(memory_of, backend.processes(found, None)))
+            return Status(runtime_id, "running", found, None, backend.uptime(found), memory, enabled)
+    if state is None:
+        return Status(runtime_id, "dead", found)
+    return Status(runtime_id, state.status, found, enabled=enabled)

@@ -1,0 +1,82 @@
+"""Which processes a runtime has on this machine, and what they use: memory, and GPU memory."""
+
+import os
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mrmd_python.runtime import procfs
+from mrmd_python.runtime.marker import VARIABLE, marked
+
+_NVIDIA_SMI_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a set of processes uses."""
+
+    processes: int
+    # Bytes: private memory and a proportional share of what is shared.
+    memory: int
+    # Bytes, or None if unknown or if none of them has a GPU open.
+    gpu_memory: int | None
+
+
+def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
+    """Return the pids of a runtime: the live server, the processes with its marker, and the descendants of both."""
+    server = {server_pid} if server_pid is not None else set()
+    if procfs.IS_HERE:
+        roots = server | (set(procfs.carriers(VARIABLE, marker)) if marker is not None else set())
+        return roots | procfs.below(roots)
+
+    import psutil
+
+    found = {process.pid for process in marked(marker)} if marker is not None else set()
+    for pid in server:
+        try:
+            found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+        except psutil.Error:
+            pass
+    return found
+
+
+def usage_of(pids: Collection[int]) -> Usage:
+    """Return what these processes use."""
+    return Usage(len(pids), sum(map(memory_of, pids)), _gpu_memory(pids))
+
+
+def memory_of(pid: int) -> int:
+    """Return the memory of a process in bytes, or 0 if it is gone or another user's."""
+    if procfs.IS_HERE:
+        return procfs.proportional_bytes(pid)
+
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except (psutil.Error, OSError):
+        return 0
+
+
+def _gpu_memory(pids: Collection[int]) -> int | None:
+    """Return the bytes that NVIDIA's driver has allocated for these pids (nvidia-smi(1), --query-compute-apps)."""
+    if not any(map(_has_gpu_open, pids)):
+        return None
+    try:
+        command = ["nvidia-smi", "--query-compute-apps=pid,used_gpu_memory", "--format=csv,noheader,nounits"]
+        answer = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    rows = [line.split(",") for line in answer.stdout.splitlines()]
+    held = [int(row[1]) for row in rows if len(row) == 2 and row[1].strip().isdecimal() and int(row[0]) in pids]
+    return sum(held) * 1024 * 1024 if held else None
+
+
+def _has_gpu_open(pid: int) -> bool:
+    try:
+        descriptors = list(os.scandir(f"/proc/{pid}/fd"))
+        return any(os.readlink(entry.path).startswith("/dev/nvidia") for entry in descriptors)
+    except OSError:
+        return False

@@ -1,0 +1,8 @@
+"""What a runtime is, for the command line, the manager, the server and clients: spec, files, processes, interpreter.
+
+Nothing here starts a process.
+"""
+
+
+class ServiceError(Exception):
+    """An error to show to the user, in one or two lines: what failed, and how to fix it."""

@@ -1,0 +1,86 @@
+"""The captured environment of a runtime, for service managers, which do not start it with the caller's.
+
+The file has the syntax of EnvironmentFile= in systemd.exec(5); a unit names it.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import write_atomically
+from mrmd_python.runtime.marker import VARIABLE as MARKER
+from mrmd_python.runtime.token import VARIABLE as TOKEN
+
+# Variables of the caller's login session, terminal or shell, which the user does not mean for a runtime.
+_SESSION = frozenset(
+    {"_", "COLORTERM", "COLUMNS", "GPG_TTY", "LINES", "OLDPWD", "PS1", "PWD", "SHLVL", "STY", "TERM", "TERMCAP"}
+    | {"TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "VTE_VERSION"}
+    | {"WINDOWID", "WINDOWPATH", "XDG_SEAT", "XDG_SEAT_PATH", "XDG_SESSION_CLASS", "XDG_SESSION_ID"}
+    | {"XDG_SESSION_PATH", "XDG_SESSION_TYPE", "XDG_VTNR", "__PYVENV_LAUNCHER__"}
+    # macOS: the terminal application and its login session.
+    | {"LaunchInstanceID", "SECURITYSESSIONID", "__CFBundleIdentifier"}
+)
+# Variables that a service manager sets for one service: systemd.exec(5), "Environment Variables Set or Propagated".
+SERVICE = frozenset(
+    {"EXIT_CODE", "EXIT_STATUS", "FDSTORE", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDNAMES", "LISTEN_FDS"}
+    | {"LISTEN_PID", "LOG_NAMESPACE", "MAINPID", "MANAGERPID", "MANAGERPIDFDID", "MEMORY_PRESSURE_WATCH"}
+    | {"MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE", "SERVICE_RESULT", "SYSTEMD_EXEC_PID", "TRIGGER_PATH"}
+    | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC", "XPC_FLAGS", "XPC_SERVICE_NAME"}
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a variable's name in systemd and POSIX shells
+_LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
+
+
+def capture(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of its caller's environment that a runtime gets.
+
+    Left out: the caller's login session, the marker of a runtime that the caller runs in, the token, names that service
+    managers refuse, and values that systemd.exec(5) refuses as UTF-8.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in _SESSION
+        and name not in SERVICE
+        and not name.startswith("SSH_")
+        and name not in (MARKER, TOKEN)
+        and _NAME.fullmatch(name)
+        and _is_unicode(value)
+    }
+
+
+def validate(variables: Mapping[str, str]) -> None:
+    """Raise ServiceError for the first variable set by option that no service could have."""
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise ServiceError(f"invalid variable name {name!r}: use letters, digits and _, not starting with a digit")
+        if name == TOKEN:
+            raise ServiceError(f"{TOKEN} is read from this command's own environment, and kept from sessions")
+        if name == MARKER or name in SERVICE:
+            raise ServiceError(f"{name} is set by the service manager or mrmd-python and cannot be overridden")
+        if not _is_unicode(value) or "\0" in value:
+            raise ServiceError(f"the value of {name} is not Unicode text, which systemd needs")
+
+
+def _is_unicode(value: str) -> bool:
+    """Return whether systemd accepts a value: no noncharacters, and no lone surrogates, which stand for other bytes."""
+    points = map(ord, value)
+    return not any(
+        0xD800 <= point <= 0xDFFF or 0xFDD0 <= point <= 0xFDEF or point & 0xFFFE == 0xFFFE for point in points
+    )
+
+
+def write(path: Path, environment: Mapping[str, str]) -> None:
+    """Write an environment to `path` with mode 0600, quoting values as systemd.exec(5) reads them."""
+    quoted = {name: re.sub(r'(["\\$`])', r"\\\1", value) for name, value in environment.items()}
+    write_atomically(path, "".join(f'{name}="{value}"\n' for name, value in sorted(quoted.items())).encode())
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return the environment that `write` wrote to `path`, or an empty one if there is no file."""
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        return {}
+    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in _LINE.findall(text)}

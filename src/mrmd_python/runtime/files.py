@@ -1,0 +1,180 @@
+"""The files of a user's runtimes, below ``~/.mrmd`` or ``MRMD_HOME``: their paths, locks, and how they are written."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.validate import is_id
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directory that holds the registry, captured environments, logs and locks."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Home":
+        """Return the home that an environment selects."""
+        named = environ.get("MRMD_HOME")
+        return cls(Path(named).absolute() if named else Path.home() / ".mrmd")
+
+    def record(self, runtime_id: str) -> Path:
+        """Return the registry file of a runtime."""
+        return self.root / "runtimes" / f"{runtime_id}.json"
+
+    def environment(self, runtime_id: str) -> Path:
+        """Return the file with a runtime's captured environment."""
+        return self.root / "env" / f"{runtime_id}.env"
+
+    def log(self, runtime_id: str) -> Path:
+        """Return the log file of a runtime whose log is not in the journal."""
+        return self.root / "logs" / f"{runtime_id}.log"
+
+    def port(self, runtime_id: str) -> Path:
+        """Return the file with the last port of a runtime, which it takes again if it can."""
+        return self.root / "ports" / runtime_id
+
+    def last_port(self, runtime_id: str) -> int | None:
+        """Return the last port of a runtime, if known."""
+        try:
+            port = int(self.port(runtime_id).read_text())
+        except (OSError, ValueError):
+            return None
+        return port if 0 < port < 2**16 else None
+
+    def token(self, runtime_id: str) -> Path:
+        """Return the file with the token that clients of a runtime must send."""
+        return self.root / "tokens" / runtime_id
+
+    def lock(self, runtime_id: str) -> Path:
+        """Return the file that is locked while a runtime is started, restarted or killed."""
+        return self.root / "locks" / f"{runtime_id}.lock"
+
+    def claim(self, runtime_id: str) -> Path:
+        """Return the file that a runtime's server keeps locked for as long as it lives."""
+        return self.root / "locks" / f"{runtime_id}.claim"
+
+    def ids_with_environment(self) -> set[str]:
+        """Return the ids with a captured environment: all that a stopped instance of the template unit has."""
+        return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
+
+    def remove_start_files(self, runtime_id: str) -> None:
+        """Remove what a runtime would be started with again: environment, port and token."""
+        for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
+            remove(path)
+
+    def prepare(self) -> None:
+        """Create the directories, with mode 0700.
+
+        Raises:
+            ServiceError: they cannot be created or written to.
+        """
+        try:
+            for directory in (
+                self.root,
+                *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports", "tokens")),
+            ):
+                make_directory(directory)
+                if directory.stat().st_mode & 0o777 != 0o700:
+                    directory.chmod(0o700)
+                if not os.access(directory, os.W_OK | os.X_OK):
+                    raise PermissionError(13, "Permission denied", str(directory))
+        except OSError as error:
+            raise ServiceError(
+                f"cannot write to {error.filename}: {error.strerror}. "
+                "Make it writable, or set MRMD_HOME to another directory"
+            ) from None
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its missing parents, all with mode 0700 whatever the umask."""
+    for directory in reversed((path, *path.parents)):
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` with a file of mode 0600, so that a reader sees either the old or the new content, never a part.
+
+    If the disk is full or read-only, this raises OSError and `path` keeps its old content.
+    """
+    part = path.parent / f"{_part_prefix(path)}{os.urandom(8).hex()}"
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file written by `write_atomically`, and what a killed writer left of it. No writer may be active."""
+    path.unlink(missing_ok=True)
+    for part in path.parent.glob(f"{_part_prefix(path)}*"):
+        part.unlink(missing_ok=True)
+
+
+def _part_prefix(path: Path) -> str:
+    # A checksum, because the name itself may already have the maximum length.
+    return f".mrmd-{crc32(path.name.encode()):08x}-"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, waiting for its current holder, and remove it afterwards."""
+    descriptor = _open_locked(path, wait=True)
+    assert descriptor is not None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def claim(path: Path) -> int | None:
+    """Lock `path` for the life of this process; return the descriptor, or None if another live process holds it."""
+    return _open_locked(path, wait=False)
+
+
+def is_claimed(path: Path) -> bool:
+    """Return whether a live process holds the claim `path`; remove the file if none does."""
+    if not path.exists():
+        return False
+    descriptor = _open_locked(path, wait=False)
+    if descriptor is None:
+        return True
+    path.unlink(missing_ok=True)
+    os.close(descriptor)
+    return False
+
+
+def _open_locked(path: Path, *, wait: bool) -> int | None:
+    """Lock the file `path` and return its descriptor, or None if another process holds it and `wait` is false.
+
+    The holder may remove the file, so a lock counts only if the locked file still has that name.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

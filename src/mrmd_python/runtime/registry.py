@@ -1,0 +1,213 @@
+"""The registry: one JSON file for each runtime that answers. Editors read it too."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.files import Home, remove, write_atomically
+from mrmd_python.runtime.process_identity import ProcessIdentity
+from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.validate import is_id
+
+
+class UnreadableRecordError(ServiceError):
+    """A registry file that holds no record of this version."""
+
+    # Whether the runtime may be running although nothing here can tell. Then its file must stay.
+    may_be_running = False
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"cannot read the registry file {path} ({reason}); "
+            f"`mrmd-python --kill {path.stem}` ends what is left of that runtime and removes it"
+        )
+
+
+class OldRecordError(UnreadableRecordError):
+    """The record of a runtime that mrmd-python 0.4.2 or older has started.
+
+    It has no start time beside the pid, which may be another process's by now, so it is neither used nor ended.
+    """
+
+    def __init__(self, path: Path, pid: int) -> None:
+        self.may_be_running = _pid_exists(pid)
+        ServiceError.__init__(
+            self,
+            f"{path.stem!r} is a runtime of mrmd-python 0.4.2 or older; if `ps {pid}` shows it, end it with: "
+            f"kill {pid} && rm {path}",
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a running server says about itself, named as in the file. Other programs read the first ten fields."""
+
+    id: str
+    pid: int
+    port: int
+    host: str
+    # The URL of MRP: http://localhost:PORT/mrp/v1
+    url: str
+    venv: str
+    cwd: str
+    assets_dir: str | None
+    # When the server announced itself: ISO 8601, UTC.
+    created: str
+    lastActivity: str  # noqa: N815 - the name in the file
+    backend: str
+    # The systemd unit, the launchd label or the like.
+    unit: str | None
+    # Identifies the process together with pid (`ProcessIdentity`).
+    pid_started: str
+    version: str
+    # Where the log is: a file, or the command that shows it.
+    log: str
+    python: str
+    venv_source: str
+    # What it was started with, as `RuntimeSpec` has it, so that it can be started again.
+    spec: dict[str, Any]
+    # The file with the token that clients must send, if any.
+    token_file: str | None
+
+    @property
+    def process(self) -> ProcessIdentity:
+        """Return the server's process."""
+        return ProcessIdentity(self.pid, self.pid_started)
+
+    def runtime_spec(self) -> RuntimeSpec:
+        """Return what the runtime was started with.
+
+        Raises:
+            ServiceError: the file has been edited and does not say.
+        """
+        try:
+            return RuntimeSpec.from_json(self.spec)
+        except TypeError as error:
+            raise ServiceError(f"the registry does not say how {self.id!r} was started: {error}") from None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **{field.name: (str,) for field in fields(Record)},
+    "pid": (int,),
+    "port": (int,),
+    "assets_dir": (str, type(None)),
+    "unit": (str, type(None)),
+    "spec": (dict,),
+    "token_file": (str, type(None)),
+}
+
+
+def now() -> str:
+    """Return the time as the registry writes it: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+def write(home: Home, record: Record) -> None:
+    """Announce a runtime."""
+    write_atomically(home.record(record.id), (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+
+def read(home: Home, runtime_id: str) -> Record | None:
+    """Return the record of a runtime, or None.
+
+    Raises:
+        UnreadableRecordError: there is a file, and it holds no record of that id.
+    """
+    path = home.record(runtime_id)
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableRecordError(path, error.strerror or str(error)) from None
+    except (ValueError, RecursionError):
+        raise UnreadableRecordError(path, "it is not JSON") from None
+    if _is_old(found):
+        raise OldRecordError(path, found["pid"])
+    problem = _problem(found, runtime_id)
+    if problem is not None:
+        raise UnreadableRecordError(path, problem)
+    return Record(**{name: found.get(name) for name in _TYPES})
+
+
+def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
+    """Yield each registered id with its record, or with the error of its file; sorted by id."""
+    for runtime_id in sorted(path.stem for path in (home.root / "runtimes").glob("*.json") if is_id(path.stem)):
+        try:
+            record = read(home, runtime_id)
+        except UnreadableRecordError as error:
+            yield runtime_id, error
+        else:
+            if record is not None:
+                yield runtime_id, record
+
+
+def has_crashed(home: Home, runtime_id: str) -> bool:
+    """Return, for a server that starts, whether the last one of its id has left its record, as only a crash does."""
+    try:
+        return read(home, runtime_id) is not None
+    except UnreadableRecordError:
+        return False
+
+
+def delete(home: Home, runtime_id: str) -> None:
+    """Remove the record of an id, whatever is in it."""
+    remove(home.record(runtime_id))
+
+
+def withdraw(home: Home, record: Record) -> None:
+    """Remove the record, unless another server has announced itself under that id since."""
+    try:
+        if read(home, record.id) != record:
+            return
+    except UnreadableRecordError:
+        pass
+    home.record(record.id).unlink(missing_ok=True)
+
+
+def _is_old(found: Any) -> bool:
+    """Return whether a file's content is a record of mrmd-python 0.4.2 or older."""
+    return (
+        isinstance(found, dict)
+        and "pid_started" not in found
+        and all(isinstance(found.get(name), str) for name in ("id", "host", "url", "venv"))
+        and type(found.get("pid")) is int
+        and 0 < found["pid"] < 2**31
+    )
+
+
+def _pid_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _problem(found: Any, runtime_id: str) -> str | None:
+    """Return why a file's content is not the record of a runtime, or None if it is."""
+    if not isinstance(found, dict):
+        return "it is not a JSON object"
+    for name, kind in _TYPES.items():
+        if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
+            return f"its {name!r} is missing or of the wrong type"
+        if isinstance(found.get(name), str) and not _is_text(found[name]):
+            return f"its {name!r} is not text"
+    if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
+        return "its 'pid' or 'port' is out of range"
+    return None if found["id"] == runtime_id else f"its id is {found['id']!r}"
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a string can be a path or be printed: JSON can spell half a surrogate pair."""
+    try:
+        return "\0" not in os.fsdecode(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
