@@ -47,6 +47,14 @@ _IMPORTED_BY_CELLS = "asyncio concurrent http logging mimetypes multiprocessing 
 def _set_traps(directory: Path) -> None:
     """Put a module of each name there that says when it runs."""
     trap = f"with open({str(directory / 'ran')!r}, 'a') as file: file.write(__name__ + '\\n')\n"
+    (directory / "profile_default" / "startup").mkdir(parents=True)
+    for name in (
+        "ipython_config",
+        "ipython_kernel_config",
+        "profile_default/ipython_config",
+        "profile_default/startup/x",
+    ):
+        (directory / f"{name}.py").write_text(trap)
     for name in {*sys.stdlib_module_names, *_LIBRARIES.split()} - {*_IMPORTED_BY_CELLS.split()}:
         (directory / f"{name}.py").write_text(trap)
 

@@ -154,7 +154,7 @@ def test_code_that_ipython_runs_for_a_cell_fails_the_cell(
         "try: 1 / 0\nexcept Exception: get_ipython().showtraceback()",
         "import sys\ntry: 1 / 0\nexcept Exception: sys.excepthook(*sys.exc_info())",
         "%tb",
-        "class C:\n    def _repr_html_(self): 1 / 0\nC()",
+        "class C:\n    def _repr_html_(self): 1 / 0\ndisplay(C())",
         "get_ipython().run_cell('1 + 1').success",
     ],
 )

@@ -120,6 +120,11 @@ def test_a_result_that_cannot_be_formatted_fails_the_cell(client: Client, kind: 
     assert client.execute("1 + 1")["error"] is None
 
 
+def test_pandas_prints_all_columns_of_a_wide_frame(client: Client) -> None:
+    code = "import pandas; pandas.DataFrame({f'column_number_{n}': [n] for n in range(15)})"
+    assert all(f"column_number_{n}" in client.execute(code)["stdout"] for n in range(15))
+
+
 def test_run_shows_no_empty_figure_after_matplotlib_was_chosen(client: Client, home: Path) -> None:
     (home / "plain.py").write_text("print('done')\n")
     client.execute("%matplotlib inline\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);")

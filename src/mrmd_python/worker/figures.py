@@ -1,4 +1,4 @@
-"""Matplotlib and plotly draw into the session unless the user chose otherwise."""
+"""Set up libraries that show things: matplotlib and plotly draw into the session, pandas prints as in a notebook."""
 
 import os
 import sys
@@ -17,8 +17,14 @@ _NOTEBOOK_RENDERERS = (
 
 
 def install() -> None:
-    """Have figures drawn into the session once their library is imported."""
-    import_hook.install({"matplotlib": _set_up_matplotlib, "plotly.io._renderers": _set_up_plotly})
+    """Set up each library once it is imported."""
+    import_hook.install(
+        {
+            "matplotlib": _set_up_matplotlib,
+            "pandas.core.config_init": _set_up_pandas,
+            "plotly.io._renderers": _set_up_plotly,
+        }
+    )
 
 
 def _set_up_matplotlib(module: ModuleType) -> None:
@@ -38,6 +44,14 @@ def _set_up_matplotlib(module: ModuleType) -> None:
     # Until then, figures are shown at the end of a cell only if matplotlib is interactive.
     if sys.modules.pop(_INLINE_BACKEND, None) is not None:
         matplotlib.interactive(True)
+
+
+def _set_up_pandas(module: ModuleType) -> None:
+    """Print up to 20 columns, as in Jupyter. Pandas leaves out what is wider than a terminal in all but ipykernel."""
+    from pandas._config import config  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    if config.get_option("display.max_columns") == 0:
+        config.set_option("display.max_columns", 20)
 
 
 def _set_up_plotly(module: ModuleType) -> None:
