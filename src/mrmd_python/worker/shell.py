@@ -258,10 +258,10 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         if isinstance(error, KeyboardInterrupt) and not self._running_cells:
             raise error  # of a startup file: old versions of IPython would go on with the cell
         if error is not None:
-            traceback = tracebacks.user_part(traceback, self.compile)
-            shown = self.replace_error(error).with_traceback(traceback)
+            shown = self.replace_error(error.with_traceback(traceback))
+            traceback = tracebacks.user_part(shown.__traceback__, self.compile)
             exception_only = exception_only and shown is error  # IPython sets it for a SystemExit
-            error = shown
+            error = shown.with_traceback(traceback)
             kind = type(error)
         if isinstance(error, SystemExit):
             self._show_exit(error, is_of_cell=self._running_cells > 0 and not has_run_code)
