@@ -258,7 +258,8 @@ def test_the_environment_is_the_callers_exactly(mac: Machine) -> None:
     client = mac.start("a", env={**given, **of_the_caller, "SSH_AUTH_SOCK": "/tmp/agent", "TERM": "xterm"})
     found = json.loads(client.execute("import json, os; print(json.dumps(dict(os.environ)))")["stdout"])
     assert {name: value for name, value in found.items() if name.startswith("MRMD_T_")} == given
-    assert not {"TERM", "XPC_SERVICE_NAME", "XPC_FLAGS", "__CFBundleIdentifier"} & found.keys()
+    assert not {"XPC_SERVICE_NAME", "XPC_FLAGS", "__CFBundleIdentifier"} & found.keys()
+    assert found["TERM"] != "xterm"
     assert found["SSH_AUTH_SOCK"] == "/tmp/of-the-domain", "launchd's own, which outlives the caller's"
     assert found["HOME"] == str(mac.home)
 
