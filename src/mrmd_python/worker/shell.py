@@ -294,7 +294,10 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         if traceback is None:
             lines = format_exception_only(type(error), error)
         else:
-            lines = self.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
+            try:
+                lines = self.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
+            except Exception:  # of an import of IPython's, say, when the process has no descriptor left
+                lines = format_exception(type(error), error, traceback)
         return _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
 
     def _show_exit(self, error: SystemExit, *, is_of_cell: bool) -> None:
