@@ -12,7 +12,7 @@ from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from . import tracebacks
 from .running_loop import RunningLoop
-from .shell import Failure, Shell, as_text, message
+from .shell import Failure, Shell, message
 from .sigint import CellInterrupted
 
 # Not the function itself, which freezegun would replace in each module that has it.
@@ -150,7 +150,7 @@ def run(
     return {
         "success": failure is None,
         "result": shown.text,
-        "rich": None if shown.unsent is None else _bundle(*shown.unsent),
+        "rich": shown.take(),
         "error": None if failure is None else _describe(failure),
         "executionCount": count,
         "duration": round(duration, 3),
@@ -165,10 +165,6 @@ def _failure(shell: Shell, interrupts: Interrupts, error: Optional[BaseException
     if nested is not None and (error is None or nested.is_of_body):
         return replace(nested, error=interrupts.as_raised(nested.error))
     return None if error is None else shell.failure(interrupts.as_raised(error))
-
-
-def _bundle(forms: "dict[str, Any]", metadata: "dict[str, Any]") -> "dict[str, Any]":
-    return {"data": {mime: as_text(form) for mime, form in forms.items()}, "metadata": metadata}
 
 
 def _end_fork(error: Optional[BaseException]) -> NoReturn:

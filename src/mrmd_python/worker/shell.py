@@ -87,10 +87,16 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
 
     def send(self) -> None:
         """Send the forms of the last value as a display: it is not the result."""
-        if self.unsent is not None:
-            (forms, metadata), self.unsent = self.unsent, None
-            data = {mime: as_text(form) for mime, form in forms.items()}
-            self.publisher.send({"op": "display", "data": data, "metadata": metadata})
+        display = self.take()
+        if display is not None:
+            self.publisher.send({"op": "display", **display})
+
+    def take(self) -> "Optional[dict[str, Any]]":
+        """Return the forms of the last value as they are sent, once; None if there are none."""
+        if self.unsent is None:
+            return None
+        (forms, metadata), self.unsent = self.unsent, None
+        return {"data": as_json(forms), "metadata": metadata}
 
 
 class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
@@ -114,10 +120,9 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         self.shell.displayhook.send()
         if _TEXT in data and not any(picture in data for picture in _PICTURES):
             streams.session_stream("stdout").write(f"{data[_TEXT]}\n")
-        forms = {mime: as_text(value) for mime, value in data.items()}
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
-        self.send({"op": "display", "data": forms, "metadata": dict(metadata or {}), **identity})
+        self.send({"op": "display", "data": as_json(data), "metadata": dict(metadata or {}), **identity})
 
     def clear_output(self, wait: bool = False) -> None:
         """Send a `clear_output` event, or print the escape sequence that clears a line for clients without it."""
@@ -127,9 +132,9 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
             super().clear_output(wait)
 
 
-def as_text(value: Any) -> Any:
-    """Return bytes as the base64 that a MIME bundle has in JSON, and anything else as it is."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+def as_json(forms: MimeBundle) -> MimeBundle:
+    """Return a MIME bundle with its bytes in base64, as it is in JSON."""
+    return {mime: base64.b64encode(form).decode() if isinstance(form, bytes) else form for mime, form in forms.items()}
 
 
 class SessionEnds(SystemExit):
