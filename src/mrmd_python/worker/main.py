@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Optional
 
-from . import fallback, figures, import_guard, sigint, streams
+from . import fallback, import_guard, integrations, sigint, streams
 from .channel import Channel, Message
 from .limits import limit_outcome
 from .running_loop import RunningLoop
@@ -60,7 +60,7 @@ class Worker:
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._running_loop = RunningLoop()
-        figures.install()
+        integrations.install()
         self._shell = shell.create()
         self._interrupts = cell.Interrupts(self._loop, self._running_loop)
         self._stdin = stdin.Stdin(channel, replies)
@@ -188,7 +188,7 @@ class Worker:
         self._shell.start_over()
         self._stdin.install()
         streams.install()
-        figures.close_all()
+        integrations.close_all_figures()
         sys.path[:] = self._path
         with suppress(OSError):  # it may be gone
             os.chdir(self._cwd)

@@ -20,7 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.paths import get_ipython_dir
 from traitlets.config import Config
 
-from . import figures, profile, session_context, streams, tracebacks
+from . import integrations, profile, session_context, streams, tracebacks
 from .cell_compiler import CellCompiler
 from .magics import SessionMagics
 from .shell_command import ShellCommand
@@ -367,7 +367,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         """Choose matplotlib's backend, inline by default."""
         name = "inline" if gui in (None, "auto") else gui
         # Before IPython finds out that a backend does not work, it has given up the one that did.
-        if name.lower() not in ("inline", *figures.FILE_BACKENDS):
+        if name.lower() not in ("inline", *integrations.FILE_BACKENDS):
             raise UsageError(f"a session cannot show figures by {name}: use %matplotlib inline")
         chosen = super().enable_matplotlib(name)
         # IPython's runner for windows calls plt.draw() after %run, which makes an empty figure where there is none.

@@ -79,7 +79,7 @@ def _set_up_plotly(module: ModuleType) -> None:
         renderers.nbformat = SimpleNamespace(__version__="5.0")
 
 
-def close_all() -> None:
+def close_all_figures() -> None:
     """Close all figures of matplotlib, if it is in use."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
