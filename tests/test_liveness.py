@@ -166,8 +166,9 @@ def test_a_cell_that_is_sent_to_a_worker_as_it_ends_runs_in_a_fresh_one(client: 
 def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:
     client = machine.start("a")
     pid = client.get("/sessions/default")["pid"]
-    with client.streaming("import time; time.sleep(100)") as events:
-        next(events)
+    with client.streaming("import time; print('runs'); time.sleep(100)") as events:
+        # A cell whose worker ends before it begins runs in a fresh one instead.
+        assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         machine.kill("KILL", pid)
         error = next(event.data for event in events if event.name == "error")
     assert "was killed by SIGKILL" in error["message"]

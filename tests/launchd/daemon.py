@@ -128,7 +128,8 @@ class Job:
         """Return what ``launchctl print`` has for its state."""
         if self.process is not None:
             return "SIGTERMed" if self.leaving else "running"
-        return "not running" if self.due is None else "spawn scheduled"
+        is_spawning = self.keeper is not None and not self.keeper.done()
+        return "spawn scheduled" if is_spawning or self.due is not None else "not running"
 
     def report(self) -> str:
         """Return what ``launchctl print`` says of it. The coalition has a state of its own, further in."""

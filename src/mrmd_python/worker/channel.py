@@ -53,9 +53,11 @@ class Channel:
             return
         data = _encode(message)
         with self._lock:
+            # Asked before the message is added: a signal handler that sends between the two would make both wait.
+            is_sending = bool(self._outgoing)
             self._outgoing.append((data, mark))
-            if len(self._outgoing) > 1:
-                return  # what a signal handler has interrupted here sends this, too
+            if is_sending:
+                return  # this is a signal handler, and what it interrupted here sends this, too
             try:
                 while self._outgoing:
                     self._send(*self._outgoing[0])
