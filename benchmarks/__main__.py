@@ -1,6 +1,6 @@
 """Measure this product beside its peers.
 
-    python -m benchmarks [--only NAME ...] [--peers NAME ...] [--quick]
+    python -m benchmarks [--only NAME ...] [--peers NAME ...] [--against WHEEL] [--quick]
 
 Each peer is installed from PyPI in a venv of its own, and all are measured in turn, A B C A B C, so that what else the
 machine does hits all alike. Prints tables; writes them, all samples and a picture of each measure to the folder --out.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import plots, report, venvs
 from benchmarks.box import boxed
-from benchmarks.case import IPYKERNEL, OLDER, OURS, SERVER, XEUS, Case
+from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, OLDER, OURS, SERVER, XEUS, Case
 from benchmarks.measures import (
     busy,
     command_line,
@@ -79,8 +79,12 @@ def main() -> None:
                     print(f"{case.name}: {contender}: {fault}", file=sys.stderr)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
             (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n\n{report.held_against(cases)}\n")
+            if options.against is not None:
+                (out / "against.md").write_text(f"{where}\n\n{report.against(cases)}\n")
             report.write_json(out / "samples.json", cases, where)
     print((out / "table.md").read_text())
+    if options.against is not None:
+        print((out / "against.md").read_text())
     plots.write(out, cases, where)
     print(f"written to {out}", file=sys.stderr)
 
@@ -90,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=_MEASURES, metavar="NAME", help=f"of {', '.join(_MEASURES)}")
     parser.add_argument("--peers", nargs="*", choices=_PEERS, default=_PEERS, help="besides ours")
+    parser.add_argument("--against", type=Path, metavar="WHEEL", help="compare with a wheel of an earlier state")
     parser.add_argument("--quick", action="store_true", help="a smoke run: this venv's own, little of everything")
     parser.add_argument("--cache", type=Path, default=cache, help="the folder of the venvs")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="the folder of the results")
@@ -107,14 +112,18 @@ def _setting(options: argparse.Namespace) -> Iterator[Setting]:
         if not options.quick:
             python = venvs.make(options.cache, "mrmd-python", [str(_TREE)], fresh=str(_TREE))
         ours = _mrp(OURS, python, home_of(homes, "ours"), MRMD_BACKEND="fork")
-        older = None
+        commands = {BOXED: ours.command}
+        before = older = None
+        if options.against is not None:
+            wheel = str(options.against.resolve())
+            before_python = venvs.make(options.cache, "before", [wheel], fresh=wheel)
+            before = _mrp(BEFORE, before_python, home_of(homes, "before"), MRMD_BACKEND="fork")
+            commands[BOXED_BEFORE] = before.command
         if OLDER in options.peers:
             older_python = venvs.make(options.cache, "mrmd-python-0.4.2", ["mrmd-python==0.4.2"])
             older = _mrp(OLDER, older_python, home_of(homes, "older"))
-        box = None
-        if "systemd" in options.peers:
-            box = stack.enter_context(boxed(ours.command))
-        peers: list[Peer] = [peer for peer in (ours, older) if peer is not None]
+        box = stack.enter_context(boxed(commands)) if "systemd" in options.peers else ()
+        peers: list[Peer] = [peer for peer in (ours, before, older) if peer is not None]
         for name, (client, kernel, packages) in _KERNELS.items():
             if name in options.peers:
                 try:
@@ -123,7 +132,7 @@ def _setting(options: argparse.Namespace) -> Iterator[Setting]:
                     print(f"{name} cannot be installed here: {error}", file=sys.stderr)
         lineup = Lineup(peers)
         stack.callback(lineup.end_all)
-        yield Setting(lineup, ours, older, box, python, QUICK if options.quick else FULL)
+        yield Setting(lineup, ours, before, older, box, python, QUICK if options.quick else FULL)
 
 
 def _mrp(name: str, python: Path, home: Path, **variables: str) -> MrpPeer:

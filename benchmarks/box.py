@@ -1,13 +1,12 @@
-"""The container with a real systemd that `tests/systemd/box` boots, as a place to run ours in."""
+"""The container with a real systemd that `tests/systemd/box` boots, as a place to run runtimes in."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.case import BOXED
 from benchmarks.peers.mrp import MrpPeer
 from tests.machine import box_machine
 
@@ -15,16 +14,22 @@ _BOX = Path(__file__).resolve().parents[1] / "tests" / "systemd" / "box"
 
 
 @contextmanager
-def boxed(command: str) -> Iterator[MrpPeer | None]:
-    """Have ours under systemd while the block runs; the value is None where no container can be booted."""
+def boxed(commands: Mapping[str, str]) -> Iterator[Sequence[MrpPeer]]:
+    """Boot a container for as long as the block runs; the value is a peer for each command by name.
+
+    There are none where no container can be booted.
+    """
     if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
-        yield None
+        yield []
         return
     with subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as box:
         assert box.stdin is not None
         assert box.stdout is not None
         machine = box_machine(int(box.stdout.readline()))
         try:
-            yield MrpPeer(BOXED, command, machine.environ, machine.prefix, tells_pid=False)
+            yield [
+                MrpPeer(name, command, machine.environ, machine.prefix, tells_pid=False)
+                for name, command in commands.items()
+            ]
         finally:
             box.stdin.close()

@@ -9,6 +9,8 @@ from benchmarks.peers.peer import UnansweredError
 OURS = "mrmd-python"
 BOXED = "mrmd-python, systemd"
 OLDER = "mrmd-python 0.4.2"
+BEFORE = "before"
+BOXED_BEFORE = "before, systemd"
 IPYKERNEL = "ipykernel"
 SERVER = "jupyter_server"
 XEUS = "xeus-python"

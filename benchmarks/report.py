@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.case import IPYKERNEL, OLDER, OURS, SERVER, UNITS, XEUS, Case, Target
+from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, OLDER, OURS, SERVER, UNITS, XEUS, Case, Target
 
 _COLUMNS = (OURS, OLDER, IPYKERNEL, SERVER, XEUS)
 _LATENCY_SAMPLES = 20
@@ -52,6 +52,18 @@ def held_against(cases: Iterable[Case]) -> str:
         verdicts = [found for target in case.targets if (found := verdict(case, target))]
         if others or verdicts:
             rows.append([case.name, case.unit, "; ".join(others), "; ".join(verdicts)])
+    return _markdown(rows)
+
+
+def against(cases: Iterable[Case]) -> str:
+    """Return, in Markdown, how each case compares with the earlier state: its median, ours, and their ratio."""
+    rows = [["", "unit", BEFORE, "now", "now / before"]]
+    for case in cases:
+        for subject, earlier in ((OURS, BEFORE), (BOXED, BOXED_BEFORE)):
+            now, before = case.statistic(subject, "median"), case.statistic(earlier, "median")
+            if now is not None and before:
+                name = case.name if subject == OURS else f"{case.name}, systemd"
+                rows.append([name, case.unit, _number(before), _number(now), f"{now / before:.2f}"])
     return _markdown(rows)
 
 

@@ -46,9 +46,11 @@ class Setting:
 
     lineup: Lineup
     ours: MrpPeer
+    before: MrpPeer | None
+    """An earlier state of ours."""
     older: MrpPeer | None
-    boxed: MrpPeer | None
-    """Ours, in a container with systemd."""
+    boxed: Sequence[MrpPeer]
+    """Ours, and an earlier state of it, in a container with systemd."""
     python: Path
     """That of ours."""
     effort: Effort
@@ -56,12 +58,12 @@ class Setting:
     @property
     def mrp(self) -> Sequence[MrpPeer]:
         """Those that speak MRP, on this machine."""
-        return [peer for peer in (self.ours, self.older) if peer is not None]
+        return [peer for peer in (self.ours, self.before, self.older) if peer is not None]
 
     @property
     def mrp_and_boxed(self) -> Sequence[MrpPeer]:
         """Those that have the command."""
-        return [*self.mrp, *([self.boxed] if self.boxed is not None else [])]
+        return [*self.mrp, *self.boxed]
 
     def runtime(self, peer: MrpPeer) -> MrpRuntime:
         """Return the live runtime of one that speaks MRP."""

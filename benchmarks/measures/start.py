@@ -19,7 +19,7 @@ def run(setting: Setting) -> Iterable[Case]:
     """Yield the case of the start."""
     setting.lineup.end_all()
     contenders: dict[str, Callable[[], float]] = {
-        peer.name: _starting(peer) for peer in (*setting.lineup.peers, setting.boxed) if peer is not None
+        peer.name: _starting(peer) for peer in (*setting.lineup.peers, *setting.boxed)
     }
     contenders |= {
         "python -c pass": setting.running("-c", "pass"),
@@ -32,8 +32,8 @@ def run(setting: Setting) -> Iterable[Case]:
             setting.running("-c", _SHELL),
         ),
     }
-    if setting.boxed is not None:
-        contenders["to enter the box"] = _entering(setting.boxed)
+    if setting.boxed:
+        contenders["to enter the box"] = _entering(setting.boxed[0])
     yield interleave(
         "start",
         "start to the result of 1+1",
