@@ -245,7 +245,7 @@ def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, clo
 
 
 def test_usage_errors_exit_with_2(here: Machine) -> None:
-    assert_told(here.mrmd("--list", "--kill-all"), 2, "exclude each other")
+    assert_told(here.mrmd("--list", "--kill-all"), 2, "cannot be used together")
     assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
     assert_told(here.mrmd("--port", "70000"), 2, "70000")
     assert_told(here.mrmd("--host", "http://localhost"), 2, "invalid host")

@@ -1,4 +1,4 @@
-"""The command line: declares the options, runs one action, and turns errors into one line and an exit status."""
+"""The command line: the options, the action they ask for, and errors as one line and an exit status."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _ACTIONS = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kil
 
 
 def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
-    """Return the option that names the runtime which an action is about."""
+    """Return the option of an action on one runtime."""
     return click.option(name, metavar="ID", callback=option.runtime_id, shell_complete=option.known_ids, help=help)
 
 
@@ -32,7 +32,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
     },
 )
 @option.group(
-    "Start a runtime",
+    "Start",
     click.option(
         "--id",
         metavar="ID",
@@ -40,12 +40,16 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         default="default",
         show_default=True,
         shell_complete=option.known_ids,
-        help="The runtime to start.",
+        help="Name of the runtime.",
     ),
-    click.option("--venv", metavar="PATH", help="The venv whose Python runs the code; found by itself if not named."),
-    click.option("--cwd", metavar="DIR", help="The folder that code starts in.  [default: this one]"),
+    click.option("--venv", metavar="PATH", help="Virtual environment to run code in.  [default: the one mrmd-python is in, or the active one]"),
+    click.option("--cwd", metavar="DIR", help="Working directory of the code.  [default: the current one]"),
     click.option(
-        "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="The port to listen on.  [default: any]"
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        metavar="PORT",
+        help="Port to listen on.  [default: a free one]",
     ),
     click.option(
         "--host",
@@ -53,20 +57,24 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         show_default=True,
         metavar="ADDRESS",
         callback=option.address,
-        help="The address to listen on; with another than loopback, clients must show a token.",
+        help="Address to listen on. Anything but loopback requires a token.",
     ),
-    click.option("--assets-dir", metavar="DIR", help="Where pictures are kept.  [default: .mrmd-assets in the cwd]"),
+    click.option(
+        "--assets-dir",
+        metavar="DIR",
+        help="Directory for images and other output files.  [default: .mrmd-assets in --cwd]",
+    ),
     click.option(
         "--backend",
         type=click.Choice(BACKENDS),
-        help="What keeps the runtime.  [default: the best there is]",
+        help="Service manager to run it under.  [default: the first of these that works]",
     ),
     click.option(
         "--env",
         metavar="NAME[=VALUE]",
         callback=option.variable,
         multiple=True,
-        help="A variable of its environment. May be repeated.",
+        help="Set an environment variable, or pass on the value it has here. Repeatable.",
     ),
     click.option(
         "--env-file",
@@ -74,33 +82,35 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         metavar="FILE",
         type=click.Path(path_type=Path),
         multiple=True,
-        help="Variables, one a line.",
+        help="Read environment variables from a file of NAME=VALUE lines. Repeatable.",
     ),
     click.option(
-        "--gpus", metavar="LIST", callback=option.gpus, help="The GPUs that code sees: 0,1 or UUIDs, or none."
+        "--gpus", metavar="LIST", callback=option.gpus, help="GPUs that code can see: indexes (0,1), UUIDs, or none."
     ),
     click.option(
         "--idle-timeout",
         metavar="SPAN",
         callback=option.span,
         default="0",
-        help="End it after so long without execution and client: 2h.",
+        help="Stop after this long with nothing running and no client connected (e.g. 2h).",
     ),
     click.option(
-        "--wait/--no-wait", default=True, help="Return when it answers, or at once.  [default: when it answers]"
+        "--wait/--no-wait",
+        default=True,
+        help="Wait until the runtime is ready, or return at once.  [default: wait]",
     ),
     click.option(
         "--timeout",
         metavar="SPAN",
         callback=option.span,
         default="90s",
-        help="How long it may take until it answers.  [default: 90s]",
+        help="Give up if it is not ready after this long.  [default: 90s]",
     ),
-    click.option("--foreground", is_flag=True, help="Serve in this terminal, until Ctrl-C."),
+    click.option("--foreground", is_flag=True, help="Run in this terminal until Ctrl-C."),
     click.option(
         "--managed",
         is_flag=True,
-        help="With --foreground: keep out of the registry, for a program that owns the process.",
+        help="With --foreground: do not register it. For programs that run their own runtime.",
     ),
     click.option(
         "--render",
@@ -108,19 +118,19 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         flag_value="auto",
         type=click.Choice(["auto", *BACKENDS]),
         metavar="[BACKEND]",
-        help="Print the unit, agent or command that would be started, and do nothing else.",
+        help="Print the unit, agent or command that would be started, without starting it.",
     ),
 )
 @option.group(
-    "Guard it",
-    click.option("--token", is_flag=True, help="Have clients show a token: the one in MRMD_TOKEN, or else a new one."),
+    "Access",
+    click.option("--token", is_flag=True, help="Require a token from clients: the one in MRMD_TOKEN, or a new one."),
     click.option(
         "--allow-host",
         "allow_hosts",
         metavar="NAME",
         callback=option.host,
         multiple=True,
-        help="A further name that it is reached under. May be repeated.",
+        help="Accept requests for this host name too. Repeatable.",
     ),
     click.option(
         "--allow-origin",
@@ -128,7 +138,7 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         metavar="ORIGIN",
         callback=option.origin,
         multiple=True,
-        help="A further origin whose pages may use it: https://editor.example.",
+        help="Accept requests from pages of this origin too (e.g. https://editor.example). Repeatable.",
     ),
     click.option(
         "--allow-user",
@@ -136,27 +146,30 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         metavar="NAME|UID",
         callback=option.user,
         multiple=True,
-        help="A further local user whose programs may use it.",
+        help="Accept connections of this local user too. Repeatable.",
     ),
 )
 @option.group(
-    "Limit it (systemd)",
+    "Resource limits (systemd)",
     click.option(
         "--memory-max",
         metavar="SIZE",
         callback=option.memory,
-        help="Memory, beyond which the kernel ends processes.",
+        help="Memory limit; the kernel kills processes above it (e.g. 8G).",
     ),
     click.option(
-        "--memory-high", metavar="SIZE", callback=option.memory, help="Memory, beyond which it is slowed down."
+        "--memory-high",
+        metavar="SIZE",
+        callback=option.memory,
+        help="Memory above which processes are slowed down (e.g. 6G).",
     ),
     click.option(
         "--cpu-quota",
         metavar="PERCENT",
         callback=option.cpu_quota,
-        help="Processor time: 200% is two processors.",
+        help="CPU time limit; 200% is two full CPUs.",
     ),
-    click.option("--tasks-max", metavar="N", callback=option.tasks, help="Processes and threads."),
+    click.option("--tasks-max", metavar="N", callback=option.tasks, help="Limit on processes and threads."),
     click.option("--nice", type=click.IntRange(-20, 19), metavar="N", help="Scheduling priority, with any backend."),
     click.option(
         "--property",
@@ -164,58 +177,65 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         metavar="KEY=VALUE",
         callback=option.unit_property,
         multiple=True,
-        help="Any other property of its unit. May be repeated.",
+        help="Set any other property of the unit (e.g. IOWeight=50). Repeatable.",
     ),
 )
 @option.group(
-    "Look after runtimes",
-    click.option("--list", is_flag=True, help="List them."),
-    _about_one("--info", help="Tell all about one."),
-    _about_one("--logs", help="Show the log of one."),
-    click.option("-f", "--follow", is_flag=True, help="With --logs: go on with what is logged from now on."),
+    "Manage",
+    click.option("--list", is_flag=True, help="List all runtimes."),
+    _about_one("--info", help="Show details of a runtime."),
+    _about_one("--logs", help="Show the log of a runtime."),
+    click.option("-f", "--follow", is_flag=True, help="With --logs: follow new output."),
     click.option(
         "-n",
         "--lines",
         type=click.IntRange(0),
         default=100,
         metavar="N",
-        help="With --logs: how many lines.  [default: 100]",
+        help="With --logs: number of lines.  [default: 100]",
     ),
-    _about_one("--restart", help="Restart one as it was started."),
-    _about_one("--enable", help="Start one at login, and at boot for a user who lingers."),
-    _about_one("--disable", help="Undo --enable."),
-    _about_one("--kill", help="End one and every process it started."),
+    _about_one("--restart", help="Restart a runtime with the options it was started with."),
+    _about_one("--enable", help="Start a runtime at login, or at boot if lingering is on (loginctl enable-linger)."),
+    _about_one("--disable", help="Do not start a runtime at login."),
+    _about_one("--kill", help="End a runtime and every process it started."),
     click.option("--kill-all", is_flag=True, help="End all runtimes."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 @option.group(
-    "Others",
+    "Other",
     click.option(
         "--completion",
         type=click.Choice(["bash", "zsh", "fish"]),
-        help="Print what a shell needs to complete these options.",
+        help="Print a completion script for a shell.",
     ),
     click.version_option(__version__, prog_name="mrmd-python"),
 )
 @option.group(
-    "What only backends use, to run a server",
+    "For backends",
     click.option("--python", hidden=True),
     click.option("--venv-source", hidden=True),
     click.option("--ready-fd", type=int, hidden=True),
     click.option("--claim-fd", type=int, hidden=True),
 )
 def command(**options: Any) -> None:
-    """Start a live Python runtime for notebook editors, or look after those that run.
+    """Start and manage Python runtimes that keep running.
 
-    A runtime is a user service that outlives this command. Code runs in it over HTTP, or on the page that a browser
-    shows at its port; --kill ends it and every process that code started.
+    A runtime is a service of your user. Its variables and output stay when the editor, terminal or login goes away.
+    Editors and agents use it over HTTP, you can open its URL in a browser, and --kill ends it with every process it
+    started.
+
+    \b
+    Examples:
+      mrmd-python --id train --gpus 0    start a runtime, or print where it runs
+      mrmd-python --list                 list all runtimes
+      mrmd-python --kill train           end it and free its memory
     """
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
     actions = [name for name in _ACTIONS if options[name] not in (None, False)]
     if len(actions) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
-        raise click.UsageError(f"{names} exclude each other")
+        raise click.UsageError(f"{names} cannot be used together")
     if options["managed"] and not options["foreground"]:
         raise click.UsageError("--managed needs --foreground")
     # Each action imports what it needs: --help, --version and --list should not wait for the rest.
@@ -245,7 +265,7 @@ def _print_completion(shell: str) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Put /dev/null where the caller has closed 0, 1 or 2, or the next files opened would take their place."""
+    """Open /dev/null where the caller has closed 0, 1 or 2, so that no other file gets these numbers."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= 2:
         os.set_inheritable(descriptor, True)

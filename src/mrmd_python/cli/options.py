@@ -1,4 +1,4 @@
-"""What the command's options are made of: value checks, completion of ids, and headings in the help."""
+"""Parts of the options: value checks, completion of ids, and headings in the help."""
 
 import os
 import re
@@ -26,7 +26,7 @@ class Command(click.Command):
         for parameter in self.get_params(ctx):
             row = parameter.get_help_record(ctx)
             if row is not None:
-                rows.setdefault(getattr(parameter, "heading", "Others"), []).append(row)
+                rows.setdefault(getattr(parameter, "heading", "Other"), []).append(row)
         for heading, listed in rows.items():
             with formatter.section(heading):
                 formatter.write_dl(listed)
