@@ -168,7 +168,7 @@ def test_output_without_end_does_not_fill_the_browser(page: _Page) -> None:
     page.ran("for n in range(60000): print(f'{n:020}')\nprint('x' * 1000000)\nprint('last')")
     shown = page.text(".output")
     assert len(shown) < 700_000
-    assert "left out" in shown
+    assert "earlier output dropped" in shown
     assert shown.endswith("last\n")
 
 
@@ -325,7 +325,7 @@ def test_sessions(page: _Page, client: Client) -> None:
     page.shows(".source", "mine = 'other'")
     page.click("#reset")
     page.browser.switch_to.alert.accept()
-    page.shows("#variables-told", "none yet")
+    page.shows("#variables-message", "none yet")
     page.click("#sessions li:first-child button")
     page.shows("#variables", "'default'")
     page.shows(".source", "mine = 'default'")
@@ -415,7 +415,7 @@ def test_it_comes_back_when_the_runtime_does(tab: webdriver.Chrome, here: Machin
     page.run("print('begun', flush=True)\nimport time\ntime.sleep(600)")
     page.shows(".output", "begun")
     here.kill("KILL", client.pid)
-    page.shows("article > .verdict", "trying again")
+    page.shows("article > .verdict", "reconnecting")
     here.start("a", "--port", str(free_port))
     page.until(lambda: "there is no execution" in page.verdicts[0], "it is told that the execution is gone")
     page.ran("print('again')")
@@ -427,7 +427,7 @@ def test_a_runtime_with_a_token_asks_for_it(tab: webdriver.Chrome, here: Machine
     page.until(lambda: page.focused == "token", "it asks for the token")
     assert not page.find("#main").is_displayed()
     page.press("wrong", Keys.ENTER)
-    page.shows("#access-told", "not this runtime's token")
+    page.shows("#access-message", "not this runtime's token")
     page.press((here.home / ".mrmd" / "tokens" / "a").read_text().strip(), Keys.ENTER)
     page.shows("#sessions", "idle")
     page.ran(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")

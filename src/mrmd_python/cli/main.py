@@ -42,7 +42,11 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         shell_complete=option.known_ids,
         help="Name of the runtime.",
     ),
-    click.option("--venv", metavar="PATH", help="Virtual environment to run code in.  [default: the one mrmd-python is in, or the active one]"),
+    click.option(
+        "--venv",
+        metavar="PATH",
+        help="Virtual environment to run code in.  [default: the one mrmd-python is in, or the active one]",
+    ),
     click.option("--cwd", metavar="DIR", help="Working directory of the code.  [default: the current one]"),
     click.option(
         "--port",

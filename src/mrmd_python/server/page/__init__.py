@@ -1,4 +1,4 @@
-"""The page at a runtime's root: for a person who opens its URL in a browser. It holds nothing that is secret."""
+"""The console that a runtime shows in a browser, at its root. The page holds no secrets."""
 
 import re
 from base64 import b64encode
@@ -7,14 +7,17 @@ from pathlib import Path
 
 from mrmd_python.server.wire import Response
 
+_SCRIPTS = ("runtime", "terminal", "cells", "completion", "sessions", "variables", "page")
+
 
 def page_of(runtime: str) -> Response:
-    """Return the page of the runtime with that id.
+    """Return the page of a runtime.
 
-    Its policy (https://www.w3.org/TR/CSP3/) has the browser run the script that is in the file and no other, whatever
-    it shows, and speak to nothing but the runtime.
+    Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows only the script in the page, whatever the page
+    displays, and connections only to the runtime.
     """
-    text = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("{{runtime}}", escape(runtime))
+    text = _read("page.html").replace("{{runtime}}", escape(runtime)).replace("{{style}}", _read("page.css"))
+    text = text.replace("{{script}}", "\n".join(_read(f"{name}.js") for name in _SCRIPTS))
     policy = (
         f"default-src 'none'; script-src {_hashed('script', text)}; style-src {_hashed('style', text)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -31,9 +34,13 @@ def page_of(runtime: str) -> Response:
     return Response(200, headers, text.encode())
 
 
+def _read(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
 def _hashed(tag: str, text: str) -> str:
-    """Return what a policy allows the content of the one `tag` of a page by."""
-    from hashlib import sha256  # OpenSSL, which a server's start need not wait for
+    """Return the CSP source that allows the content of the page's only `tag`."""
+    from hashlib import sha256  # imports OpenSSL, which would slow the start
 
     content = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
     assert content is not None
