@@ -1,4 +1,4 @@
-"""One runtime for each Python that is installed, with a venv of its own; a new namespace for each test."""
+"""A runtime for each installed Python, with its own venv; a new namespace for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
-from tests.interpreters import make_venv, supported
+from tests.interpreters import make_venv, numbers, supported
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 
 _LIBRARIES = (
@@ -14,7 +14,18 @@ _LIBRARIES = (
     *("tqdm", "trio", "uvloop"),
 )
 _IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
-"""Others than the newest that the version can have, so that the range is tried."""
+"""Older than the newest that the version can have, to cover the range."""
+_VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module", "rich_results")
+"""The test files that run on every version; the others run on the oldest and the newest."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on the versions that its file is for."""
+    if "runtime" in metafunc.fixturenames:
+        versions = supported()
+        if metafunc.module.__name__.rpartition(".test_")[2] not in _VERSION_SENSITIVE:
+            versions = sorted({versions[0], versions[-1]}, key=numbers)
+        metafunc.parametrize("runtime", versions, indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,7 +44,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return fork_machine(tmp_path_factory.mktemp("home"), MPLCONFIGDIR=str(fonts), NO_COLOR="1")
 
 
-@pytest.fixture(scope="session", params=supported())
+@pytest.fixture(scope="session")
 def runtime(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Client]:
     """A runtime in a venv of each version, with the libraries that are tried."""
     version = request.param
