@@ -1,70 +1,122 @@
-"""A client of MRP in plain http.client."""
+"""A client of MRP in plain http.client, for any server that speaks it."""
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 Json = dict[str, Any]
+Run = Callable[..., Json]
+"""POST /execute in a session: takes the code and further fields."""
 DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 """A cell that displays a drawing."""
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes
 
+    def json(self) -> Json:
+        """Return the body, which must be a JSON object and be declared as JSON."""
+        assert self.headers["content-type"].startswith("application/json"), self.headers
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
 
 @dataclass(frozen=True)
 class Event:
-    """One Server-Sent Event."""
+    """One Server-Sent Event; `fields` are the names of its lines in their order."""
 
     id: int
     name: str
     data: Json
+    fields: tuple[str, ...] = field(compare=False)
 
 
 @dataclass(frozen=True)
 class Client:
-    """Speaks to the runtime on `port`."""
+    """A client of the server at a base URL, such as http://localhost:8765/mrp/v1."""
 
-    port: int
+    url: str
     pid: int = 0
     """The server's pid, on its own machine."""
 
     @classmethod
-    def of_record(cls, record: Json) -> "Client":
-        """Return the client of the runtime that a registry record describes."""
-        return cls(record["port"], record["pid"])
+    def at(cls, port: int, pid: int = 0) -> "Client":
+        """Return a client of the runtime on a port."""
+        return cls(f"http://127.0.0.1:{port}/mrp/v1", pid)
 
-    def connect(self) -> http.client.HTTPConnection:
+    @classmethod
+    def of_record(cls, record: Json) -> "Client":
+        """Return a client of the runtime that a registry record describes."""
+        return cls.at(record["port"], record["pid"])
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The server's host and port."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "localhost", parts.port or 80
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        return self.address[1]
+
+    def path(self, path: str) -> str:
+        """Return the path of an endpoint on the server."""
+        return urlsplit(self.url).path.rstrip("/") + path
+
+    def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
         """Return a new connection."""
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection(*self.address, timeout=timeout)
+
+    def call(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None, timeout: float = 60
+    ) -> Answer:
+        """Return the answer of an endpoint; a body that is not bytes is sent as JSON."""
+        sent: dict[str, str] = dict(headers or {})
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        return self._answer(method, self.path(path), body, sent, timeout)
 
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
-        """Return the status and the JSON of an answer."""
-        content = None if body is None else json.dumps(body)
-        kind = {} if body is None else {"Content-Type": "application/json"}
-        answer = self.fetch(method, f"/mrp/v1{path}", content, **{**kind, **(headers or {})})
+        """Return the status and the JSON of an endpoint's answer."""
+        answer = self.call(method, path, body, headers)
         return answer.status, json.loads(answer.body)
 
     def fetch(self, method: str, target: str, content: "str | bytes | None" = None, **headers: str) -> Answer:
-        """Return the answer to any request; ``_`` stands for ``-`` in the names of headers."""
-        connection = self.connect()
+        """Return the answer to any request, whose target is not below the base URL."""
+        return self._answer(method, target, content, _named(headers), 60)
+
+    def _answer(self, method: str, target: str, body: Any, headers: Mapping[str, str], timeout: float) -> Answer:
+        connection = self.connect(timeout)
         try:
-            connection.request(method, target, content, {name.replace("_", "-"): headers[name] for name in headers})
+            connection.request(method, target, body, dict(headers))
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
             connection.close()
+
+    def refused(self, status: int, method: str, path: str, body: object = None, **headers: str) -> Json:
+        """Return the JSON of a refusal, which must have that status, a sentence and a code."""
+        answer = self.call(method, path, body, _named(headers))
+        assert answer.status == status, answer
+        refusal = answer.json()
+        assert isinstance(refusal["error"], str)
+        assert refusal["error"]
+        assert refusal["code"] == refusal["code"].lower().replace(" ", "_")
+        return refusal
 
     def answers(self) -> bool:
         """Return whether there is a server that answers."""
@@ -79,15 +131,15 @@ class Client:
 
     def get(self, path: str) -> Json:
         """GET, which must succeed."""
-        status, body = self.request("GET", path)
-        assert status == 200, body
-        return body
+        answer = self.call("GET", path)
+        assert answer.status == 200, answer
+        return answer.json()
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+    def post(self, path: str, body: Mapping[str, object] | None = None, timeout: float = 60) -> Json:
         """POST, which must succeed."""
-        status, answer = self.request("POST", path, {} if body is None else body)
-        assert status == 200, answer
-        return answer
+        answer = self.call("POST", path, {} if body is None else body, timeout=timeout)
+        assert answer.status == 200, answer
+        return answer.json()
 
     def execute(self, code: str, **fields: Any) -> Json:
         """Run code and return the ExecuteResult."""
@@ -145,27 +197,48 @@ class Client:
         self, method: str, path: str, body: str | None, headers: Mapping[str, str]
     ) -> Iterator[Iterator[Event]]:
         connection = self.connect()
-        connection.request(method, f"/mrp/v1{path}", body, dict(headers))
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
         try:
+            connection.request(method, self.path(path), body, dict(headers))
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            assert (answer.getheader("Content-Type") or "").startswith("text/event-stream")
             yield _events(answer)
         finally:
             connection.close()
 
 
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers given as keyword arguments, with ``-`` for ``_``."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
 def _events(answer: http.client.HTTPResponse) -> Iterator[Event]:
-    fields: dict[str, str] = {}
-    for line in answer:
-        text = line.decode("ascii").rstrip("\n")
-        if text:
-            name, _, value = text.partition(": ")
-            fields[name] = value
-        elif "event" in fields:
-            yield Event(int(fields["id"]), fields["event"], json.loads(fields["data"]))
-            fields = {}
+    lines: list[tuple[str, str]] = []
+    for raw in answer:
+        line = raw.decode("ascii").removesuffix("\n")
+        assert "\r" not in line
+        if line.startswith(":"):
+            continue
+        if line:
+            name, separator, value = line.partition(": ")
+            assert separator, line
+            lines.append((name, value))
+        elif lines:
+            fields = dict(lines)
+            assert fields["id"].isdigit()
+            yield Event(
+                int(fields["id"]), fields["event"], json.loads(fields["data"]), tuple(name for name, _ in lines)
+            )
+            lines = []
+    assert lines == [], "the stream ends between two events"
 
 
 def text_of(events: list[Event], stream: str) -> str:
     """Return what the events say was written to a stream."""
     return "".join(event.data["content"] for event in events if event.name == stream)
+
+
+def names_of(events: list[Event]) -> list[str]:
+    """Return the names of the events, adjacent ones of one name as one: how output is cut is up to the server."""
+    names = [event.name for event in events]
+    return [name for position, name in enumerate(names) if position == 0 or names[position - 1] != name]

@@ -50,7 +50,7 @@ def served(
     with subprocess.Popen(here.command(sys.executable, "-c", program, env=env), stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
-            yield Client(int(process.stdout.readline()), process.pid)
+            yield Client.at(int(process.stdout.readline()), process.pid)
         finally:
             process.terminate()
             process.wait(timeout=30)

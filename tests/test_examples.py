@@ -31,7 +31,7 @@ def test_the_python_client_has_40_lines() -> None:
 
 @pytest.mark.parametrize("example", ["embed_uvicorn.py", "embed_aiohttp.py"])
 def test_a_program_that_embeds_it_serves_and_ends_it(here: Machine, free_port: int, example: str) -> None:
-    client = Client(free_port)
+    client = Client.at(free_port)
     command = here.command(sys.executable, str(_EXAMPLES / example), str(free_port))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         try:

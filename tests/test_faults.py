@@ -236,7 +236,7 @@ def test_a_user_that_is_nobody_is_told(here: Machine) -> None:
 def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, closed: str, options: str) -> None:
     script = f"{MRMD} {options} --port {free_port} {closed} & wait -n || exit 1"
     with subprocess.Popen(here.command("bash", "-c", script), start_new_session=True) as shell:
-        client = Client(free_port)
+        client = Client.at(free_port)
         wait_until(client.answers, "it answers")
         assert client.value("1 + 1") == "2"
         if "--managed" in options:

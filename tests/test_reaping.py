@@ -87,7 +87,7 @@ def test_a_signal_to_the_process_group_of_a_managed_server_ends_every_process(
     command = here.command(MRMD, "--id", "editor", "--foreground", "--managed", "--port", str(free_port))
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as server:
         try:
-            client = Client(free_port)
+            client = Client.at(free_port)
             wait_until(client.answers, "the server answers")
             assert here.mrmd("--list").stdout.startswith("No runtimes"), "an editor's own process is not registered"
             pids = _start_children(here, client)

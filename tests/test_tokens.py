@@ -161,7 +161,7 @@ def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_po
     command = here.command(MRMD, *options, env={"MRMD_TOKEN": _CHOSEN})
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            client = Client(free_port, process.pid)
+            client = Client.at(free_port, process.pid)
             wait_until(client.answers, "it answers")
             assert (_status(client, None), _status(client, _CHOSEN)) == (401, 200)
             shown = {"Authorization": f"Bearer {_CHOSEN}"}

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.client import Client
-from tests.conformance.wire import Json, Run, Server
+from tests.client import Client, Json, Run
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 from tests.programs import OWN, served
 
@@ -28,15 +27,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server under test."""
     if request.param == "url":
-        yield Server(request.config.getoption("base_url"))
+        yield Client(request.config.getoption("base_url"))
         return
     machine = fork_machine(tmp_path_factory.mktemp("conformance"))
     ours = _by_cli(machine) if request.param == "aiohttp" else served(machine, "uvicorn", OWN)
     with ours as client:
-        yield Server(f"http://127.0.0.1:{client.port}/mrp/v1")
+        yield client
     wait_until(lambda: processes_of(machine.home) == [], "no process of the server's is left")
 
 
@@ -47,7 +46,7 @@ def _by_cli(machine: Machine) -> Iterator[Client]:
 
 
 @pytest.fixture
-def session(server: Server) -> Iterator[str]:
+def session(server: Client) -> Iterator[str]:
     """The name of a session that is not there yet, and is deleted afterwards."""
     name = f"conformance-{secrets.token_hex(8)}"
     yield name
@@ -55,7 +54,7 @@ def session(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def run(server: Server, session: str) -> Run:
+def run(server: Client, session: str) -> Run:
     """POST /execute in the test's session."""
 
     def execute(code: str, **fields: object) -> Json:

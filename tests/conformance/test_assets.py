@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conformance.wire import Run, Server, names_of
+from tests.client import Client, Run, names_of
 
 _PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -19,7 +19,7 @@ _PNG_CODE = f"{_SHOW}png = {_PNG_BASE64!r}; display({{'image/png': png, 'text/pl
     "Pictures (png, jpeg, svg, gif, webp), PDF and explicit HTML displays become files; "
     "Asset: path, url, mimeType, assetType, size, metadata"
 )
-def test_displays_that_become_files(server: Server, run: Run, session: str) -> None:
+def test_displays_that_become_files(server: Client, run: Run, session: str) -> None:
     code = (
         f"{_PNG_CODE}display(HTML('<b>é</b>'))\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))\n"
         "for mime in ('image/jpeg', 'image/gif', 'image/webp', 'application/pdf'): display({mime: png}, raw=True)"
@@ -66,7 +66,7 @@ _UPDATABLE = f"{_SHOW}def svg(text): return SVG(f'<svg xmlns=\"http://www.w3.org
 
 @pytest.mark.row("Asset: displayId, update (an update replaces the file)")
 @pytest.mark.parametrize("update", ["handle.update(svg(2))", "update_display(svg(2), display_id='d')"])
-def test_an_update_replaces_the_file_of_its_display(server: Server, run: Run, update: str) -> None:
+def test_an_update_replaces_the_file_of_its_display(server: Client, run: Run, update: str) -> None:
     (first,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     assert (first["displayId"], first["update"]) == ("d", False)
     path = first["url"].removeprefix("/mrp/v1")
@@ -79,7 +79,7 @@ def test_an_update_replaces_the_file_of_its_display(server: Server, run: Run, up
 
 
 @pytest.mark.row("Asset: update; ExecuteResult.assets and displayData have each display once, as it was last")
-def test_a_result_has_the_last_update_of_each_display(server: Server, run: Run, session: str) -> None:
+def test_a_result_has_the_last_update_of_each_display(server: Client, run: Run, session: str) -> None:
     code = (
         f"{_UPDATABLE}a = display(svg('a'), display_id='a'); b = display(svg('b'), display_id='b')\n"
         "for n in range(20): a.update(svg(n))\n"
@@ -97,7 +97,7 @@ def test_a_result_has_the_last_update_of_each_display(server: Server, run: Run, 
 
 
 @pytest.mark.row("Asset: an update that changes what the display is")
-def test_updates_from_pictures_to_text_and_back(server: Server, run: Run) -> None:
+def test_updates_from_pictures_to_text_and_back(server: Client, run: Run) -> None:
     (picture,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     as_text = run("handle.update({'text/plain': 'text'}, raw=True)")
     assert (as_text["assets"], as_text["stdout"]) == ([], "text\n")
@@ -117,7 +117,7 @@ def test_updates_from_pictures_to_text_and_back(server: Server, run: Run) -> Non
 
 
 @pytest.mark.row("asset: as it happens; then it is not repeated in result.assets")
-def test_the_asset_event(server: Server, session: str) -> None:
+def test_the_asset_event(server: Client, session: str) -> None:
     events = server.stream(_PNG_CODE, session=session)
     assert names_of(events) == ["start", "asset", "result", "done"]
     assert events[1].data["mimeType"] == "image/png"
@@ -125,7 +125,7 @@ def test_the_asset_event(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("GET /assets/{name}: Range and ETag; nothing outside the assets folders, however it is spelled")
-def test_fetching(server: Server, run: Run) -> None:
+def test_fetching(server: Client, run: Run) -> None:
     (asset,) = run(_PNG_CODE)["assets"]
     path = asset["url"].removeprefix("/mrp/v1")
     whole = server.call("GET", path)

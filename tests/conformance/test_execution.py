@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance.wire import Run, Server, names_of, text_of
+from tests.client import Client, Run, names_of, text_of
 from tests.machine import wait_until
 
 _RESULT = {
@@ -52,7 +52,7 @@ def _is_shortened(text: str, whole: str) -> bool:
 
 
 @pytest.mark.row("`result` and `error` texts are bounded like the output")
-def test_long_results_and_errors_are_shortened(server: Server, session: str, run: Run) -> None:
+def test_long_results_and_errors_are_shortened(server: Client, session: str, run: Run) -> None:
     line = "0123456789" * 100_000
     found = run("line = '0123456789' * 100_000; line")
     assert _is_shortened(found["result"], f"'{line}'")
@@ -93,14 +93,14 @@ def test_displays(run: Run) -> None:
 @pytest.mark.row(
     "/execute has no stdin: input() raises at once, saying so; allowStdin (true for stream, false otherwise)"
 )
-def test_input_where_nobody_answers(server: Server, session: str, run: Run) -> None:
+def test_input_where_nobody_answers(server: Client, session: str, run: Run) -> None:
     assert run("input()")["error"]["message"]
     events = server.stream("input()", session=session, allowStdin=False)
     assert names_of(events)[-2:] == ["error", "done"]
 
 
 @pytest.mark.row("Idempotent: the same execId with the same code attaches; with other code it is 409")
-def test_what_is_sent_twice_runs_once(server: Server, session: str, run: Run) -> None:
+def test_what_is_sent_twice_runs_once(server: Client, session: str, run: Run) -> None:
     code = "count = globals().get('count', 0) + 1; import time; time.sleep(0.3); print(count)"
     exec_id = f"{session}-once"
     with ThreadPoolExecutor() as pool:
@@ -113,7 +113,7 @@ def test_what_is_sent_twice_runs_once(server: Server, session: str, run: Run) ->
 @pytest.mark.row(
     "POST /input: exec_id or execId, text (a trailing newline is stripped; echoed to stdout, not for passwords)"
 )
-def test_answering(server: Server, session: str) -> None:
+def test_answering(server: Client, session: str) -> None:
     code = "import getpass\nprint(repr(input('Name? ')), len(getpass.getpass('Key: ')))"
     exec_id = f"{session}-input"
     asked = []
@@ -133,7 +133,7 @@ def test_answering(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("500 never on purpose: half a surrogate pair, which JSON can hold, as the answer")
-def test_an_answer_with_half_a_character(server: Server, session: str) -> None:
+def test_an_answer_with_half_a_character(server: Client, session: str) -> None:
     with server.streaming("print(len(input()))", session=session, execId=f"{session}-half") as stream:
         for event in stream:
             if event.name == "stdin_request":
@@ -142,7 +142,7 @@ def test_an_answer_with_half_a_character(server: Server, session: str) -> None:
 
 
 @pytest.mark.row('POST /input/cancel: {"cancelled": true}; the cell gets an exception of type InputCancelled')
-def test_cancelling_input(server: Server, session: str) -> None:
+def test_cancelling_input(server: Client, session: str) -> None:
     with server.streaming("input()", session=session, execId=f"{session}-cancel") as stream:
         for event in stream:
             if event.name == "stdin_request":
@@ -165,7 +165,7 @@ def test_cancelling_input(server: Server, session: str) -> None:
         "import asyncio; await asyncio.sleep(60)",
     ],
 )
-def test_interrupting(server: Server, session: str, code: str) -> None:
+def test_interrupting(server: Client, session: str, code: str) -> None:
     with server.streaming(f"print('up')\n{code}", session=session) as events:
         while next(events).name != "stdout":
             pass
@@ -177,7 +177,7 @@ def test_interrupting(server: Server, session: str, code: str) -> None:
 
 
 @pytest.mark.row("GET /executions, GET /executions/{execId}")
-def test_executions(server: Server, session: str, run: Run) -> None:
+def test_executions(server: Client, session: str, run: Run) -> None:
     result = run("1", execId=f"{session}-1", cellId="cell")
     run("1 / 0", execId=f"{session}-2")
     listed = server.get(f"/executions?session={session}")["executions"]
@@ -193,12 +193,12 @@ def test_executions(server: Server, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("GET /executions/{execId}/stream: Last-Event-ID: or ?after=N: the SSE stream from there on")
-def test_coming_back(server: Server, session: str) -> None:
+def test_coming_back(server: Client, session: str) -> None:
     code = "import sys, time\nfor n in range(10): print(n); print(-n, file=sys.stderr); time.sleep(0.01)"
     exec_id = f"{session}-back"
     whole = server.stream(code, session=session, execId=exec_id)
     for position, event in enumerate(whole):
-        rest = server.follow(exec_id, Last_Event_ID=event.id)
+        rest = server.follow(exec_id, headers={"Last-Event-ID": str(event.id)})
         assert rest == server.follow(exec_id, f"?after={event.id}")
         for stream in ("stdout", "stderr"):
             text = text_of(whole, stream)
@@ -210,7 +210,7 @@ def test_coming_back(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("DELETE /executions/{execId}: a queued one leaves the queue; a running one is interrupted")
-def test_ending_executions(server: Server, session: str) -> None:
+def test_ending_executions(server: Client, session: str) -> None:
     with (
         server.streaming("import time; time.sleep(60)", session=session, execId=f"{session}-runs") as running,
         server.streaming("1", session=session, execId=f"{session}-waits") as waiting,
@@ -225,7 +225,7 @@ def test_ending_executions(server: Server, session: str) -> None:
 
 @pytest.mark.row("stopOnError: when it fails or is interrupted, what is queued behind it ends as error of type Aborted")
 @pytest.mark.parametrize("ending", ["failed", "interrupted", "succeeded", "not asked for"])
-def test_stopping_on_an_error(server: Server, session: str, ending: str) -> None:
+def test_stopping_on_an_error(server: Client, session: str, ending: str) -> None:
     end = "" if ending == "succeeded" else "; 1 / 0"
     first_id, last_id = f"{session}-first", f"{session}-last"
     with (
@@ -259,7 +259,7 @@ def test_stopping_on_an_error(server: Server, session: str, ending: str) -> None
 
 
 @pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")
-def test_history(server: Server, session: str, run: Run) -> None:
+def test_history(server: Client, session: str, run: Run) -> None:
     for number in range(25):
         run(f"x{number} = {number}")
     run("not_stored = 1", storeHistory=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.wire import Json, Run, Server
+from tests.client import Client, Json, Run
 from tests.machine import wait_until
 
 _KINDS = {"variable", "function", "method", "property", "class", "module", "keyword", "constant", "field", "value"}
@@ -12,7 +12,7 @@ _VARIABLE = {"name", "type", "value", "size", "expandable", "shape", "dtype", "l
 @pytest.mark.row(
     "POST /complete: matches [{label, insertText, kind, ...}], cursorStart, cursorEnd, source runtime|static"
 )
-def test_completing(server: Server, session: str, run: Run) -> None:
+def test_completing(server: Client, session: str, run: Run) -> None:
     run("class Thing:\n    def method(self): ...\n    field = 1\nthing = Thing(); table = {'some key': 1}; import os")
     for code, wanted, kinds in (
         ("thing.met", "method", {"method", "function"}),
@@ -36,7 +36,7 @@ def test_completing(server: Server, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("While the session is busy, /complete falls back to static analysis (source: static)")
-def test_completing_while_a_cell_blocks(server: Server, session: str, run: Run) -> None:
+def test_completing_while_a_cell_blocks(server: Client, session: str, run: Run) -> None:
     run("1")
     code = "import json\njson.dum"
 
@@ -54,7 +54,7 @@ def test_completing_while_a_cell_blocks(server: Server, session: str, run: Run) 
 
 
 @pytest.mark.row("POST /inspect: detail 0 signature, 1 + docs, 2 + source")
-def test_inspecting(server: Server, session: str, run: Run) -> None:
+def test_inspecting(server: Client, session: str, run: Run) -> None:
     run("def area(width: int, height=2):\n    '''Multiply.'''\n    return width * height\n")
     found = [
         server.post("/inspect", {"code": "area(1)", "cursor": 2, "detail": detail, "session": session})
@@ -74,7 +74,7 @@ def test_inspecting(server: Server, session: str, run: Run) -> None:
 @pytest.mark.row(
     "POST /hover: found, name, type, value, signature, docstring, documentation (the same text under both names)"
 )
-def test_hovering(server: Server, session: str, run: Run) -> None:
+def test_hovering(server: Client, session: str, run: Run) -> None:
     run("number = 42\ndef f(a):\n    'Say a.'")
     found = server.post("/hover", {"code": "x = number", "cursor": 6, "session": session})
     assert (found["found"], found["name"], found["type"], found["value"]) == (True, "number", "int", "42")
@@ -87,7 +87,7 @@ def test_hovering(server: Server, session: str, run: Run) -> None:
 @pytest.mark.row(
     "POST /variables: filter? {types[], namePattern, excludePrivate}: variables [Variable], count, truncated"
 )
-def test_variables(server: Server, session: str, run: Run) -> None:
+def test_variables(server: Client, session: str, run: Run) -> None:
     run("number = 42; text = 'é'; _private = 1; table = {'a': 1, 'b': 2}; things = [1, 2, 3]; none = None")
     found = server.post("/variables", {"session": session})
     by_name = {variable["name"]: variable for variable in found["variables"]}
@@ -114,7 +114,7 @@ def test_variables(server: Server, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("shape (array or null, never a string); numpy, pandas are described from their metadata")
-def test_arrays(server: Server, session: str, run: Run) -> None:
+def test_arrays(server: Client, session: str, run: Run) -> None:
     run("import numpy as np, pandas as pd; a = np.zeros((3, 4), 'float32'); d = pd.DataFrame({'x': [1], 'y': [2]})")
     by_name = {variable["name"]: variable for variable in server.post("/variables", {"session": session})["variables"]}
     assert (by_name["a"]["shape"], by_name["a"]["dtype"]) == ([3, 4], "float32")
@@ -125,7 +125,7 @@ def test_arrays(server: Server, session: str, run: Run) -> None:
 @pytest.mark.row(
     "POST /variables/{name}: path, maxChildren, maxValueLength, offset: Variable plus fullValue, children, ..."
 )
-def test_expanding(server: Server, session: str, run: Run) -> None:
+def test_expanding(server: Client, session: str, run: Run) -> None:
     run("class Point:\n    def __init__(self): self.x = 1\n    def go(self): ...")
     run("things = {'list': list(range(250)), 'point': Point()}")
     found = server.post("/variables/things", {"session": session})
@@ -146,7 +146,7 @@ def test_expanding(server: Server, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("Neither a slow, printing, looping nor raising __repr__ delays or breaks an answer")
-def test_hostile_objects(server: Server, session: str, run: Run) -> None:
+def test_hostile_objects(server: Client, session: str, run: Run) -> None:
     bodies = (
         "import time; time.sleep(60)",
         "print('printed'); return 'fine'",
@@ -167,7 +167,7 @@ def test_hostile_objects(server: Server, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("POST /is_complete: status complete|incomplete|invalid|unknown, indent (a string)")
-def test_is_complete(server: Server, session: str) -> None:
+def test_is_complete(server: Client, session: str) -> None:
     for code, status, indent in (
         ("x = 1", "complete", ""),
         ("def f():", "incomplete", "    "),
@@ -183,7 +183,7 @@ def test_is_complete(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("POST /format: formatted, changed, error when it cannot be parsed; %magic and !cmd are kept")
-def test_formatting(server: Server, session: str) -> None:
+def test_formatting(server: Client, session: str) -> None:
     def formatted(code: str) -> Json:
         return server.post("/format", {"code": code, "session": session})
 

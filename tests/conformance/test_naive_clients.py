@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.conformance.wire import Event, Json, Server, text_of
+from tests.client import Client, Event, Json, text_of
 
 _CODE = """
 import sys, time
@@ -25,7 +25,7 @@ for n in range({count}):
 
 
 @contextmanager
-def _relay(server: Server, seed: int) -> Iterator[int]:
+def _relay(server: Client, seed: int) -> Iterator[int]:
     """A TCP relay to the server that cuts what comes back anew, at random places; the value is its port."""
     stop = threading.Event()
     threads: list[threading.Thread] = []
@@ -83,7 +83,7 @@ def _naive_events(answer: http.client.HTTPResponse, choice: random.Random) -> It
 
 
 @pytest.mark.row("JSON in SSE data: is ASCII: one client decodes each network chunk by itself")
-def test_chunks_cut_anywhere(server: Server, session: str) -> None:
+def test_chunks_cut_anywhere(server: Client, session: str) -> None:
     exec_id = f"{session}-cut"
     whole = server.stream(_CODE.format(count=40, pause=0.001), session=session, execId=exec_id)
     texts = {name: text_of(whole, name) for name in ("stdout", "stderr")}
@@ -104,7 +104,7 @@ def test_chunks_cut_anywhere(server: Server, session: str) -> None:
 class _Mortal:
     """A client that is cut off at random bytes and knows only the events it has had in full."""
 
-    def __init__(self, server: Server, exec_id: str, seed: int) -> None:
+    def __init__(self, server: Client, exec_id: str, seed: int) -> None:
         self._server = server
         self._exec_id = exec_id
         self._choice = random.Random(seed)
@@ -120,7 +120,7 @@ class _Mortal:
         """Connect, read some bytes, and die."""
         connection = self._server.connect()
         connection.connect()
-        headers = {"Last-Event-ID": self.events[-1].id} if self.events else {}
+        headers = {"Last-Event-ID": str(self.events[-1].id)} if self.events else {}
         path = self._server.path(f"/executions/{self._exec_id}/stream?accumulated=false")
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -136,7 +136,7 @@ class _Mortal:
             lines = [line for line in block.split("\n") if not line.startswith(":")]
             if lines:
                 fields = dict(line.split(": ", 1) for line in lines)
-                self.events.append(Event(fields["id"], fields["event"], json.loads(fields["data"]), tuple(fields)))
+                self.events.append(Event(int(fields["id"]), fields["event"], json.loads(fields["data"]), tuple(fields)))
         if not self.is_done:
             self.deaths += 1
             if len(self.events) == before and left == 0:
@@ -148,7 +148,7 @@ class _Mortal:
 @pytest.mark.row(
     "GET /executions/{execId}/stream: a client that is cut off 200 times has the very bytes of one that is not"
 )
-def test_a_client_cut_off_at_any_byte(server: Server, session: str) -> None:
+def test_a_client_cut_off_at_any_byte(server: Client, session: str) -> None:
     exec_id = f"{session}-mortal"
     code = _CODE.format(count=2500, pause=0.0005)
     with ThreadPoolExecutor() as pool, server.streaming(code, session=session, execId=exec_id) as undisturbed:
@@ -171,7 +171,7 @@ def test_a_client_cut_off_at_any_byte(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("A stream is a reader of the log: many clients see the same, and one that stalls holds up nobody")
-def test_many_clients(server: Server, session: str) -> None:
+def test_many_clients(server: Client, session: str) -> None:
     exec_id = f"{session}-many"
     code = "for n in range(100): print('é' * 30_000, n)"
     with server.streaming(code, session=session, execId=exec_id) as stalled:

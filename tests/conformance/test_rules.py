@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.wire import Json, Server
+from tests.client import Client, Json
 from tests.machine import wait_until
 
 _POSTS = ["/execute", "/execute/stream", "/complete", "/inspect", "/hover", "/variables", "/is_complete", "/format"]
@@ -11,7 +11,7 @@ _BLOCKS = ["while True: pass", "import time; time.sleep(600)", _C_BLOCK]
 
 
 @pytest.mark.row("POST bodies are application/json objects; unknown fields are ignored; a missing body is {}")
-def test_bodies(server: Server, session: str) -> None:
+def test_bodies(server: Client, session: str) -> None:
     assert server.post("/execute", {"code": "1", "session": session, "unheardOf": [1]})["success"]
     assert server.call("POST", "/interrupt").json()["interrupted"] is False
     assert server.call("POST", "/variables").status == 200
@@ -21,7 +21,7 @@ def test_bodies(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("A refusal is JSON: error and code; 400 malformed JSON, missing code, wrong type (naming the field)")
-def test_malformed_requests(server: Server, session: str) -> None:
+def test_malformed_requests(server: Client, session: str) -> None:
     for path in _POSTS:
         for body in (b"{", b"[]", b'"code"', b"\xff\xfe", b"[" * 100_000):
             server.refused(400, "POST", path, body, Content_Type="application/json")
@@ -39,7 +39,7 @@ def test_malformed_requests(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("A refusal is JSON: 404 unknown session, execution, asset, variable")
-def test_unknown_things(server: Server, session: str) -> None:
+def test_unknown_things(server: Client, session: str) -> None:
     for method, path in (
         ("GET", f"/sessions/{session}"),
         ("DELETE", f"/sessions/{session}"),
@@ -55,7 +55,7 @@ def test_unknown_things(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("403 Host/Origin")
-def test_foreign_pages(server: Server) -> None:
+def test_foreign_pages(server: Client) -> None:
     server.refused(403, "GET", "/capabilities", Host="evil.example")
     server.refused(403, "GET", "/capabilities", Origin="https://evil.example")
     server.refused(403, "GET", "/capabilities", Origin="null")
@@ -64,14 +64,14 @@ def test_foreign_pages(server: Server) -> None:
 
 
 @pytest.mark.row("405 and 500 are JSON too")
-def test_a_wrong_method(server: Server) -> None:
+def test_a_wrong_method(server: Client) -> None:
     server.refused(405, "GET", "/execute")
 
 
 @pytest.mark.row(
     "/input, /input/cancel, /interrupt refuse with 200 and accepted|cancelled|interrupted: false plus error"
 )
-def test_refusals_that_clients_parse(server: Server, session: str) -> None:
+def test_refusals_that_clients_parse(server: Client, session: str) -> None:
     for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "none", "text": 1}, {"execId": 1}):
         for path, name in (("/input", "accepted"), ("/input/cancel", "cancelled")):
             answer = server.post(path, body)
@@ -86,7 +86,7 @@ def test_refusals_that_clients_parse(server: Server, session: str) -> None:
 @pytest.mark.row(
     '`session` defaults to "default"; /execute* creates one; read-only endpoints answer as an empty session'
 )
-def test_which_session(server: Server, session: str) -> None:
+def test_which_session(server: Client, session: str) -> None:
     looks: list[tuple[str, Json]] = [
         ("/complete", {"code": "pri", "cursor": 3}),
         ("/inspect", {"code": "x", "cursor": 1}),
@@ -111,7 +111,7 @@ def test_which_session(server: Server, session: str) -> None:
 
 @pytest.mark.row("Deadlines: /interrupt 2 s, /complete /hover /inspect 5 s, /capabilities 2 s, also while a cell runs")
 @pytest.mark.parametrize("code", _BLOCKS)
-def test_deadlines_hold_while_a_cell_runs(server: Server, session: str, code: str) -> None:
+def test_deadlines_hold_while_a_cell_runs(server: Client, session: str, code: str) -> None:
     """Computing, sleeping, and in C with the GIL held."""
     with server.streaming(code, session=session) as events:
         next(events)
@@ -128,7 +128,7 @@ def test_deadlines_hold_while_a_cell_runs(server: Server, session: str, code: st
 
 
 @pytest.mark.row('Positions are UTF-16 code units; "positionEncoding": "utf-32" switches; out of range is clamped')
-def test_positions(server: Server, session: str) -> None:
+def test_positions(server: Client, session: str) -> None:
     server.post("/execute", {"code": "1", "session": session})
     code = "'😀😀'; prin"
     spelled: list[tuple[str | None, int, int]] = [(None, 8, 12), ("utf-16", 8, 12), ("utf-32", 6, 10)]
@@ -144,7 +144,7 @@ def test_positions(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("JSON in SSE data is ASCII")
-def test_streams_are_ascii(server: Server, session: str) -> None:
+def test_streams_are_ascii(server: Client, session: str) -> None:
     """The client of these tests decodes ASCII only."""
     events = server.stream("print('é\\u2028😀\\x85')", session=session)
     assert "".join(event.data["content"] for event in events if event.name == "stdout") == "é\u2028😀\x85\n"

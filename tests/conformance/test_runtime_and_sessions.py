@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.conformance.wire import Json, Server
+from tests.client import Client, Json
 
 _FEATURES = {
     *("execute", "executeStream", "interrupt", "complete", "inspect", "hover", "variables", "variableExpand", "reset"),
@@ -26,7 +26,7 @@ def _assert_is_session(session: Json, name: str) -> None:
 
 
 @pytest.mark.row("GET /capabilities")
-def test_capabilities(server: Server) -> None:
+def test_capabilities(server: Client) -> None:
     found = server.get("/capabilities")
     assert found["runtime"] == "mrmd-python"
     assert re.match(r"\d+\.\d+", found["version"])
@@ -40,7 +40,7 @@ def test_capabilities(server: Server) -> None:
 
 
 @pytest.mark.row("GET /sessions, GET /sessions/{id}: Session")
-def test_sessions_tell_what_goes_on(server: Server, session: str) -> None:
+def test_sessions_tell_what_goes_on(server: Client, session: str) -> None:
     server.post("/execute", {"code": "a, b = 1, 2", "session": session})
     found = server.get(f"/sessions/{session}")
     _assert_is_session(found, session)
@@ -63,7 +63,7 @@ def test_sessions_tell_what_goes_on(server: Server, session: str) -> None:
 
 
 @pytest.mark.row("POST /sessions: Session; 409 if the id runs with another environment, the Session itself if the same")
-def test_making_sessions(server: Server, session: str) -> None:
+def test_making_sessions(server: Client, session: str) -> None:
     environment = server.get("/capabilities")["environment"]
     made = server.post("/sessions", {"id": session, "language": "python", "environment": environment})
     _assert_is_session(made, session)
@@ -84,7 +84,7 @@ def test_making_sessions(server: Server, session: str) -> None:
 @pytest.mark.row(
     "POST /sessions: 422 with the list when dependencies/pythonVersion do not hold there (nothing is installed)"
 )
-def test_what_a_session_needs(server: Server, session: str) -> None:
+def test_what_a_session_needs(server: Client, session: str) -> None:
     version = ".".join(server.get("/capabilities")["pythonVersion"].split(".")[:2])
     refusal = server.refused(
         422, "POST", "/sessions", {"id": session, "dependencies": ["no-such-distribution>=1"], "pythonVersion": "2.7"}
@@ -96,7 +96,7 @@ def test_what_a_session_needs(server: Server, session: str) -> None:
 
 
 @pytest.mark.row('DELETE /sessions/{id}: {"success": true}; default is replaced by a fresh one')
-def test_deleting_sessions(server: Server, session: str) -> None:
+def test_deleting_sessions(server: Client, session: str) -> None:
     server.post("/execute", {"code": "kept = 1", "session": session})
     assert server.call("DELETE", f"/sessions/{session}").json() == {"success": True}
     assert session not in [entry["id"] for entry in server.get("/sessions")["sessions"]]
@@ -105,7 +105,7 @@ def test_deleting_sessions(server: Server, session: str) -> None:
 
 
 @pytest.mark.row('POST /sessions/{id}/reset, POST /reset: {"success": true}; a running cell is interrupted first')
-def test_resetting_sessions(server: Server, session: str) -> None:
+def test_resetting_sessions(server: Client, session: str) -> None:
     for path, body in ((f"/sessions/{session}/reset", {}), ("/reset", {"session": session})):
         server.post(
             "/execute", {"code": "import os, sys; os.chdir('/'); sys.path.append('x'); kept = 1", "session": session}
