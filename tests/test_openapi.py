@@ -1,9 +1,7 @@
 """What the server publishes of itself, held against what it does, and requests made up from it."""
 
 import json
-import re
 import urllib.parse
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,14 +45,6 @@ def test_every_method_of_every_path_is_there_and_no_other(shared: Client) -> Non
             status, found = shared.request(method, named, {} if method == "POST" else None)
             assert status != 405
             assert not (status == 404 and found["code"] == "not_found"), "there is no such route"
-
-
-def test_the_manual_has_every_route_and_field_and_no_other_route() -> None:
-    manual = (Path(__file__).parents[1] / "man" / "mrp.7").read_text()
-    described = re.findall(r"^\.It Cm (GET|POST|DELETE) Pa (\S+)$", manual, re.MULTILINE)
-    assert sorted(described) == sorted((route.method, route.path) for route in ROUTES)
-    told = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\.(?:It )?Va (.*)$", manual, re.MULTILINE))))
-    assert {name for route in ROUTES for name in {**route.body, **route.query, **route.headers}} <= told
 
 
 _WRONG = {"string": 1, "integer": "1", "boolean": "true", "array": {}, "object": []}
