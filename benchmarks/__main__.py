@@ -3,7 +3,7 @@
     python -m benchmarks [--only NAME ...] [--peers NAME ...] [--against WHEEL] [--quick]
 
 Each peer is installed from PyPI in a venv of its own, and all are measured in turn, A B C A B C, so that what else the
-machine does hits all alike. Prints tables; writes them, all samples and a picture of each measure to the folder --out.
+machine does hits all alike. Prints tables; writes them, all samples and a chart of each measure to the directory --out.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from benchmarks.measures import (
     command_line,
     execute,
     first_byte,
+    introspection,
     kill,
-    looks,
     many,
     memory,
     start,
@@ -43,7 +43,7 @@ _MEASURES = {
     "execute": execute.run,
     "first-byte": first_byte.run,
     "throughput": throughput.run,
-    "looks": looks.run,
+    "introspection": introspection.run,
     "busy": busy.run,
     "memory": memory.run,
     "wake-ups": wake_ups.run,
@@ -75,8 +75,8 @@ def main() -> None:
             started = time.perf_counter()
             for case in _MEASURES[name](setting):
                 cases.append(case)
-                for contender, fault in case.faults.items():
-                    print(f"{case.name}: {contender}: {fault}", file=sys.stderr)
+                for contender, error in case.errors.items():
+                    print(f"{case.name}: {contender}: {error}", file=sys.stderr)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
             (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n\n{report.held_against(cases)}\n")
             if options.against is not None:
@@ -96,8 +96,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=_PEERS, default=_PEERS, help="besides ours")
     parser.add_argument("--against", type=Path, metavar="WHEEL", help="compare with a wheel of an earlier state")
     parser.add_argument("--quick", action="store_true", help="a smoke run: this venv's own, little of everything")
-    parser.add_argument("--cache", type=Path, default=cache, help="the folder of the venvs")
-    parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="the folder of the results")
+    parser.add_argument("--cache", type=Path, default=cache, help="the directory of the venvs")
+    parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="the directory of the results")
     options = parser.parse_args()
     if options.quick:
         options.peers = ()

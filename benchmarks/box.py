@@ -28,7 +28,7 @@ def boxed(commands: Mapping[str, str]) -> Iterator[Sequence[MrpPeer]]:
         machine = box_machine(int(box.stdout.readline()))
         try:
             yield [
-                MrpPeer(name, command, machine.environ, machine.prefix, tells_pid=False)
+                MrpPeer(name, command, machine.environ, machine.prefix, reports_pid=False)
                 for name, command in commands.items()
             ]
         finally:

@@ -40,7 +40,7 @@ class Case:
     unit: str
     samples: dict[str, list[float]]
     """Of each contender, in seconds, bytes or counts."""
-    faults: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     """Why a contender has none."""
     targets: Sequence[Target] = ()
 
@@ -78,11 +78,11 @@ def interleave(
     case = Case(measure, name, unit, {contender: [] for contender in contenders}, targets=targets)
     for _ in range(max(1, rounds // in_a_row)):
         for contender, sample in contenders.items():
-            if contender in case.faults:
+            if contender in case.errors:
                 continue
             try:
                 case.samples[contender] += [sample() for _ in range(in_a_row)]
-            except UnansweredError as fault:
-                case.faults[contender] = str(fault)
+            except UnansweredError as error:
+                case.errors[contender] = str(error)
                 case.samples[contender] = []
     return case

@@ -1,4 +1,4 @@
-"""A picture of each measure: a bar for each contender, its p99 as a whisker."""
+"""A chart of each measure: a bar for each contender, its p99 as a whisker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 from benchmarks.case import OURS, Case
 
 
-def write(folder: Path, cases: Sequence[Case], where: str) -> list[Path]:
-    """Write a PNG for each measure into `folder`; return the files."""
+def write(directory: Path, cases: Sequence[Case], where: str) -> list[Path]:
+    """Write a PNG for each measure into `directory`; return the files."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     written = []
     for measure in dict.fromkeys(case.measure for case in cases):
-        path = folder / f"{measure.replace(' ', '_')}.png"
+        path = directory / f"{measure.replace(' ', '_')}.png"
         _draw(path, [case for case in cases if case.measure == measure], f"{measure}\n{where}")
         written.append(path)
     return written

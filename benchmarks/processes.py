@@ -1,4 +1,4 @@
-"""What the kernel tells of processes: which there are, what memory they hold, how often they wake (proc(5))."""
+"""Processes as the kernel shows them in proc(5): which exist, their memory, how often they wake up."""
 
 import os
 import signal
@@ -60,10 +60,10 @@ def wake_ups(pids: Sequence[int]) -> int:
 def with_argument(argument: str) -> list[int]:
     """Return the processes that have `argument` on their command line."""
     found = []
-    for folder in Path("/proc").iterdir():
+    for directory in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and argument.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
+            if directory.name.isdigit() and argument.encode() in (directory / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(directory.name))
         except OSError:
             continue
     return found

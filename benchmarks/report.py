@@ -12,9 +12,9 @@ from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, OLDER, OURS,
 
 _COLUMNS = (OURS, OLDER, IPYKERNEL, SERVER, XEUS)
 _LATENCY_SAMPLES = 20
-"""From how many samples on a p99 means something."""
+"""The p99 is shown from this many samples on."""
 _OUTLIER = 10
-"""What takes so many times as long as the median is told of even among few."""
+"""The p99 is shown from this many times the median on, even with few samples."""
 
 
 def heading() -> str:
@@ -79,7 +79,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 def _cell(case: Case, contender: str) -> str:
     median = case.statistic(contender, "median")
     if median is None:
-        return "none" if contender in case.faults else ""
+        return "none" if contender in case.errors else ""
     p99 = case.statistic(contender, "p99")
     assert p99 is not None
     is_telling = len(case.samples[contender]) >= _LATENCY_SAMPLES or p99 > _OUTLIER * median
@@ -102,7 +102,7 @@ def verdict(case: Case, target: Target) -> str:
         return f"{subject}{_number(found)} of {target.at_most:g} {case.unit}: {sign}"
     other = case.statistic(target.of, target.of_statistic)
     if other is None:
-        return f"{subject}{target.of} none" if target.of in case.faults else ""
+        return f"{subject}{target.of} none" if target.of in case.errors else ""
     ratio = found / other if other else float("inf")
     whose = "the median" if target.of == target.subject else target.of
     return (

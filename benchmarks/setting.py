@@ -1,4 +1,4 @@
-"""What a run has at hand: the peers, the programs of the floors, and how much trouble to take."""
+"""The setting of a run: the peers, and how much to measure."""
 
 import subprocess
 import time
@@ -17,7 +17,7 @@ class Effort:
     starts: int
     commands: int
     latencies: int
-    looks: int
+    queries: int
     streams: int
     megabytes: float
     """What is streamed, as a share of what the full case has."""
@@ -27,7 +27,7 @@ class Effort:
     kills: int
     children: int
     setup: str
-    """A cell that makes `os`, `np` and `df`, to be looked at."""
+    """A cell that defines `os`, `np` and `df`, which queries are about."""
 
 
 _LIBRARIES = """
@@ -72,7 +72,7 @@ class Setting:
         return found
 
     def each(self, ask: Callable[[Runtime], float]) -> Mapping[str, Callable[[], float]]:
-        """Return, as contenders, what the live runtime of each peer is asked."""
+        """Return contenders that run `ask` on the live runtime of each peer."""
 
         def asking(peer: Peer) -> Callable[[], float]:
             return lambda: ask(self.lineup.runtime(peer))
@@ -80,7 +80,7 @@ class Setting:
         return {peer.name: asking(peer) for peer in self.lineup.peers}
 
     def each_mrp(self, ask: Callable[[MrpRuntime], float]) -> Mapping[str, Callable[[], float]]:
-        """Return, as contenders, what the live runtime of each that speaks MRP is asked."""
+        """Return contenders that run `ask` on the live runtime of each peer that speaks MRP."""
 
         def asking(peer: MrpPeer) -> Callable[[], float]:
             return lambda: ask(self.runtime(peer))

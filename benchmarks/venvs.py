@@ -1,4 +1,4 @@
-"""The venvs of the peers, made of PyPI's packages by uv in a cache folder, all of one Python and with one pandas."""
+"""The virtual environments of the peers, with packages from PyPI, the same Python and the same pandas."""
 
 import subprocess
 import sys
@@ -16,20 +16,20 @@ def make(cache: Path, name: str, packages: Sequence[str], *, fresh: str | None =
     """Return the Python of a venv that has `packages`.
 
     Args:
-        cache: the folder of all venvs.
+        cache: the directory of all venvs.
         name: which one; one that is there is used again if it was made of the same packages.
-        packages: requirements, or the folder of a source tree.
-        fresh: the one among them that is installed anew each time, since its version does not tell what is in it.
+        packages: requirements, or the directory of a source tree.
+        fresh: one of them to install again each time, because its content can change without its version.
 
     Raises:
         UnavailableError: they cannot be installed; the message says why.
     """
-    folder = cache / name
-    python = folder / "bin" / "python"
+    directory = cache / name
+    python = directory / "bin" / "python"
     wanted = "\n".join([sys.version, *_COMMON, *packages])
-    made_of = folder / "made-of"
+    made_of = directory / "made-of"
     if not (made_of.exists() and made_of.read_text() == wanted):
-        _uv("venv", "--clear", "--python", _base_python(), str(folder))
+        _uv("venv", "--clear", "--python", _base_python(), str(directory))
         _uv("pip", "install", "--compile-bytecode", "--python", str(python), *_COMMON, *packages)
         made_of.write_text(wanted)
     elif fresh is not None:

@@ -37,4 +37,4 @@ if __name__ == "__main__":
         if event in ("stdout", "stderr"):
             print(data["content"], end="", flush=True, file=getattr(sys, event))
         elif event == "stdin_request":
-            client.post("/input", execId=data["execId"], text=input())  # what it asks is in stdout
+            client.post("/input", execId=data["execId"], text=input())  # the prompt is in stdout

@@ -12,5 +12,5 @@ from mrmd_python import create_app
 app = create_app(daemon_mode=True)
 
 if __name__ == "__main__":
-    # While a cell runs, its client is connected: without a limit, the server would wait for both when told to stop.
+    # Without a limit, a server that stops would wait for running cells, whose clients are connected.
     uvicorn.run(app, host="localhost", port=int(sys.argv[1]), timeout_graceful_shutdown=3)

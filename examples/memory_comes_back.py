@@ -1,4 +1,4 @@
-"""What --kill frees: python memory_comes_back.py runs an engine in a runtime, ends that, and looks for its workers."""
+"""Start an engine in a runtime, kill the runtime, and show that its workers are gone: python memory_comes_back.py."""
 
 import json
 import os

@@ -18,13 +18,13 @@ _IDLE = f"{OURS}, idle"
 _IN_PYTHON = "while True: pass"
 _MANY = 25
 """How many times more there are of what takes next to nothing: where both processors are taken, one in a hundred waits
-for the end of a scheduler's slice, some milliseconds, and a p99 of few would tell of nothing else."""
+for the end of a scheduler's time slice, some milliseconds, and the p99 of few samples would show only that."""
 _IN_C = "n = pow(7, 2 * 10**7)"
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield a case for each thing that is asked."""
-    rounds = setting.effort.looks
+    """Yield a case for each kind of query."""
+    rounds = setting.effort.queries
     capable = setting.each_mrp(_capabilities)
     idle = interleave("busy", "", "ms", rounds * _MANY, capable).samples[OURS]
     for code in (_IN_PYTHON, _IN_C):
@@ -60,10 +60,10 @@ def _sample_while_busy(
         runtime.execute(setting.effort.setup)
         with runtime.busy(code) as ended:
             case.samples[peer.name] = list(_until(ended, rounds, lambda: ask(runtime)))
-        if not ended.is_set():  # nor will it heed an interrupt, and so be in the way of what comes next
+        if not ended.is_set():  # it does not react to an interrupt either, and would delay what comes next
             setting.lineup.end(peer)
-    except UnansweredError as fault:
-        case.faults[peer.name] = str(fault)
+    except UnansweredError as error:
+        case.errors[peer.name] = str(error)
         setting.lineup.end(peer)
 
 

@@ -1,4 +1,4 @@
-"""The commands that only tell something."""
+"""Commands that only print something."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ def run(setting: Setting) -> Iterable[Case]:
         contenders = {peer.name: _command(peer, "--help" if option == "--version" else option) for peer in setting.mrp}
         contenders[OURS] = _command(setting.ours, option)
         yield interleave("command line", option, "ms", rounds, contenders | floor, half)
-    # The registry of neither version tells who wrote it: ours reads as the older one does.
+    # Both versions read the same registry files.
     added = [path for peer in setting.mrp for path in _register_many(Path(peer.environ["HOME"]) / ".mrmd" / "runtimes")]
     try:
         contenders = {peer.name: _command(peer, "--list") for peer in setting.mrp}
@@ -39,9 +39,9 @@ def _command(peer: MrpPeer, *arguments: str) -> Callable[[], float]:
     return lambda: peer.run(*arguments)[1]
 
 
-def _register_many(folder: Path) -> Iterable[Path]:
+def _register_many(directory: Path) -> Iterable[Path]:
     """Register runtimes whose process is long gone; yield the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for number in range(_MANY):
         record = {
             "id": f"gone-{number}",
@@ -62,6 +62,6 @@ def _register_many(folder: Path) -> Iterable[Path]:
             "python": "/venv/bin/python",
             "venv_source": "option",
         }
-        path = folder / f"gone-{number}.json"
+        path = directory / f"gone-{number}.json"
         path.write_text(json.dumps(record))
         yield path

@@ -30,7 +30,7 @@ def run(setting: Setting) -> Iterable[Case]:
             times.samples[peer.name] = [seconds]
             memory.samples[peer.name] = [sum(proportional_bytes(runtime.pids) for runtime in runtimes)]
         else:
-            times.faults[peer.name] = memory.faults[peer.name] = f"{count - len(runtimes)} of {count} did not start"
+            times.errors[peer.name] = memory.errors[peer.name] = f"{count - len(runtimes)} of {count} did not start"
         for runtime in runtimes:
             runtime.close()
     yield times

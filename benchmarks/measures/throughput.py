@@ -68,7 +68,7 @@ def _memory(setting: Setting, code: str) -> Case:
 
 
 def _into_cat(loop: str, *, line_buffering: bool) -> Callable[[], float]:
-    """Return what runs a loop whose output `cat` reads, and tells how long the loop itself took."""
+    """Return a contender: a loop whose output `cat` reads, and how long the loop itself took."""
     code = f"""
 import sys, time
 sys.stdout.reconfigure(line_buffering={line_buffering})

@@ -46,7 +46,7 @@ class JupyterRuntime:
 
     @property
     def pids(self) -> Sequence[int]:
-        """All its processes; the client is none of them."""
+        """All its processes, without the client."""
         return tree(self._client.pid)[1:]
 
     def ask(self, op: str, **fields: Any) -> Any:
@@ -60,9 +60,9 @@ class JupyterRuntime:
         self._client.stdin.write(json.dumps({"op": op, **fields}) + "\n")
         self._client.stdin.flush()
         line = self._client.stdout.readline()
-        answer = json.loads(line) if line else {"fault": "its client ended"}
-        if "fault" in answer:
-            raise UnansweredError(f"{self._peer.name}: {op}: {answer['fault']}")
+        answer = json.loads(line) if line else {"error": "its client ended"}
+        if "error" in answer:
+            raise UnansweredError(f"{self._peer.name}: {op}: {answer['error']}")
         return answer
 
     def execute(self, code: str) -> float:

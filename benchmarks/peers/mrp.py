@@ -36,8 +36,8 @@ class MrpPeer:
     environ: Mapping[str, str]
     prefix: Sequence[str] = ()
     """What enters the machine."""
-    tells_pid: bool = True
-    """Whether the pids that it tells are this machine's."""
+    reports_pid: bool = True
+    """Whether the pids that it prints are valid on this machine."""
 
     def run(self, *arguments: str) -> tuple[str, float]:
         """Run its command; return what it printed and how long it took.
@@ -77,7 +77,7 @@ class MrpPeer:
         port, pid = _URL.search(text), _PID.search(text)
         assert port is not None, text
         assert pid is not None, text
-        runtime = MrpRuntime(self, runtime_id, int(port[1]), int(pid[1]) if self.tells_pid else None)
+        runtime = MrpRuntime(self, runtime_id, int(port[1]), int(pid[1]) if self.reports_pid else None)
         runtime.execute("1+1")
         return runtime, time.perf_counter() - started
 
@@ -227,8 +227,8 @@ class MrpRuntime:
             self._connection = None
 
 
-def home_of(folder: Path, name: str) -> Path:
+def home_of(directory: Path, name: str) -> Path:
     """Return a new home for the runtimes of a peer."""
-    home = folder / name
+    home = directory / name
     home.mkdir()
     return home

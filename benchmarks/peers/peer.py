@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class UnansweredError(Exception):
-    """A peer does not do what it was asked to, or not in time."""
+    """A peer failed to do something, or took too long."""
 
 
 class Runtime(Protocol):

@@ -117,7 +117,7 @@ def main() -> None:
         try:
             answer = operation(**request)
         except (OSError, websocket.WebSocketException) as error:
-            answer = {"fault": f"{type(error).__name__}: {error}"}
+            answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs in the venv of a Jupyter kernel: starts it and asks it by jupyter_client, as each line on stdin says."""
+"""Runs in the venv of a Jupyter kernel: starts the kernel and sends it what each line on stdin says."""
 
 import json
 import queue
@@ -84,7 +84,7 @@ def main() -> None:
         try:
             answer = operation(**request)
         except (queue.Empty, TimeoutError, RuntimeError) as error:
-            answer = {"fault": f"{type(error).__name__}: {error}"}
+            answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Looking at an idle session: completion, hover, inspection, variables."""
+"""Completion, hover, inspection and variables of an idle session."""
 
 from collections.abc import Callable, Iterable
 
@@ -18,8 +18,8 @@ _NAMESPACES = {
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield a case for each kind of look."""
-    rounds = setting.effort.looks
+    """Yield a case for each kind of query."""
+    rounds = setting.effort.queries
     yield _first_completion(setting)
     setting.lineup.end_all()
     for peer in setting.lineup.peers:
@@ -41,8 +41,8 @@ def run(setting: Setting) -> Iterable[Case]:
 
 
 def _warm(kind: str, what: str, rounds: int, contenders: Contenders, targets: list[Target]) -> Case:
-    interleave("looks", "to warm up", "ms", 1, contenders)
-    return interleave("looks", f"{kind}: {what}", "ms", rounds, contenders, targets, _IN_A_ROW)
+    interleave("introspection", "to warm up", "ms", 1, contenders)
+    return interleave("introspection", f"{kind}: {what}", "ms", rounds, contenders, targets, _IN_A_ROW)
 
 
 def _first_completion(setting: Setting) -> Case:
@@ -57,7 +57,7 @@ def _first_completion(setting: Setting) -> Case:
 
     contenders = {peer.name: of(peer) for peer in setting.lineup.peers}
     rounds = max(1, setting.effort.starts // 3)
-    return interleave("looks", "complete: df., the first time", "ms", rounds, contenders, [Target(0.5, OLDER)])
+    return interleave("introspection", "complete: df., the first time", "ms", rounds, contenders, [Target(0.5, OLDER)])
 
 
 def _completing(code: str) -> Callable[[Runtime], float]:
