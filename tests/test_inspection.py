@@ -178,7 +178,7 @@ def test_what_hover_tells(client: Client) -> None:
         "name": "plain",
         "type": "function",
         "value": "<function plain(a, /, b: int = 2, *rest, c=None) -> str>",
-        "signature": "(a, /, b: int = 2, *rest, c=None) -> str",
+        "signature": "plain(a, /, b: int = 2, *rest, c=None) -> str",
         "docstring": "Say something.\n\nIndented.",
         "documentation": "Say something.\n\nIndented.",
     }
@@ -188,6 +188,32 @@ def test_what_hover_tells(client: Client) -> None:
         "<DataFrame 2 rows × 1 column: a>",
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "kind", "signature"),
+    [
+        ("plain", "function", "function", "plain(a, /, b: int = 2, *rest, c=None) -> str"),
+        ("thing.method", "method", "method", "method(q=1)"),
+        ("Thing.method", "function", "method", "method(self, q=1)"),
+        ("thing.build", "method", "method", "build(z)"),
+        ("nested.get", "builtin_function_or_method", "method", "get(key, default=None, /)"),
+        ("dict.get", "method_descriptor", "method", "get(self, key, default=None, /)"),
+        ("Thing().method", "method", "method", "method(q=1)"),
+        ("cached", "_lru_cache_wrapper", "function", "cached(x)"),
+        ("Thing", "type", "class", "Thing(size=5)"),
+        ("thing.prop", "property", "property", None),
+        ("number", "int", "variable", None),
+    ],
+)
+def test_signature_of_hover_has_the_name_and_that_of_inspect_has_not(
+    client: Client, name: str, type_: str, kind: str, signature: str | None
+) -> None:
+    client.execute("@functools.lru_cache\ndef cached(x): pass")
+    hovered, inspected = _at_bar(client, f"{name}|", "/hover"), _at_bar(client, f"{name}|")
+    assert (hovered["type"], hovered["signature"]) == (type_, signature)
+    without_name = None if signature is None else signature[signature.index("(") :]
+    assert (inspected["type"], inspected["kind"], inspected["signature"]) == (type_, kind, without_name)
 
 
 def test_positions(client: Client) -> None:
@@ -273,14 +299,13 @@ def test_what_cells_do_to_the_process_hinders_no_look(client: Client) -> None:
 
 
 @pytest.mark.parametrize("version", supported()[-2:])
-def test_forks_warn_of_nothing_and_leave_the_looks_alone(here: Machine, version: str) -> None:
-    """From CPython 3.12 on os.fork() warns of threads, and the looks are answered by one."""
+def test_forks_warn_of_nothing_and_do_not_answer(here: Machine, version: str) -> None:
+    """From CPython 3.12 on os.fork() warns of other threads, and the runtime's own one is not the user's business."""
     venv = here.home / "bare"
     make_venv(version, venv)
     client = here.start("a", "--venv", str(venv))
     code = """
-import os, threading, warnings
-warnings.simplefilter("always")
+import os, threading
 for _ in range(20):
     if os.fork() == 0: os._exit(0)
     os.wait()

@@ -53,16 +53,6 @@ def _inference() -> tuple[Answers, Callable[[], None]]:
 
 
 def _syntax() -> tuple[Answers, Callable[[], None]]:
-    from IPython.core.inputtransformer2 import TransformerManager
-
     from mrmd_python.analysis.cell_format import format_cell
 
-    def is_complete(question: Question) -> dict[str, Any]:
-        status, indent = TransformerManager().check_complete(question["code"])
-        return {"status": status, "indent": " " * (indent or 0)}
-
-    answers: Answers = {
-        "is_complete": is_complete,
-        "format": lambda question: format_cell(question["code"], question["cwd"]),
-    }
-    return answers, lambda: None
+    return {"format": lambda question: format_cell(question["code"], question["cwd"])}, lambda: None

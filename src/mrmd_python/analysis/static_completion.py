@@ -1,5 +1,6 @@
-"""Completion from the code alone, by jedi: of a session that is busy, or that does not know."""
+"""Completion from the code alone, by jedi: of a session that is blocked, or that does not know."""
 
+import builtins
 import sys
 import time
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Any
 
 import jedi
 
-from mrmd_python.worker.completion import names, paths
-from mrmd_python.worker.completion.cell_text import (
+from mrmd_python.worker.introspect.cell_text import (
+    Scan,
+    bound_names,
     imported_from,
     imported_package,
     is_foreign,
@@ -17,7 +19,7 @@ from mrmd_python.worker.completion.cell_text import (
     without_magics,
     word_before,
 )
-from mrmd_python.worker.completion.matches import Match, best, match
+from mrmd_python.worker.introspect.matches import Match, best, match, of_keywords, of_names
 
 _MOST = 1000
 _DETAIL_SECONDS = 0.5
@@ -57,29 +59,42 @@ def complete(place: Place, executable: str, cwd: str) -> dict[str, Any]:
     Args:
         place: where.
         executable: the interpreter whose packages the code means.
-        cwd: the folder whose modules it means.
+        cwd: the directory whose modules it means.
     """
     text = place.code[: place.cursor]
     around = scan(text)
+    word = word_before(text)
     matches: list[Match] = []
-    start = len(text) - len(word_before(text))
-    if around.string is not None:
-        content = text[around.string.start :]
-        is_key = text[: around.string.start - len(around.string.quote)].rstrip().endswith("[")
-        matches = [] if is_key else paths.matches(content)
-        start = around.string.start + paths.folder_length(content)
-    elif not (around.in_comment or is_foreign(text)):
-        is_member = text[:start].rstrip().endswith(".")
-        is_argument = around.brackets and text[around.brackets[-1]] == "("
-        if is_member or is_argument or imported_from(text) is not None or imported_package(text) is not None:
-            matches = _inferred(place, executable, cwd, is_member=is_member)
-        else:
-            code = "\n".join([*place.context, text[:start], place.code[place.cursor :]])
-            matches = [*names.of_code(code, text[start:]), *names.of_language(text[start:])]
-    return {"matches": best(matches), "cursorStart": start, "cursorEnd": len(text)}
+    length = len(word)
+    if around.in_comment or is_foreign(text):
+        length = 0
+    elif around.string is None and _is_plain_name(text, around):
+        matches = _names(place, word)
+    else:
+        matches, length = _inferred(place, executable, cwd)
+    return {"matches": best(matches), "cursorStart": len(text) - length, "cursorEnd": len(text)}
 
 
-def _inferred(place: Place, executable: str, cwd: str, *, is_member: bool) -> list[Match]:
+def _is_plain_name(text: str, around: Scan) -> bool:
+    """Return whether the end of a text is a name of which the code tells as much as inference would."""
+    is_argument = around.brackets and text[around.brackets[-1]] == "("
+    is_import = imported_from(text) is not None or imported_package(text) is not None
+    return not (_is_member(text) or is_argument or is_import)
+
+
+def _is_member(text: str) -> bool:
+    return text[: len(text) - len(word_before(text))].rstrip().endswith(".")
+
+
+def _names(place: Place, word: str) -> list[Match]:
+    before = place.code[: place.cursor - len(word)]
+    bound = bound_names("\n".join([*place.context, before, place.code[place.cursor :]]))
+    built_in = {name: "class" if isinstance(value, type) else "function" for name, value in vars(builtins).items()}
+    return [*of_names(bound, word), *of_keywords(word), *of_names(built_in, word, 3)]
+
+
+def _inferred(place: Place, executable: str, cwd: str) -> tuple[list[Match], int]:
+    """Return jedi's matches, and the length of what they replace."""
     before = "".join(f"{without_magics(cell)}\n" for cell in place.context)
     text = place.code[: place.cursor]
     line = before.count("\n") + text.count("\n") + 1
@@ -87,13 +102,17 @@ def _inferred(place: Place, executable: str, cwd: str, *, is_member: bool) -> li
     project = jedi.Project(cwd, load_unsafe_extensions=False)
     script = jedi.Script(before + without_magics(place.code), environment=_environment(executable), project=project)
     found = script.complete(line, column)[:_MOST]
+    is_member = _is_member(text)
     deadline = time.monotonic() + _DETAIL_SECONDS
-    described = [_as_match(one, deadline, len(found) <= _MOST_DOCUMENTED, is_member=is_member) for one in found]
-    return [one for one in described if not (is_member and one["kind"] == "keyword")]
+    matches = [_as_match(one, deadline, len(found) <= _MOST_DOCUMENTED, is_member=is_member) for one in found]
+    length = found[0].get_completion_prefix_length() if found else 0
+    return [one for one in matches if not (is_member and one["kind"] == "keyword")], length
 
 
 def _as_match(completion: Any, deadline: float, documented: bool, *, is_member: bool) -> Match:
     name: str = completion.name_with_symbols
+    if completion.type == "path":
+        name = name.rstrip("'\"")  # jedi closes the quotes
     fields = {}
     kind = "variable"
     if time.monotonic() < deadline:

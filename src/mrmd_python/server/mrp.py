@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mrmd_python import __version__
-from mrmd_python.server import mrp_code, mrp_executions, mrp_looks, mrp_sessions
+from mrmd_python.server import mrp_code, mrp_executions, mrp_introspection, mrp_sessions
 from mrmd_python.server.assets import content_type
 from mrmd_python.server.endpoint import ANYTHING, FLAG, TEXT, Route, Schema
 from mrmd_python.server.event_stream import event_stream, result
@@ -159,7 +159,7 @@ ROUTES: list[Route] = [
     Route("POST", "/input/cancel", cancel_input, _ABOUT_INPUT),
     Route("POST", "/interrupt", interrupt, {"session": TEXT}),
     *mrp_code.ROUTES,
-    *mrp_looks.ROUTES,
+    *mrp_introspection.ROUTES,
     *mrp_executions.ROUTES,
     *mrp_sessions.ROUTES,
 ]

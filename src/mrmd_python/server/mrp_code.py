@@ -12,37 +12,42 @@ from mrmd_python.server.sessions import DEFAULT, Sessions
 
 _ANSWER_SECONDS = 4.0
 """How long a completion may take: clients give up after five seconds."""
-_WORK_SECONDS = 4.0
+_BUSY_ANSWER_SECONDS = 0.3
+_FORMAT_SECONDS = 4.0
+_LONGEST_CHECKED = 100_000
 _CONTEXT_CHARACTERS = 50_000
 """How much of the code that has run goes into inference from the code alone."""
+_UNKNOWN_STATUS = {"status": "unknown", "indent": ""}
 
 
 async def complete(sessions: Sessions, request: Request) -> Reply:
-    """POST /complete: from what an idle session holds, else from the code alone.
-
-    A busy session is not to be disturbed; it is asked nonetheless, for where inference has nothing or is not in time.
-    """
+    """POST /complete: from what the session holds, or else from the code alone."""
     place = Place.of_body(request.body)
     session = sessions.get(text_field(request.body, "session", DEFAULT))
     sessions.inference.prepare()
     deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
-    looking = asyncio.create_task(_look(session, place))
-    if session is not None and session.state == "idle":
-        found = await looking
-        if found is not None:
-            return _completion(place, found, "runtime")
-    inferred = await _infer(sessions, session, place, deadline - asyncio.get_running_loop().time())
-    found = await looking
-    if found is not None and not (inferred and inferred["matches"]):
+    live = asyncio.create_task(_complete_live(session, place))
+    # C code may keep a busy session from answering for as long as it runs.
+    is_busy = session is not None and session.state == "busy"
+    await asyncio.wait({live}, timeout=_BUSY_ANSWER_SECONDS if is_busy else None)
+    found = live.result() if live.done() else None
+    if found is not None and (
+        found["matches"] or not is_busy
+    ):  # the code that runs may be about to make what is missing
         return _completion(place, found, "runtime")
-    nothing = {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
-    return _completion(place, inferred or nothing, "static")
+    inferred = await _infer(sessions, session, place, deadline - asyncio.get_running_loop().time())
+    if inferred is not None and inferred["matches"]:
+        return _completion(place, inferred, "static")
+    found = await live
+    return _completion(place, found or inferred, "static" if found is None else "runtime")
 
 
 async def is_complete(sessions: Sessions, request: Request) -> Reply:
     """POST /is_complete."""
-    answer = await sessions.syntax.ask(_WORK_SECONDS, "is_complete", _code(request))
-    return Reply(answer or {"status": "unknown", "indent": ""})
+    code = _code(request)
+    if len(code) > _LONGEST_CHECKED:
+        return Reply(_UNKNOWN_STATUS)
+    return Reply(await asyncio.to_thread(_check_complete, code))
 
 
 async def format_code(sessions: Sessions, request: Request) -> Reply:
@@ -50,8 +55,8 @@ async def format_code(sessions: Sessions, request: Request) -> Reply:
     code = _code(request)
     session = sessions.get(text_field(request.body, "session", DEFAULT))
     environment = sessions.environment if session is None else session.environment
-    answer = await sessions.syntax.ask(_WORK_SECONDS, "format", code, cwd=environment.cwd)
-    fault = f"the code could not be formatted within {_WORK_SECONDS:g} seconds"
+    answer = await sessions.syntax.ask(_FORMAT_SECONDS, "format", code, cwd=environment.cwd)
+    fault = f"the code could not be formatted within {_FORMAT_SECONDS:g} seconds"
     return Reply(answer or {"formatted": code, "changed": False, "error": fault})
 
 
@@ -81,11 +86,21 @@ ROUTES: list[Route] = [
 ]
 
 
-async def _look(session: Session | None, place: Place) -> dict[str, Any] | None:
-    """Return what the session itself proposes, None if it does not say."""
+def _check_complete(code: str) -> dict[str, str]:
+    from IPython.core.inputtransformer2 import TransformerManager  # takes a while, and few clients ask
+
+    try:
+        status, indent = TransformerManager().check_complete(code)
+    except (RecursionError, MemoryError):
+        return _UNKNOWN_STATUS
+    return {"status": status, "indent": " " * (indent or 0)}
+
+
+async def _complete_live(session: Session | None, place: Place) -> dict[str, Any] | None:
+    """Return what the session itself proposes, None if it cannot tell."""
     if session is None:
         return None
-    answer = await session.look("complete", code=place.code, cursor=place.cursor)
+    answer = await session.query("complete", code=place.code, cursor=place.cursor)
     if answer is None or not isinstance(answer.get("matches"), list):
         return None
     # A cell may have written to the worker's socket.
@@ -108,7 +123,8 @@ async def _infer(sessions: Sessions, session: Session | None, place: Place, seco
     )
 
 
-def _completion(place: Place, found: dict[str, Any], source: Literal["runtime", "static"]) -> Reply:
+def _completion(place: Place, found: dict[str, Any] | None, source: Literal["runtime", "static"]) -> Reply:
+    found = found or {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
     return Reply(
         {
             "matches": found["matches"],

@@ -74,15 +74,15 @@ class Sessions:
             raise EnvironmentConflictError(f"session {session_id!r} runs with another environment: delete it first")
         return session
 
-    async def look(self, session_id: str, op: str, **fields: Any) -> Message | None:
+    async def query(self, session_id: str, op: str, **fields: Any) -> Message | None:
         """Ask a session's worker something; return None if there is no such session or no answer in time."""
         session = self._sessions.get(session_id)
-        return await session.look(op, **fields) if session is not None else None
+        return await session.query(op, **fields) if session is not None else None
 
-    async def look_for_json(self, session_id: str, op: str, **fields: Any) -> bytes | None:
-        """Do as `look` does, and return the answer as the worker wrote it."""
+    async def query_raw(self, session_id: str, op: str, **fields: Any) -> bytes | None:
+        """Do as `query` does, and return the answer as the worker wrote it."""
         session = self._sessions.get(session_id)
-        return await session.look_for_json(op, **fields) if session is not None else None
+        return await session.query_raw(op, **fields) if session is not None else None
 
     def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
         """Return the execution of that id, which is unique in a runtime, and its session."""

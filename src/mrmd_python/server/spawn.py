@@ -31,8 +31,8 @@ class SpawnedWorker:
     control: socket.socket
     replies: socket.socket
     """Carries the answers to input()."""
-    looks: socket.socket
-    """Carries requests to look at the session, and their answers."""
+    queries: socket.socket
+    """Carries questions about the session, and their answers."""
     stdout: int
     stderr: int
     secret: bytes
@@ -76,11 +76,11 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
         leash, reaper_leash = _pair(ours, theirs)
         control, worker_control = _pair(ours, theirs)
         replies, worker_replies = _pair(ours, theirs)
-        looks, worker_looks = _pair(ours, theirs)
+        queries, worker_queries = _pair(ours, theirs)
         stdout, worker_stdout = _pipe(ours, theirs)
         stderr, worker_stderr = _pipe(ours, theirs)
         control.sendall(secret)  # before there is anyone to read it, who might be gone again already
-        given = [reaper_leash, worker_control, worker_replies, worker_looks, worker_stdout, worker_stderr]
+        given = [reaper_leash, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
         reaper = subprocess.Popen(
             [*_REAPER, *map(str, [*given, limit_of_children()]), cwd, *program],
             env={**environ, **({} if marker is None else {MARKER: marker})},
@@ -92,7 +92,7 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
         )
         ours.pop_all()
     _leashes.add(leash)
-    return SpawnedWorker(reaper, leash, control, replies, looks, stdout, stderr, secret, marker)
+    return SpawnedWorker(reaper, leash, control, replies, queries, stdout, stderr, secret, marker)
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import ClassVar, Protocol
 
 from mrmd_python.server.framing import Frames, Lines
-from mrmd_python.server.looks import Looks
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.orphans import end_marked, end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
+from mrmd_python.server.queries import QueryChannel
 from mrmd_python.server.spawn import SpawnedWorker
 from mrmd_python.server.worker_exit import WorkerExit
 from mrmd_python.server.worker_message import Message
@@ -55,7 +55,7 @@ class WorkerLink:
         self._status: int | None = None
         self._failure: str | None = None
         self._open_sockets = 2
-        self.looks = Looks()
+        self.queries = QueryChannel()
         self._interrupts_under_way = 0
         self._no_interrupt_under_way = asyncio.Event()
         self._no_interrupt_under_way.set()
@@ -73,7 +73,7 @@ class WorkerLink:
         """Begin to listen."""
         loop = asyncio.get_running_loop()
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
-        await loop.create_unix_connection(lambda: self.looks, sock=self._spawned.looks)
+        await loop.create_unix_connection(lambda: self.queries, sock=self._spawned.queries)
         self._leash, _ = await loop.create_unix_connection(
             lambda: Lines(self._hear, self._leash_closed), sock=self._spawned.leash
         )
@@ -204,7 +204,7 @@ class WorkerLink:
     def _finish(self) -> None:
         """Tell what is left in the pipes, then the end."""
         self._no_interrupt_under_way.set()
-        self.looks.close()
+        self.queries.close()
         while True:
             self._deliver()
             for pipe in self._pipes.values():

@@ -27,7 +27,7 @@ _LOOP_PACKAGES = ("asyncio", "selectors", __package__)
 
 def main() -> None:
     """Run the worker."""
-    control, replies, looks = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
+    control, replies, queries = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
     channel = Channel(control)
     streams.install()
     sys.argv = [""]
@@ -40,7 +40,7 @@ def main() -> None:
             sys.exit(1)
         fallback.use_fallback(reply["modules"], reply["distributions"])
     try:
-        worker = Worker(channel, replies, looks)
+        worker = Worker(channel, replies, queries)
     except ImportError as error:
         channel.send({"op": "failed", "message": f"IPython cannot be imported in {sys.prefix}: {error}"})
         sys.exit(1)
@@ -50,7 +50,7 @@ def main() -> None:
 class Worker:
     """One session's shell, event loop and channel."""
 
-    def __init__(self, channel: Channel, replies: int, looks: int) -> None:
+    def __init__(self, channel: Channel, replies: int, queries: int) -> None:
         from . import cell, shell, stdin
 
         self._cell = cell
@@ -73,7 +73,7 @@ class Worker:
         self._message: Optional[Message] = None
         self._message_came = False
         self._terminated = False
-        self._looks_socket = looks
+        self._queries = queries
         self._session_ends = shell.SessionEnds
         self._cwd = os.getcwd()
         sigint.send_unraised_again()
@@ -96,10 +96,10 @@ class Worker:
         )
         # Only now: to import this takes a while, and the server waits for the hello.
         from .idle_calls import IdleCalls
-        from .looks import Looks
+        from .queries import QueryThread
 
         self._idle_calls = IdleCalls(self._interrupts)
-        self._looks = Looks(self._looks_socket, self._shell, self._idle_calls)
+        QueryThread(self._queries, self._shell, self._idle_calls)
         import_guard.install()
         if "" not in sys.path:
             sys.path.insert(0, "")
@@ -129,7 +129,6 @@ class Worker:
             self._loop = self._interrupts.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
         self._message_came = False
-        self._looks.serve()
         self._loop.add_reader(self._control, self._receive)
         self._interrupts.between_cells = True
         self._idle_calls.accept(self._loop)
@@ -162,7 +161,6 @@ class Worker:
     def _execute(self, message: Message) -> "dict[str, Any]":
         self._stdin.allowed = message["allowStdin"]
         self._publisher.rich = message["rich"]
-        self._looks.serve()
         self._running_loop.begin_cell(self._loop)
         try:
             outcome = self._cell.run(

@@ -1,4 +1,4 @@
-"""The server's side of looking at a session: questions to the worker's thread, answers by their number."""
+"""The server's side of questions about a session: to the worker's query thread, and back by their number."""
 
 import asyncio
 import json
@@ -7,8 +7,7 @@ from typing import Any
 
 _log = logging.getLogger(__name__)
 
-_DEADLINE_SECONDS = 2.0
-"""How long an answer may take: the clients themselves give up after five seconds."""
+_DEADLINE_SECONDS = 2.0  # for an answer; the clients themselves give up after five seconds
 _MOST_WAITING = 32
 _LONGEST_ANSWER = 1 << 26
 _UNREADABLE = "a worker's answer cannot be read: %.200r"
@@ -16,38 +15,37 @@ _UNREADABLE = "a worker's answer cannot be read: %.200r"
 Answer = dict[str, Any]
 
 
-class Looks(asyncio.Protocol):
+class QueryChannel(asyncio.Protocol):
     """The server's end of the socket of one worker. A question is a line of JSON; an answer, one about it, a tab, and
     itself.
 
     The worker answers while a cell computes in Python or waits, but not while C code holds its GIL. Then the first
-    question runs into its deadline, and no other is sent until the worker is heard of again.
+    question times out, and no other is sent until the worker is heard of again.
     """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
-        self._overdue: set[int] = set()
-        """The questions that were given up and not answered since."""
+        self._overdue: set[int] = set()  # the questions that timed out and were not answered since
         self._number = 0
         self._data = bytearray()
 
-    async def ask(self, op: str, **fields: Any) -> Answer | None:
+    async def query(self, op: str, **fields: Any) -> Answer | None:
         """Return the worker's answer, or None if there is none in time.
 
         Args:
             op: what to do, a key of the worker's table.
             fields: what goes with it, as JSON.
         """
-        answer = await self.ask_for_json(op, **fields)
+        answer = await self.query_raw(op, **fields)
         try:
             return None if answer is None else dict(json.loads(answer))
         except ValueError:
             _log.warning(_UNREADABLE, answer)
             return None
 
-    async def ask_for_json(self, op: str, **fields: Any) -> bytes | None:
-        """Return the worker's answer as it came: a client may take that for megabytes of which we want to know nothing.
+    async def query_raw(self, op: str, **fields: Any) -> bytes | None:
+        """Return the worker's answer as it came, which may be megabytes that are only passed on.
 
         Args:
             op: what to do, a key of the worker's table.
@@ -76,12 +74,12 @@ class Looks(asyncio.Protocol):
             answered.set_result(None)
 
     def close(self) -> None:
-        """Let go of a worker that has ended."""
+        """Close the socket of a worker that has ended."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to take questions."""
+        """Accept questions from now on."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -97,20 +95,20 @@ class Looks(asyncio.Protocol):
             head, _, answer = bytes(line).partition(b"\t")
             try:
                 message = json.loads(head)
-                self._hear(message["number"], answer, message.get("fault"))
+                self._on_answer(message["number"], answer, message.get("error"))
             except (ValueError, KeyError, TypeError):  # a cell has written to the worker's socket
                 _log.warning(_UNREADABLE, line)
 
-    def _hear(self, number: int, answer: bytes, fault: str | None) -> None:
+    def _on_answer(self, number: int, answer: bytes, error: str | None) -> None:
         self._overdue.discard(number)
-        if fault is not None:
-            _log.warning("a worker could not look at its session:\n%s", fault)
+        if error is not None:
+            _log.warning("a worker failed to answer about its session:\n%s", error)
         answered = self._waiting.get(number)
         if answered is not None and not answered.done():
             answered.set_result(answer if answer.startswith(b"{") else None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Leave nobody waiting."""
+        """Answer what still waits with None."""
         self._transport = None
         for answered in self._waiting.values():
             if not answered.done():

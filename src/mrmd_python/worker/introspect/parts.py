@@ -1,4 +1,4 @@
-"""What a value consists of: items, columns or attributes, page by page, and the way down to one of them.
+"""What a value consists of: items, columns or attributes, page by page, and the path to one of them.
 
 A step of a path is a string (a key, a column or an attribute), a whole number (an index, or a key that is one), or
 ``{"position": n}`` for a key that is neither, or that another key looks like.
@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
-from . import libraries, static
-from .description import LONGEST_LABEL, SIZED, has_attributes, label
+from . import libraries
+from .objects import UnknownError, is_a, stored_attributes
+from .render import repr_is_complete, text
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_MOST_LABELS = 10_000
-"""Among how many keys one is looked for by what it is shown as."""
+_MOST_LABELS = 10_000  # among which a key is looked for by its text
+_LONGEST_LABEL = 100
+
+CONTAINERS: "Tuple[type, ...]" = (list, tuple, dict, set, frozenset, collections.deque, range)
+TEXTS: "Tuple[type, ...]" = (str, bytes, bytearray, memoryview)
+_WITHOUT_PARTS: "Tuple[type, ...]" = (*TEXTS, int, float)
 
 Step = Union[str, int, Mapping[str, int]]
-
-
-class NoSuchPartError(LookupError):
-    """A step of a path leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class Indexed:
         """Return the part that a step leads to: ``3``, ``"3"`` or ``"[3]"``.
 
         Raises:
-            NoSuchPartError: there is none.
+            UnknownError: there is none.
         """
         if isinstance(step, str):
             digits = step.strip("[]")
             if not _NUMBER.fullmatch(digits):
-                raise NoSuchPartError(step)
+                raise UnknownError(step)
             position = int(digits)
         else:
             position = step["position"] if isinstance(step, Mapping) else step
@@ -62,7 +63,7 @@ class Indexed:
             position += self.length
         found = list(self.take_values(position, 1)) if 0 <= position < self.length else []
         if not found:
-            raise NoSuchPartError(step)
+            raise UnknownError(step)
         return found[0]
 
 
@@ -71,8 +72,7 @@ class Keyed:
     """Parts that have a key, any object."""
 
     length: int
-    pairs: "Callable[[], Iterator[Tuple[object, Any]]]"
-    """Yields each key with what `open` turns into the part."""
+    pairs: "Callable[[], Iterator[Tuple[object, Any]]]"  # each key with what `open` turns into the part
     open: "Callable[[Any], object]" = lambda part: part
 
     def take(self, start: int, count: int) -> "list[Part]":
@@ -84,12 +84,12 @@ class Keyed:
         """Return the part that a step leads to: its key, or else what its key is shown as.
 
         Raises:
-            NoSuchPartError: there is none.
+            UnknownError: there is none.
         """
         if isinstance(step, Mapping):
             for _, part in islice(self.pairs(), step["position"], None):
                 return self.open(part)
-            raise NoSuchPartError(step)
+            raise UnknownError(step)
         pairs = list(self.pairs())
         exact = (part for key, part in pairs if type(key) is type(step) and key == step)
         number = int(step) if isinstance(step, str) and _NUMBER.fullmatch(step) else None
@@ -97,44 +97,72 @@ class Keyed:
         shown = (part for key, part in pairs[:_MOST_LABELS] if label(key) == step)
         for part in chain(exact, by_number, shown):
             return self.open(part)
-        raise NoSuchPartError(step)
+        raise UnknownError(step)
 
 
 Parts = Union[Indexed, Keyed]
 
 
-def parts_of(value: object) -> "Optional[Parts]":
-    """Return what a value consists of, or None if one cannot go down into it."""
-    told = libraries.metadata(value)
-    if told is not None:
-        return _of_library(told.elements) if told.elements is not None else None
-    if static.is_a(value, dict):
+def items_of(value: object) -> "Optional[Parts]":
+    """Return the items of a container, array or table, None if it is none."""
+    metadata = libraries.metadata(value)
+    if metadata is not None:
+        return _of_library(metadata.elements) if metadata.elements is not None else None
+    if is_a(value, dict):
         return Keyed(dict.__len__(value), lambda: iter(dict.items(value)))  # type: ignore[arg-type]
-    for base in SIZED:
-        if static.is_a(value, base):
+    for base in CONTAINERS:
+        if is_a(value, base):
             return Indexed(base.__len__(value), _slicer(value, base))  # type: ignore[attr-defined]
-    if has_attributes(value):
-        found = list(static.attributes(value))
-        return Keyed(len(found), lambda: iter(found))
     return None
+
+
+def parts_of(value: object) -> "Optional[Parts]":
+    """Return the items of a value or else its attributes, None if it has neither."""
+    items = items_of(value)
+    if items is not None or libraries.metadata(value) is not None or not has_attributes(value):
+        return items
+    found = list(stored_attributes(value))
+    return Keyed(len(found), lambda: iter(found))
+
+
+def has_attributes(value: object) -> bool:
+    """Return whether an object stores attributes that are worth a look."""
+    if repr_is_complete(value) or any(is_a(value, leaf) for leaf in _WITHOUT_PARTS) or libraries.is_scalar(value):
+        return False
+    return next(stored_attributes(value), None) is not None
+
+
+def item(value: object, key: Step) -> object:
+    """Return ``value[key]`` of a container, array or table.
+
+    Raises:
+        UnknownError: there is none, or only code could tell.
+    """
+    items = items_of(value)
+    if items is None:
+        raise UnknownError(key)
+    try:
+        return items.find(key)
+    except Exception:  # there is none, or its library cannot read it
+        raise UnknownError(key) from None
 
 
 def follow(value: object, path: "Iterable[Step]") -> object:
     """Return what a path leads to.
 
     Raises:
-        NoSuchPartError: it leads nowhere.
+        UnknownError: it leads nowhere.
     """
     for step in path:
         parts = parts_of(value)
         if parts is None:
-            raise NoSuchPartError(step)
+            raise UnknownError(step)
         value = parts.find(step)
     return value
 
 
 def _step(key: object, position: int) -> Step:
-    if type(key) is str and len(key) <= LONGEST_LABEL:
+    if type(key) is str and len(key) <= _LONGEST_LABEL:
         return key
     return key if type(key) is int and abs(key) < sys.maxsize else {"position": position}
 
@@ -154,3 +182,11 @@ def _slicer(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
     if base is collections.deque:
         return lambda start, count: [base.__getitem__(value, at) for at in range(start, min(start + count, len(value)))]
     return lambda start, count: list(islice(base.__iter__(value), start, start + count))
+
+
+def label(key: object) -> str:
+    """Return how a key or a column is shown: a string without quotes."""
+    if not is_a(key, str):
+        return text(key, _LONGEST_LABEL)[0]
+    shown = str.__getitem__(key, slice(0, _LONGEST_LABEL + 1))  # type: ignore[index]
+    return shown if len(shown) <= _LONGEST_LABEL else f"{shown[: _LONGEST_LABEL - 1]}…"

@@ -8,12 +8,11 @@ import types
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from . import static
-from .shell import Shell
+from ..shell import Shell
+from . import objects
 
 _LONGEST = 200_000
-_MOST_CELLS = 1000
-"""In how many past cells a class is looked for."""
+_MOST_CELLS = 1000  # in which the definition of a class is looked for
 
 
 @dataclass(frozen=True)
@@ -21,15 +20,12 @@ class Definition:
     """The place of a definition in lines of source."""
 
     lines: "list[str]"
-    line: int
-    """From 1 on."""
-    file: Optional[str]
-    """The absolute path; None if it is in a cell."""
-    is_whole: bool = False
-    """Whether it is all of the lines, as a module is."""
+    line: int  # 1-based
+    file: Optional[str]  # the absolute path; None if it is in a cell
+    is_whole: bool = False  # whether it is all of the lines, as a module is
 
-    def source(self) -> Optional[str]:
-        """Return its text."""
+    def text(self) -> Optional[str]:
+        """Return the source of what is defined."""
         try:
             lines = self.lines if self.is_whole else inspect.getblock(self.lines[self.line - 1 :])
         except Exception:  # of whatever tokenize makes of a file that has changed since
@@ -38,32 +34,32 @@ class Definition:
 
 
 def of(shell: Shell, value: Any) -> Optional[Definition]:
-    """Return where a function, class or module is defined, None for anything else and for what is written in C."""
+    """Return where a function, class or module is defined; None for anything else, and for what is written in C."""
+    value = objects.undecorated(objects.unwrapped(value))
     if type(value) is types.MethodType:
-        value = value.__func__
+        value = objects.undecorated(value.__func__)
     if type(value) is property and value.fget is not None:
-        value = value.fget
+        value = objects.undecorated(value.fget)
     if type(value) is types.FunctionType:
-        value = static.undecorated(value)
         file = _file_of_function(value)
         return Definition(_lines(file), value.__code__.co_firstlineno, _file(file))
-    if static.is_a(value, types.ModuleType):
-        path = static.instance_dict(value).get("__file__")
+    if objects.is_a(value, types.ModuleType):
+        path = objects.instance_dict(value).get("__file__")
         is_text = type(path) is str and path.endswith(".py")
         return Definition(_lines(path), 1, _file(path), is_whole=True) if is_text else None  # type: ignore[arg-type]
-    return _of_class(shell, value) if static.is_a(value, type) else None
+    return _of_class(shell, value) if objects.is_a(value, type) else None
 
 
 def _of_class(shell: Shell, cls: type) -> Optional[Definition]:
-    """Find the line of a class, of which Python before 3.13 keeps no note, in the file of its methods or in a cell."""
-    name = static.class_name(cls)
-    for member in list(static.class_dict(cls).values()):
+    """Find the line of a class in the file of its methods or in a cell. Python keeps no note of it before 3.13."""
+    name = objects.class_name(cls)
+    for member in list(objects.class_dict(cls).values()):
         if type(member) is types.FunctionType:
             file = _file_of_function(member)
             found = _class_in(_lines(file), name, _file(file))
             if found is not None:
                 return found
-    if static.class_dict(cls).get("__module__") != "__main__":
+    if objects.class_dict(cls).get("__module__") != "__main__":
         return None
     for cell in reversed(shell.history_manager.input_hist_parsed[-_MOST_CELLS:]):
         found = _class_in(cell.splitlines(keepends=True), name, None)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 _PIECE = re.compile(
     r"""(?P<comment>\#[^\n]*)
@@ -22,11 +22,23 @@ _STEP = re.compile(rf"\.\s*({_NAME})|\[\s*(?:(-?\d+)|'([^']*)'|\"([^\"]*)\")\s*\
 _WORD = re.compile(r"\w*\Z")
 _LONGEST_PATH = 400
 
-_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
+_FROM = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
+    r"(?:^|;)[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
 )
 
+_TARGETS = r"((?:\w+[ \t]*,[ \t]*)*\w+)"
+_BINDINGS = (
+    (re.compile(rf"^[ \t]*{_TARGETS}[ \t]*(?::[^=\n]*)?=(?!=)", re.MULTILINE), "variable"),
+    (re.compile(rf"\b(?:for|as)[ \t]+\(?{_TARGETS}"), "variable"),
+    (re.compile(r"\b(\w+)[ \t]*:="), "variable"),
+    (re.compile(r"\bdef[ \t]+\w+[ \t]*\(([^()]*)"), "variable"),
+    (re.compile(r"\bdef[ \t]+(\w+)"), "function"),
+    (re.compile(r"\bclass[ \t]+(\w+)"), "class"),
+    (re.compile(r"^[ \t]*import[ \t]+(\w[\w, \t]*)", re.MULTILINE), "module"),
+    (re.compile(r"^[ \t]*from[ \t]+[\w.]+[ \t]+import[ \t]+\(?([\w, \t\n]+)", re.MULTILINE), "variable"),
+)
+_BOUND_NAME = re.compile(r"(?:\A|,)\s*\*{0,2}([^\W\d]\w*)(?!\w*[ \t]+as\b)")
 # Cell magics whose body is not Python, or not for this process.
 _FOREIGN_CELLS = frozenset(
     {"!", "HTML", "R", "SVG", "bash", "cmd", "cython", "file", "html", "javascript", "js", "latex", "markdown", "perl"}
@@ -38,10 +50,8 @@ _FOREIGN_CELLS = frozenset(
 class OpenString:
     """A string literal that the cursor is in."""
 
-    start: int
-    """Where its first character is, behind the quote."""
-    prefix: str
-    """Such as ``f`` or ``rb``, in lower case."""
+    start: int  # where its first character is, behind the quote
+    prefix: str  # such as ``f`` or ``rb``, in lower case
     quote: str
 
 
@@ -51,19 +61,18 @@ class Scan:
 
     in_comment: bool
     string: Optional[OpenString]
-    brackets: "tuple[int, ...]"
-    """Where the brackets are that are open, the innermost last."""
-    closed: Optional[int]
-    """Where the bracket is whose partner was the last to close."""
+    brackets: "tuple[int, ...]"  # where the brackets are that are open, the innermost last
+    closed: Optional[int]  # where the bracket opened that was the last to close
 
 
 @dataclass(frozen=True)
 class Path:
     """A dotted name with calls and constant subscripts, as ``a.b["c"][0].d(e).f``."""
 
+    start: int
     root: str
-    steps: "tuple[tuple[str, object], ...]"
-    """Pairs: ``.`` and a name, ``[`` and a key, or ``(`` and None for a call, whatever its arguments."""
+    # Pairs: ``.`` and a name, ``[`` and a key, or ``(`` and None for a call, whatever its arguments.
+    steps: "tuple[tuple[str, Any], ...]"
 
 
 def scan(text: str) -> Scan:
@@ -92,20 +101,22 @@ def scan(text: str) -> Scan:
             position = end.end()
 
 
-def replacement_field(text: str) -> Optional[int]:
-    """Return where the expression begins that is open at the end of `text`, the content of an f-string, or None."""
-    depth: "list[int]" = []
-    position = 0
+def field_start(text: str, string: OpenString) -> Optional[int]:
+    """Return where the expression begins that is open at the end of `text`, in a string; None if none is."""
+    if not {"f", "t"} & set(string.prefix):
+        return None
+    opened: "list[int]" = []
+    position = string.start
     while position < len(text):
         if text[position] == "{":
-            if not depth and text[position + 1 : position + 2] == "{":
+            if not opened and text[position + 1 : position + 2] == "{":
                 position += 1
             else:
-                depth.append(position + 1)
-        elif text[position] == "}" and depth:
-            depth.pop()
+                opened.append(position + 1)
+        elif text[position] == "}" and opened:
+            opened.pop()
         position += 1
-    return depth[0] if depth else None
+    return opened[0] if opened else None
 
 
 def word_before(text: str) -> str:
@@ -120,16 +131,18 @@ def path_before(text: str, calls: int = 20) -> Optional[Path]:
     start = max(0, len(text) - _LONGEST_PATH)
     match = _PATH.search(text, start)
     if match is not None:
-        return Path(match["root"], _steps(match["steps"]))
+        return Path(match.start(), match["root"], _steps(match["steps"]))
     match = _AFTER_CALL.search(text, start)
     if match is None or not calls:
         return None
     opened = scan(text[: match.end("close")]).closed
     called = path_before(text[:opened], calls - 1) if opened is not None else None
-    return None if called is None else Path(called.root, (*called.steps, ("(", None), *_steps(match["steps"])))
+    if called is None:
+        return None
+    return Path(called.start, called.root, (*called.steps, ("(", None), *_steps(match["steps"])))
 
 
-def _steps(text: str) -> "tuple[tuple[str, object], ...]":
+def _steps(text: str) -> "tuple[tuple[str, Any], ...]":
     return tuple(
         (".", name) if name else ("[", int(number) if number else single or double)
         for name, number, single, double in _STEP.findall(text)
@@ -146,6 +159,21 @@ def imported_package(text: str) -> Optional[str]:
     """Return the package, perhaps "", of the module that is named at the end of `text` in an import, or None."""
     found = _IMPORT.search(text)
     return None if found is None else found[1].rstrip(".")
+
+
+def bound_names(code: str) -> "dict[str, str]":
+    """Return the names that `code` binds, complete or not, each with MRP's kind of it."""
+    found: "dict[str, str]" = {}
+    for pattern, kind in _BINDINGS:
+        for binding in pattern.finditer(code):
+            found.update((name, kind) for name in _BOUND_NAME.findall(binding[1]))
+    return found
+
+
+def parameters_in(code: str, function: str) -> "list[str]":
+    """Return the names of the parameters of a function that `code` defines."""
+    signatures = re.findall(rf"\bdef[ \t]+{function}[ \t]*\(([^()]*)", code)
+    return _BOUND_NAME.findall(signatures[-1]) if signatures else []
 
 
 def is_foreign(text: str) -> bool:

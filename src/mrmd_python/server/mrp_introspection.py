@@ -1,6 +1,6 @@
-"""MRP's endpoints for looking at a session: its variables, and what there is to say about a name in code.
+"""MRP's endpoints for a session's variables, and for what a name in code stands for.
 
-None of them makes a session, or waits long for one: where there is none, or it is blocked, the answer is an empty one.
+None of them creates a session or waits long for one: where there is none, or it is blocked, the answer is empty.
 """
 
 import sys
@@ -42,7 +42,7 @@ async def variables(sessions: Sessions, request: Request) -> Reply | JsonText:
     types = list_field(wanted, "types")
     if not all(isinstance(name, str) for name in types):
         raise RefusedError(400, "wrong_type", "the field 'types' must be a list of strings")
-    answer = await sessions.look_for_json(
+    answer = await sessions.query_raw(
         _session(request.body),
         "variables",
         types=types,
@@ -58,7 +58,7 @@ async def variable(sessions: Sessions, request: Request) -> Reply:
     """POST /variables/{name}."""
     name, body = request.path["name"], request.body
     path = _path(body)
-    answer = await sessions.look(
+    answer = await sessions.query(
         _session(body),
         "variable",
         name=name,
@@ -68,7 +68,7 @@ async def variable(sessions: Sessions, request: Request) -> Reply:
         offset=min(max(number_field(body, "offset", 0), 0), sys.maxsize),
     )
     if answer is None and _has_worker(sessions, body):
-        return Reply(_untold(name))
+        return Reply(_blocked(name))
     if answer is None or "unknown" in answer:
         way = f" with the path {path}" if path else ""
         raise RefusedError(404, "unknown_variable", f"there is no variable {name!r}{way}")
@@ -79,14 +79,16 @@ async def inspect(sessions: Sessions, request: Request) -> Reply:
     """POST /inspect."""
     place = Place.of_body(request.body)
     detail = number_field(request.body, "detail", 1)
-    answer = await sessions.look(_session(request.body), "inspect", code=place.code, cursor=place.cursor, detail=detail)
+    answer = await sessions.query(
+        _session(request.body), "inspect", code=place.code, cursor=place.cursor, detail=detail
+    )
     return Reply({**dict.fromkeys(_INSPECTION), **(answer or {"found": False})})
 
 
 async def hover(sessions: Sessions, request: Request) -> Reply:
     """POST /hover."""
     place = Place.of_body(request.body)
-    answer = await sessions.look(_session(request.body), "hover", code=place.code, cursor=place.cursor)
+    answer = await sessions.query(_session(request.body), "hover", code=place.code, cursor=place.cursor)
     return Reply({**dict.fromkeys(_HOVER), **(answer or {"found": False})})
 
 
@@ -141,8 +143,8 @@ def _is_step(step: object) -> bool:
     return type(step) in (str, int)
 
 
-def _untold(name: str) -> dict[str, Any]:
-    """Return what is said of a variable whose session is blocked."""
+def _blocked(name: str) -> dict[str, Any]:
+    """Return the answer about a variable whose session is blocked."""
     texts = dict.fromkeys(("type", "value", "fullValue"), "")
     unknown = dict.fromkeys(("size", "shape", "dtype", "length", "keys"))
     empty: dict[str, Any] = {"children": [], "methods": [], "attributes": []}

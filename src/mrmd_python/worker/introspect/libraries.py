@@ -1,6 +1,6 @@
-"""Objects of numpy, pandas, polars, torch and Pillow: told by their metadata, and read element by element.
+"""Objects of numpy, pandas, polars, torch and Pillow: described by their metadata, and read element by element.
 
-None of these is imported here. An instance of a user's subclass is looked at through the library's own class where the
+None of these is imported here. An instance of a user's subclass is read through the library's own class where the
 library can give such a view without copying; where it cannot, it is an object like any other.
 """
 
@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
 
-from .static import class_name, full_name, instance_dict, library_class, mro
+from .objects import class_attribute, class_name, full_name, instance_dict, is_a, is_of, loaded_class, mro
 
 _PREVIEWED_COLUMNS, _LONGEST_LABEL = 8, 100
+_MOST_KEYS = 1000
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is told of a library's object."""
+    """What describes a library's object."""
 
-    label: str
-    """In short, without its class."""
+    label: str  # without the name of its class
     shape: "Optional[list[int]]" = None
     dtype: Optional[str] = None
-    size: Optional[int] = None
-    """In bytes."""
-    elements: "Optional[Elements]" = None
-    """What it consists of, if one can go down into it."""
+    size: Optional[int] = None  # in bytes
+    elements: "Optional[Elements]" = None  # None if its parts cannot be read
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,14 @@ class Elements:
 
     length: int
     get: "Callable[[int], Any]"
-    labels: "Optional[Iterable[Any]]" = None
-    """Of columns."""
+    labels: "Optional[Iterable[Any]]" = None  # of columns
 
 
 def metadata(value: object) -> Optional[Metadata]:
-    """Return what to tell of an object, or None if it is of no library that is known here."""
+    """Return what describes an object, or None if it is of no library that is known here."""
     for cls in mro(type(value)):
         for module, describe in _KNOWN.get(class_name(cls), ()):
-            if library_class(module, class_name(cls)) is cls:
+            if loaded_class(module, class_name(cls)) is cls:
                 return describe(value, cls)
     return None
 
@@ -52,13 +49,31 @@ def is_scalar(value: object) -> bool:
     """Return whether an object is a scalar of numpy or pandas, whose own repr is short and safe."""
     cls = type(value)
     for module in ("numpy", "pandas"):
-        if library_class(module, class_name(cls)) is cls:
+        if loaded_class(module, class_name(cls)) is cls:
             if module == "pandas":
                 return class_name(cls) in ("Timestamp", "Timedelta", "Period")
-            generic = library_class("numpy", "generic")
+            generic = loaded_class("numpy", "generic")
             return generic is not None and class_name(cls) != "void" and any(base is generic for base in mro(cls))
     pandas = instance_dict(sys.modules.get("pandas"))
     return any(value is pandas.get(name, pandas) for name in ("NaT", "NA"))
+
+
+def keys(value: Any) -> "list[object]":
+    """Return the keys, columns or fields that can stand in ``value[...]``."""
+    if is_a(value, dict):
+        return list(dict.keys(value))[:_MOST_KEYS]
+    if is_of(value, "os", "_Environ"):
+        return list(value)[:_MOST_KEYS]
+    series = loaded_class("pandas", "Series")
+    if series is not None and is_a(value, series):
+        return list(class_attribute(series, "index").__get__(value)[:_MOST_KEYS])
+    found = metadata(value)
+    if found is not None and found.elements is not None and found.elements.labels is not None:
+        return list(islice(found.elements.labels, _MOST_KEYS))
+    if is_of(value, "numpy", "ndarray"):
+        names = sys.modules["numpy"].ndarray.dtype.__get__(value).names
+        return list(names or ())[:_MOST_KEYS]
+    return []
 
 
 def _array(value: Any, cls: Any) -> Metadata:
@@ -160,6 +175,7 @@ def _image(value: Any, cls: Any) -> "Optional[Metadata]":
 
 
 _Describe = Callable[[Any, Any], Optional[Metadata]]
+# By the name of a class: the modules that have one of that name, and the function that describes it.
 _KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
     "ndarray": [("numpy", _array)],
     "DataFrame": [("pandas", _frame), ("polars", _polars_frame)],
@@ -169,7 +185,6 @@ _KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
     "Tensor": [("torch", _tensor)],
     "Image": [("PIL.Image", _image)],
 }
-"""By the name of a class: the modules that have one of that name, and what tells of it."""
 
 
 def _table(rows: int, columns: int, labels: "Iterable[Any]") -> str:

@@ -1,0 +1,347 @@
+"""Short text for any object, which runs no code of the object's and takes no longer for a large one."""
+
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import pathlib
+import re
+import types
+import uuid
+import zoneinfo
+from itertools import islice
+from typing import Any, Callable, Iterable, Mapping, Tuple
+
+from . import libraries, objects
+
+_DEEPEST = 6
+_GREAT = 10**18
+_LONGEST_INTEGER = 1000  # in bits; to write one in decimal takes quadratic time
+_MOST_ATTRIBUTES = 100
+_TIME_ZONES = objects.types(type(None), datetime.timezone, zoneinfo.ZoneInfo)  # whose repr runs no code of the user's
+
+Write = Callable[["Writer", Any], None]
+
+
+def is_leaf(value: Any) -> bool:
+    """Return whether a value is one whose repr() is quick, short and Python's own."""
+    kind = type(value)
+    return (kind is int and -_GREAT < value < _GREAT) or kind is float or kind is bool or value is None
+
+
+class FullError(Exception):
+    """There is no room for more text."""
+
+
+class Writer:
+    """Text that is being put together."""
+
+    def __init__(self, room: int, writer_of: "Callable[[object], Write]") -> None:
+        self.pieces: "list[str]" = []
+        self.truncated = False  # whether something was too deep, or could not be read
+        self.room = room  # for how many characters more
+        self._writer_of = writer_of
+        self._open: "list[object]" = []  # the containers that are being written, outermost first
+
+    @property
+    def depth(self) -> int:
+        """How many objects are being written, one in another."""
+        return len(self._open)
+
+    def put(self, piece: str) -> None:
+        """Add text.
+
+        Raises:
+            FullError: that is too much.
+        """
+        self.pieces.append(piece)
+        self.room -= len(piece)
+        if self.room < 0:
+            raise FullError
+
+    def write(self, value: object) -> None:
+        """Add an object, by what writes objects like it."""
+        depth = len(self._open)
+        if depth < _DEEPEST and is_leaf(value):  # for speed: most values are
+            self.put(repr(value))
+            return
+        if depth >= _DEEPEST or self._is_open(value):
+            self.truncated = True
+            self.put("...")
+            return
+        self._open.append(value)
+        try:
+            self._writer_of(value)(self, value)
+        except FullError:
+            raise
+        except Exception:  # what is only half made, or changes while it is looked at
+            self.truncated = True
+            self.put(f"<{objects.class_name(type(value))}, unreadable>")
+        finally:
+            self._open.pop()
+
+    def _is_open(self, value: object) -> bool:
+        # Not any(), which takes twice as long.
+        for container in self._open:  # noqa: SIM110
+            if container is value:
+                return True
+        return False
+
+    def write_all(self, start: str, items: "Iterable[object]", end: str) -> None:
+        """Add objects with commas between."""
+        self.put(start)
+        between = ""
+        for item in items:
+            if is_leaf(item) and len(self._open) < _DEEPEST:  # for speed, as in write()
+                self.put(f"{between}{item!r}")
+            else:
+                self.put(between)
+                self.write(item)
+            between = ", "
+        self.put(end)
+
+    def write_named(self, start: str, items: "Iterable[Tuple[str, object]]", end: str) -> None:
+        """Add ``name=object`` for each, with commas between."""
+        self.put(start)
+        for number, (name, item) in enumerate(items):
+            self.put(f"{', ' if number else ''}{name}=")
+            self.write(item)
+        self.put(end)
+
+
+def text(value: object, limit: int) -> "Tuple[str, bool]":
+    """Return an object as text of at most `limit` characters, and whether that is all of it."""
+    writer = Writer(limit, _writer_of)
+    try:
+        writer.write(value)
+    except FullError:
+        return "".join(writer.pieces)[: max(0, limit - 1)] + "…", False
+    return "".join(writer.pieces), not writer.truncated
+
+
+def repr_is_complete(value: object) -> bool:
+    """Return whether an object is of a built-in class whose text says all about it."""
+    return id(type(value)) in _EXACT
+
+
+def _string(writer: Writer, value: Any) -> None:
+    kind = str if objects.is_a(value, str) else bytes if objects.is_a(value, bytes) else bytearray
+    writer.put(repr(kind.__getitem__(value, slice(0, writer.room + 1))))
+
+
+def _integer(writer: Writer, value: Any) -> None:
+    bits = int.bit_length(value)
+    writer.put(int.__repr__(value) if bits <= _LONGEST_INTEGER else f"<int of {bits} bits>")
+
+
+def _float(writer: Writer, value: Any) -> None:
+    writer.put(float.__repr__(value))
+
+
+def _plain(writer: Writer, value: Any) -> None:
+    writer.put(repr(value))
+
+
+def _range(writer: Writer, value: "range") -> None:
+    writer.write_all("range(", [value.start, value.stop, value.step][: 2 if value.step == 1 else 3], ")")
+
+
+def _slice(writer: Writer, value: "slice") -> None:
+    writer.write_all("slice(", (value.start, value.stop, value.step), ")")
+
+
+def _fraction(writer: Writer, value: "fractions.Fraction") -> None:
+    writer.write_all("Fraction(", (value.numerator, value.denominator), ")")
+
+
+def _datetime(writer: Writer, value: Any) -> None:
+    # The repr of a datetime has that of its time zone in it.
+    writer.put(repr(value if objects.is_exactly(value.tzinfo, _TIME_ZONES) else value.replace(tzinfo=None)))
+
+
+def _memoryview(writer: Writer, value: memoryview) -> None:
+    writer.put(f"<memory of {value.nbytes} bytes>")
+
+
+def _list(writer: Writer, value: Any) -> None:
+    name = "" if type(value) is list else objects.class_name(type(value))
+    writer.write_all(f"{name}([" if name else "[", list.__iter__(value), "])" if name else "]")
+
+
+def _tuple(writer: Writer, value: Any) -> None:
+    length = tuple.__len__(value)
+    name = "" if type(value) is tuple else objects.class_name(type(value))
+    fields = objects.class_dict(type(value)).get("_fields") if name else None  # of a named tuple
+    if type(fields) is tuple and len(fields) == length:
+        writer.write_named(f"{name}(", zip(fields, tuple.__iter__(value)), ")")
+    else:
+        end = ",)" if length == 1 else ")"
+        writer.write_all(f"{name}((" if name else "(", tuple.__iter__(value), f"{end})" if name else end)
+
+
+def _set(writer: Writer, value: Any) -> None:
+    kind: Any = set if objects.is_a(value, set) else frozenset
+    start, end = ("{", "}") if kind.__len__(value) else ("", "")
+    if type(value) is not set or not start:
+        start, end = f"{objects.class_name(type(value))}({start}", f"{end})"
+    writer.write_all(start, kind.__iter__(value), end)
+
+
+def _deque(writer: Writer, value: Any) -> None:
+    writer.write_all(f"{objects.class_name(type(value))}([", collections.deque.__iter__(value), "])")
+
+
+def _dict(writer: Writer, value: Any) -> None:
+    name = "" if type(value) is dict else objects.class_name(type(value))
+    writer.put(f"{name}({{" if name else "{")
+    for number, (key, item) in enumerate(dict.items(value)):
+        if number:
+            writer.put(", ")
+        writer.write(key)
+        writer.put(": ")
+        writer.write(item)
+    writer.put("})" if name else "}")
+
+
+def _module(writer: Writer, value: object) -> None:
+    own = objects.instance_dict(value)
+    name, file = own.get("__name__"), own.get("__file__")
+    writer.put(f"<module {name!r}" if type(name) is str else "<module")
+    writer.put(f" from {file!r}>" if type(file) is str else ">")
+
+
+def _function(writer: Writer, value: types.FunctionType) -> None:
+    writer.put(f"<function {value.__qualname__.rpartition('<locals>.')[2]}>")
+
+
+def _method(writer: Writer, value: types.MethodType) -> None:
+    function = value.__func__
+    is_plain = type(function) is types.FunctionType
+    name = function.__qualname__.rpartition("<locals>.")[2] if is_plain else objects.class_name(type(function))
+    writer.put(f"<method {name}>")
+
+
+def _class(writer: Writer, value: type) -> None:
+    writer.put(f"<class {objects.full_name(value)!r}>")
+
+
+def _generator(writer: Writer, value: Any) -> None:
+    code = next(getattr(value, name) for name in ("gi_code", "cr_code", "ag_code") if hasattr(value, name))
+    writer.put(f"<{objects.class_name(type(value))} {code.co_name}>")
+
+
+def _enum_member(writer: Writer, value: object) -> None:
+    stored = objects.instance_dict(value)
+    writer.put(f"<{objects.class_name(type(value))}.{stored['_name_']}: ")
+    writer.write(stored["_value_"])
+    writer.put(">")
+
+
+def _exception(writer: Writer, value: object) -> None:
+    arguments = objects.class_dict(BaseException)["args"].__get__(value)
+    writer.write_all(f"{objects.class_name(type(value))}(", arguments, ")")
+
+
+def _fallback(writer: Writer, value: object) -> None:
+    metadata = libraries.metadata(value)
+    if metadata is not None:
+        _library_object(writer, value, metadata)
+    elif libraries.is_scalar(value):
+        writer.put(str(value))
+    else:
+        _instance(writer, value)
+
+
+def _library_object(writer: Writer, value: object, metadata: libraries.Metadata) -> None:
+    elements = metadata.elements
+    what = f"{objects.class_name(type(value))} {metadata.label}"
+    if elements is None or elements.labels is not None:
+        writer.put(f"<{what}>")
+    else:
+        start = f"{what} [" if writer.depth == 1 else "["
+        writer.write_all(start, (elements.get(position) for position in range(elements.length)), "]")
+
+
+def _instance(writer: Writer, value: object) -> None:
+    """Write an object of a class that is not known here, by what it stores."""
+    stored = dict(islice(objects.stored_attributes(value), _MOST_ATTRIBUTES))
+    fields = _declared_fields(type(value))
+    if fields:
+        shown = ((name, stored[name]) for name in fields if name in stored)
+        writer.write_named(f"{objects.class_name(type(value))}(", shown, ")")
+        return
+    public = [(name, item) for name, item in stored.items() if not name.startswith("_")]
+    what = f"<{objects.full_name(type(value))} object"
+    if writer.depth == 1 and public:
+        writer.write_named(f"{what}: ", public, ">")
+    else:
+        writer.put(f"{what}>")
+
+
+def _declared_fields(cls: type) -> "list[str]":
+    """Return the names of the fields that a dataclass, an attrs class or a pydantic model declares."""
+    for mark in ("__dataclass_fields__", "__pydantic_fields__", "__attrs_attrs__"):
+        declared = objects.class_attribute(cls, mark)
+        if type(declared) is dict:
+            return [name for name in declared if type(name) is str]
+        if objects.is_a(declared, tuple):
+            return [objects.attribute(field, "name").value for field in tuple.__iter__(declared)]
+    return []
+
+
+def _writer_of(value: object) -> Write:
+    cls = type(value)
+    exact = _EXACT.get(id(cls))
+    if exact is not None:
+        return exact
+    if objects.is_below(type(cls), enum.EnumMeta):
+        return _enum_member
+    for base in objects.mro(cls):
+        found = _WITH_SUBCLASSES.get(id(base))
+        if found is not None:
+            return found
+    return _fallback
+
+
+def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, Write]":
+    # By id: a class may have a metaclass with a __hash__ of its own.
+    return {id(cls): writer for writer, classes in writers.items() for cls in classes}
+
+
+# Classes whose subclasses may look different.
+_EXACT = _by_identity(
+    {
+        _plain: (
+            *(bool, complex, type(None), type(Ellipsis), type(NotImplemented), re.Pattern, decimal.Decimal),
+            *(datetime.date, datetime.timedelta, datetime.timezone, zoneinfo.ZoneInfo, uuid.UUID),
+            *(pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path())),
+            *(types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType),
+            *(types.MethodDescriptorType, types.ClassMethodDescriptorType),
+        ),
+        _range: (range,),
+        _slice: (slice,),
+        _datetime: (datetime.datetime, datetime.time),
+        _fraction: (fractions.Fraction,),
+        _memoryview: (memoryview,),
+        _function: (types.FunctionType,),
+        _method: (types.MethodType,),
+        _generator: (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
+    }
+)
+# Classes that are read by their own methods, whatever a subclass has made of those.
+_WITH_SUBCLASSES = _by_identity(
+    {
+        _string: (str, bytes, bytearray),
+        _integer: (int,),
+        _float: (float,),
+        _list: (list,),
+        _tuple: (tuple,),
+        _set: (set, frozenset),
+        _deque: (collections.deque,),
+        _dict: (dict,),
+        _module: (types.ModuleType,),
+        _class: (type,),
+        _exception: (BaseException,),
+    }
+)

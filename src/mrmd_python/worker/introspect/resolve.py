@@ -1,0 +1,240 @@
+"""What a name in a cell stands for: in the session or, before the cell has run, as far as its own text says."""
+
+import ast
+import builtins
+import re
+import sys
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import Any, Mapping, Optional
+
+from ..shell import Shell
+from .cell_text import Path, field_start, path_before, scan
+from .objects import UNKNOWN, Attribute, Instance, UnknownError, attribute, instance_dict, is_a, is_of
+from .parts import item
+
+_NAME = r"[^\W\d]\w*"
+_MAGIC = re.compile(rf"(?<!\w)%%?({_NAME})")
+_IMPORT = re.compile(r"(?:^|;)[ \t]*import[ \t]+([^\n;#]+)", re.MULTILINE)
+_FROM_IMPORT = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)#]*)|([^\n;#(]+))", re.MULTILINE)
+_CONTAINERS: "Mapping[type, object]" = {
+    ast.List: [],
+    ast.ListComp: [],
+    ast.Tuple: (),
+    ast.Dict: {},
+    ast.DictComp: {},
+    ast.Set: set(),
+    ast.SetComp: set(),
+    ast.JoinedStr: "",
+}
+_BUILTINS = builtins.__dict__
+
+
+@dataclass(frozen=True)
+class Found(Attribute):
+    """What a name stands for."""
+
+    name: str  # as it stands in the code
+    owner: Any = None  # what it is an attribute of
+
+
+def at_cursor(shell: Shell, code: str, cursor: int) -> Optional[Found]:
+    """Return what the name that `cursor`, in code points, is in or next to stands for; None if that is unknown."""
+    around = scan(code[:cursor])
+    if around.in_comment or (around.string is not None and field_start(code[:cursor], around.string) is None):
+        return None
+    line_start = code.rfind("\n", 0, cursor) + 1
+    for match in _MAGIC.finditer(code[line_start:].partition("\n")[0]):
+        if match.start() <= cursor - line_start <= match.end():
+            magic = shell.find_magic(match[1], "cell" if match[0].startswith("%%") else "line")
+            if magic is not None:
+                return Found(magic, magic, match[0])
+    rest_of_name = re.match(r"\w*", code[cursor:])
+    assert rest_of_name is not None
+    return _found(shell, code[: cursor + rest_of_name.end()])
+
+
+def called_at_cursor(shell: Shell, code: str, cursor: int) -> Optional[Found]:
+    """Return what is called where `cursor` stands among the arguments; None if that is unknown."""
+    for bracket in reversed(scan(code[:cursor]).brackets):
+        found = _found(shell, code[:bracket].rstrip(" \t")) if code[bracket] == "(" else None
+        if found is not None:
+            return found
+    return None
+
+
+def is_argument_name(code: str, cursor: int) -> bool:
+    """Return whether `cursor` is at a name that ``=`` follows, which among arguments names a parameter."""
+    return re.match(r"\w*\s*=(?!=)", code[cursor:]) is not None
+
+
+def _found(shell: Shell, text: str) -> Optional[Found]:
+    """Return what the dotted name at the end of `text` stands for in the session."""
+    path = path_before(text) if re.search(r"[\w\]]\Z", text) else None
+    if path is None:
+        return None
+    try:
+        found, owner = _follow(_live(path.root, text, shell.user_ns), path)
+    except UnknownError:
+        return None
+    return Found(found.definition, found.value, text[path.start :], owner)
+
+
+def value_of(path: Path, text: str, namespace: "Mapping[str, Any]") -> Any:
+    """Return the value that `path` will have at the end of `text`, the cell up to there.
+
+    Raises:
+        UnknownError: nothing tells, or only code could.
+    """
+    found, _ = _follow(_assumed(path.root, text, namespace), path)
+    if found.value is UNKNOWN:
+        raise UnknownError
+    return found.value
+
+
+def _follow(value: Any, path: Path) -> "tuple[Attribute, Any]":
+    """Return what `path` leads to from the value of its root, and what that is an attribute of."""
+    found, owner = Attribute(value, value), None
+    for kind, key in path.steps:
+        if found.value is UNKNOWN:
+            raise UnknownError
+        value, owner = found.value, None
+        if kind == ".":
+            found, owner = _attribute(value, key), value
+        else:
+            value = _result(value) if kind == "(" else item(value, key)
+            found = Attribute(value, value)
+    return found, owner
+
+
+def _attribute(owner: Any, name: str) -> Attribute:
+    try:
+        return attribute(owner, name)
+    except UnknownError:
+        if not is_of(owner, "pandas", "DataFrame"):
+            raise
+        column = item(owner, name)
+        return Attribute(column, column)
+
+
+def _live(name: str, text: str, namespace: "Mapping[str, Any]") -> Any:
+    """Return the value that a global name has now or that `text` imports under it.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    for names in (namespace, _BUILTINS):
+        if name in names:
+            return names[name]
+    return _imported(name, text)
+
+
+def _assumed(name: str, text: str, namespace: "Mapping[str, Any]") -> Any:
+    """Return the value that a global name will have at the end of `text`.
+
+    The value that it has now is as good as one that the cell assigns, unless that is plainly of another type: cells
+    run again and again.
+
+    Raises:
+        UnknownError: nothing tells.
+    """
+    lines = text.rpartition("\n")[0]
+    assignments = list(re.finditer(rf"^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)[ \t]*([^\n]+)", lines, re.MULTILINE))
+    try:
+        live = _live(name, text, namespace)
+    except UnknownError:
+        if not assignments:
+            raise
+        live = UNKNOWN
+    if assignments:
+        last = assignments[-1]
+        value = _value_of_expression(last[1], text[: last.start()], namespace)
+        if value is not UNKNOWN and (live is UNKNOWN or not is_a(live, _class_of(value))):
+            return value
+    if live is UNKNOWN:
+        raise UnknownError
+    return live
+
+
+def _value_of_expression(expression: str, text: str, namespace: "Mapping[str, Any]") -> Any:
+    """Return the value of an expression that stands behind `text`, or one of its type; UNKNOWN if nothing tells."""
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return UNKNOWN
+    if isinstance(tree, ast.Constant):
+        return tree.value
+    path = path_before(expression)
+    if type(tree) in _CONTAINERS or path is None or path.start > 0:
+        return _CONTAINERS.get(type(tree), UNKNOWN)
+    try:
+        return value_of(path, text, namespace)
+    except UnknownError:
+        return UNKNOWN
+
+
+def _class_of(value: Any) -> type:
+    return value.cls if type(value) is Instance else type(value)
+
+
+def _imported(name: str, code: str) -> Any:
+    """Return what `code` imports under a name, if that is loaded already. Nothing is imported for it.
+
+    Raises:
+        UnknownError: it imports nothing under that name, or what it imports is not loaded.
+    """
+    found: Any = None
+    for statement in _IMPORT.finditer(code):
+        for module, alias in _imports(statement[1]):
+            if alias == name:
+                found = sys.modules.get(module)
+            elif not alias and module.partition(".")[0] == name:
+                found = sys.modules.get(name)
+    for statement in _FROM_IMPORT.finditer(code):
+        for member, alias in _imports(statement[2] or statement[3] or ""):
+            if (alias or member) == name and statement[1] in sys.modules:
+                found = attribute(sys.modules[statement[1]], member).value
+    if found is None or found is UNKNOWN:
+        raise UnknownError
+    return found
+
+
+def _imports(names: str) -> "list[tuple[str, str]]":
+    """Return the pairs in ``os, numpy as np``, with "" for what has no alias."""
+    pairs = (re.fullmatch(r"\s*([\w.]+)(?:\s+as\s+(\w+))?\s*", part) for part in names.split(","))
+    return [(pair[1], pair[2] or "") for pair in pairs if pair is not None]
+
+
+def _result(function: Any) -> Instance:
+    """Return what stands for the result of a call, by the class or annotation of what is called: nothing is called.
+
+    Raises:
+        UnknownError: nothing tells.
+    """
+    if is_a(function, type):
+        return Instance(function)
+    owner: Any = UNKNOWN
+    if type(function) is MethodType:
+        function, owner = function.__func__, function.__self__
+    if type(function) is not FunctionType:
+        raise UnknownError
+    annotation: Any = function.__annotations__.get("return")
+    if is_a(annotation, type):
+        return Instance(annotation)
+    if type(annotation) is not str:
+        raise UnknownError
+    name = annotation.partition("|")[0].strip()  # of "DataFrame | None"
+    if name == "Self" and owner is not UNKNOWN:
+        return owner if type(owner) is Instance else Instance(owner if is_a(owner, type) else type(owner))
+    return Instance(_class_named(name, function))
+
+
+def _class_named(name: str, function: FunctionType) -> type:
+    """Return the class that an annotation means: annotations often name what only a type checker imports."""
+    package = (function.__module__ or "").partition(".")[0]
+    modules = [function.__globals__]
+    modules += [instance_dict(module) for key, module in list(sys.modules.items()) if key.partition(".")[0] == package]
+    for names in modules:
+        if is_a(names.get(name), type):
+            return names[name]  # type: ignore[no-any-return]
+    raise UnknownError

@@ -1,0 +1,78 @@
+"""Answers to the server's questions about the session, from a thread, so also while a cell computes or waits.
+
+The thread is started by `_thread`, so that `threading.enumerate()` does not list it and exit does not wait for it.
+"""
+
+import _thread
+import json
+import os
+import signal
+import socket
+import traceback
+import warnings
+from typing import Any, Callable, Mapping, Optional
+
+from .idle_calls import IdleCalls
+from .introspect import answers
+from .introspect.complete import complete
+from .shell import Shell
+
+Request = Mapping[str, Any]
+
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+_ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
+    "hover": answers.hover,
+    "inspect": answers.inspection,
+    "variable": answers.variable,
+    "variables": answers.variables,
+}
+
+_dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
+
+
+class QueryThread:
+    """Reads requests from a socket, each a line of JSON, and answers them.
+
+    An answer is a line too: JSON about it, a tab, and its own JSON, which the server may pass on unread.
+    """
+
+    def __init__(self, descriptor: int, shell: Shell, idle_calls: IdleCalls) -> None:
+        os.set_inheritable(descriptor, False)
+        self._shell = shell
+        self._idle_calls = idle_calls
+        self._socket = socket.socket(fileno=descriptor)
+        # From CPython 3.12 on os.fork() warns in a process that has another thread, as this one always has.
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        os.register_at_fork(after_in_child=self._socket.close)
+        _thread.start_new_thread(self._serve, ())
+
+    def _serve(self) -> None:
+        # An interrupt that the system gave to this thread would not wake the one that it is meant for.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASHES)
+        rest = b""
+        try:
+            while True:
+                data = self._socket.recv(1 << 16)
+                if not data:
+                    return
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._socket.sendall(self._reply(line))
+        except Exception:  # noqa: S110 - it would be printed into the cell's output
+            pass  # a cell has closed the socket, or there is no memory
+
+    def _reply(self, line: bytes) -> bytes:
+        request = _loads(line)
+        about = {"number": request["number"]}
+        try:
+            answer = _dumps(self._answer(request))
+        except Exception as error:
+            # For the runtime's log. The error's own text could be a cell's, and its __str__ then anything.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            answer, about["error"] = "null", f"{place}{type(error).__name__}"
+        return f"{_dumps(about)}\t{answer}\n".encode()
+
+    def _answer(self, request: Request) -> "Optional[dict[str, Any]]":
+        if request["op"] == "complete":
+            return complete(self._shell, self._idle_calls, request["code"], request["cursor"])
+        return _ANSWERS[request["op"]](self._shell, request)  # type: ignore[no-any-return]
