@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Mapping, Optional, Tuple, Union
 
 from . import libraries
 from .objects import UnknownError, is_a, stored_attributes
@@ -72,12 +72,13 @@ class Keyed:
     """Parts that have a key, any object."""
 
     length: int
-    pairs: "Callable[[], Iterator[Tuple[object, Any]]]"  # each key with what `open` turns into the part
+    keys: "Callable[[], Iterable[object]]"
+    values: "Callable[[], Iterable[Any]]"  # what `open` turns into the parts
     open: "Callable[[Any], object]" = lambda part: part
 
     def take(self, start: int, count: int) -> "list[Part]":
         """Return up to `count` parts."""
-        taken = list(islice(self.pairs(), start, start + count))
+        taken = list(islice(zip(self.keys(), self.values()), start, start + count))
         return [Part(label(key), _step(key, at), self.open(part)) for at, (key, part) in enumerate(taken, start)]
 
     def find(self, step: Step) -> object:
@@ -86,17 +87,21 @@ class Keyed:
         Raises:
             UnknownError: there is none.
         """
-        if isinstance(step, Mapping):
-            for _, part in islice(self.pairs(), step["position"], None):
-                return self.open(part)
-            raise UnknownError(step)
-        pairs = list(self.pairs())
-        exact = (part for key, part in pairs if type(key) is type(step) and key == step)
-        number = int(step) if isinstance(step, str) and _NUMBER.fullmatch(step) else None
-        by_number = (part for key, part in pairs if type(key) is int and key == number)
-        shown = (part for key, part in pairs[:_MOST_LABELS] if label(key) == step)
-        for part in chain(exact, by_number, shown):
+        position = step["position"] if isinstance(step, Mapping) else self._position(step)
+        for part in islice(self.values(), position, None):
             return self.open(part)
+        raise UnknownError(step)
+
+    def _position(self, step: "Union[str, int]") -> int:
+        keys = list(self.keys())  # copied at once: another thread may be adding to them
+        kind = type(step)
+        # Not by the dict's own lookup, which may call an __eq__ of the user's.
+        exact = (at for at, key in enumerate(keys) if type(key) is kind and key == step)
+        number = int(step) if isinstance(step, str) and _NUMBER.fullmatch(step) else None
+        by_number = (at for at, key in enumerate(keys) if type(key) is int and key == number)
+        shown = (at for at, key in enumerate(keys[:_MOST_LABELS]) if label(key) == step)
+        for position in chain(exact, by_number, shown):
+            return position
         raise UnknownError(step)
 
 
@@ -109,7 +114,7 @@ def items_of(value: object) -> "Optional[Parts]":
     if metadata is not None:
         return _of_library(metadata.elements) if metadata.elements is not None else None
     if is_a(value, dict):
-        return Keyed(dict.__len__(value), lambda: iter(dict.items(value)))  # type: ignore[arg-type]
+        return Keyed(dict.__len__(value), lambda: dict.keys(value), lambda: dict.values(value))  # type: ignore[arg-type]
     for base in CONTAINERS:
         if is_a(value, base):
             return Indexed(base.__len__(value), _slicer(value, base))  # type: ignore[attr-defined]
@@ -121,8 +126,8 @@ def parts_of(value: object) -> "Optional[Parts]":
     items = items_of(value)
     if items is not None or libraries.metadata(value) is not None or not has_attributes(value):
         return items
-    found = list(stored_attributes(value))
-    return Keyed(len(found), lambda: iter(found))
+    found = dict(stored_attributes(value))
+    return Keyed(len(found), found.keys, found.values)
 
 
 def has_attributes(value: object) -> bool:
@@ -173,7 +178,7 @@ def _of_library(elements: libraries.Elements) -> Parts:
         stop = elements.length
         return Indexed(stop, lambda start, count: (get(at) for at in range(start, min(start + count, stop))))
     labels = elements.labels
-    return Keyed(elements.length, lambda: ((key, at) for at, key in enumerate(labels)), get)
+    return Keyed(elements.length, lambda: labels, lambda: range(elements.length), get)
 
 
 def _slicer(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
