@@ -105,14 +105,15 @@ def _inferred(place: Place, executable: str, cwd: str) -> tuple[list[Match], int
     is_member = _is_member(text)
     deadline = time.monotonic() + _DETAIL_SECONDS
     matches = [_as_match(one, deadline, len(found) <= _MOST_DOCUMENTED, is_member=is_member) for one in found]
+    if scan(text).string is not None:
+        for one in matches:
+            one["insertText"] = one["label"] = one["label"].rstrip("'\"")  # jedi closes the quotes
     length = found[0].get_completion_prefix_length() if found else 0
     return [one for one in matches if not (is_member and one["kind"] == "keyword")], length
 
 
 def _as_match(completion: Any, deadline: float, documented: bool, *, is_member: bool) -> Match:
     name: str = completion.name_with_symbols
-    if completion.type == "path":
-        name = name.rstrip("'\"")  # jedi closes the quotes
     fields = {}
     kind = "variable"
     if time.monotonic() < deadline:
