@@ -453,14 +453,51 @@ def test_imports_of_the_cell_are_completed_from_loaded_modules(shared: Client, c
     assert (expected in _labels(answer), answer["source"]) == (True, "runtime")
 
 
-def test_first_completion_in_a_fresh_home_does_not_wait_for_inference(here: Machine) -> None:
+@pytest.mark.parametrize(
+    ("code", "source", "expected"),
+    [
+        ("import os; os.getc", "runtime", ["getcwd", "getcwdb"]),
+        ("import unloaded as u; u.read_", "static", ["read_csv", "read_json"]),
+        ("from unloaded import read_", "static", ["read_csv", "read_json"]),
+    ],
+)
+def test_first_completion_in_a_fresh_home_does_not_wait_for_inference(
+    here: Machine, code: str, source: str, expected: list[str]
+) -> None:
+    _write_unloaded_package(here.home)
     client = here.start("a", env={"XDG_CACHE_HOME": str(here.home / "cache")})
     started = time.monotonic()
-    answer = _complete(client, "import os; os.getc")
+    answer = _complete(client, code)
     seconds = time.monotonic() - started
-    assert (answer["source"], _labels(answer)) == ("runtime", ["getcwd", "getcwdb"])
-    assert seconds < 1
+    assert (answer["source"], _labels(answer)) == (source, expected)
+    assert seconds < 0.5
     assert client.get("/sessions/default")["executionCount"] == 0
+
+
+def _write_unloaded_package(directory: Path) -> None:
+    package = directory / "unloaded"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from ._io import (\n    read_csv,  # of text\n    read_json,\n)\nfrom .more import *\n"
+        "class Table: pass\ndef concat(): local = 1\nraise RuntimeError('it was imported')\n"
+    )
+    (package / "_io.py").write_text("def read_csv(): pass\ndef read_json(): pass\n")
+    (package / "more.py").write_text("if True:\n    total = 1\n")
+    (package / "broken.py").write_text("value = 1\ndef f(:\n")
+
+
+def test_modules_that_are_not_loaded_are_completed_from_their_source(here: Machine) -> None:
+    _write_unloaded_package(here.home)
+    client = here.start("a")
+    answer = _complete(client, "import unloaded; unloaded.")
+    kinds = {match["label"]: match["kind"] for match in answer["matches"]}
+    assert {kinds.pop(name) for name in ("read_csv", "read_json", "total")} == {"variable"}
+    assert {kinds.pop(name) for name in ("_io", "broken", "more")} == {"module"}
+    assert kinds == {"Table": "class", "concat": "function"}
+    assert _labels(_complete(client, "import unloaded.more as m\nm.to")) == ["total"]
+    assert _labels(_complete(client, "from unloaded import more\nmore.to")) == ["total"]
+    assert _statically(client, "import unloaded.broken as b; b.va", "value")
+    assert client.value("'unloaded' in __import__('sys').modules") == "False"
 
 
 def test_a_session_that_does_not_exist_is_not_made(client: Client) -> None:

@@ -1,7 +1,7 @@
 """MRP's endpoints for whoever writes code: completion, is-it-complete, formatting, history."""
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
 from mrmd_python.server.endpoint import ANYTHING, NUMBER, TEXT, Route
 from mrmd_python.server.exchange import RefusedError, Reply, Request, number_field, text_field
@@ -31,15 +31,13 @@ async def complete(sessions: Sessions, request: Request) -> Reply:
     is_busy = session is not None and session.state == "busy"
     await asyncio.wait({live}, timeout=_BUSY_ANSWER_SECONDS if is_busy else None)
     found = live.result() if live.done() else None
-    if found is not None and (
-        found["matches"] or not is_busy
-    ):  # the code that runs may be about to make what is missing
-        return _completion(place, found, "runtime")
-    inferred = await _infer(sessions, session, place, deadline - asyncio.get_running_loop().time())
-    if inferred is not None and inferred["matches"]:
-        return _completion(place, inferred, "static")
-    found = await live
-    return _completion(place, found or inferred, "static" if found is None else "runtime")
+    # The code that runs may be about to make what a busy session does not have yet.
+    if found is None or (is_busy and not found["matches"]):
+        inferred = await _infer(sessions, session, place, deadline - asyncio.get_running_loop().time())
+        if inferred is not None and inferred["matches"]:
+            return _completion(place, inferred)
+        found = await live or inferred
+    return _completion(place, found or {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor})
 
 
 async def is_complete(sessions: Sessions, request: Request) -> Reply:
@@ -100,11 +98,7 @@ async def _complete_live(session: Session | None, place: Place) -> dict[str, Any
     """Return what the session itself proposes, None if it cannot tell."""
     if session is None:
         return None
-    answer = await session.query("complete", code=place.code, cursor=place.cursor)
-    if answer is None or not isinstance(answer.get("matches"), list):
-        return None
-    # A cell may have written to the worker's socket.
-    return answer if all(isinstance(answer.get(name), int) for name in ("cursorStart", "cursorEnd")) else None
+    return await session.query("complete", code=place.code, cursor=place.cursor)
 
 
 async def _infer(sessions: Sessions, session: Session | None, place: Place, seconds: float) -> dict[str, Any] | None:
@@ -123,14 +117,13 @@ async def _infer(sessions: Sessions, session: Session | None, place: Place, seco
     )
 
 
-def _completion(place: Place, found: dict[str, Any] | None, source: Literal["runtime", "static"]) -> Reply:
-    found = found or {"matches": [], "cursorStart": place.cursor, "cursorEnd": place.cursor}
+def _completion(place: Place, found: dict[str, Any]) -> Reply:
     return Reply(
         {
             "matches": found["matches"],
             "cursorStart": place.as_client_counts(found["cursorStart"]),
             "cursorEnd": place.as_client_counts(found["cursorEnd"]),
-            "source": source,
+            "source": found.get("source", "static"),
         }
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 _PIECE = re.compile(
     r"""(?P<comment>\#[^\n]*)
@@ -22,6 +22,9 @@ _STEP = re.compile(rf"\.\s*({_NAME})|\[\s*(?:(-?\d+)|'([^']*)'|\"([^\"]*)\")\s*\
 _WORD = re.compile(r"\w*\Z")
 _LONGEST_PATH = 400
 
+_IMPORTS = re.compile(r"(?:^|;)[ \t]*import[ \t]+([^\n;#]+)", re.MULTILINE)
+_FROM_IMPORTS = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)#]*)|([^\n;#(]+))", re.MULTILINE)
+_IMPORTED = re.compile(r"(?:\A|,)\s*([\w.]+)(?:\s+as\s+(\w+))?\s*(?=,|\Z)")
 _FROM = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\([^)]*|[^\n;(]*)\Z", re.MULTILINE)
 _IMPORT = re.compile(
     r"(?:^|;)[ \t]*(?:from|import(?:[ \t]+[\w.]+(?:[ \t]+as[ \t]+\w+)?[ \t]*,)*)[ \t]+((?:\w+\.)*)\w*\Z", re.MULTILINE
@@ -159,6 +162,17 @@ def imported_package(text: str) -> Optional[str]:
     """Return the package, perhaps "", of the module that is named at the end of `text` in an import, or None."""
     found = _IMPORT.search(text)
     return None if found is None else found[1].rstrip(".")
+
+
+def imports_in(code: str) -> "Iterator[tuple[str, str, str]]":
+    """Yield each name that an import in `code` binds, its module, and the member of that, "" for the module itself."""
+    for statement in _IMPORTS.finditer(code):
+        for module, alias in _IMPORTED.findall(statement[1]):
+            first = module.partition(".")[0]
+            yield (alias, module, "") if alias else (first, first, "")
+    for statement in _FROM_IMPORTS.finditer(code):
+        for member, alias in _IMPORTED.findall(statement[2] or statement[3] or ""):
+            yield alias or member, statement[1], member
 
 
 def bound_names(code: str) -> "dict[str, str]":

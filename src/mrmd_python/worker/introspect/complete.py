@@ -26,10 +26,10 @@ from .cell_text import (
     scan,
     word_before,
 )
-from .matches import Match, begins, best, match, of_keywords, of_names
-from .objects import UNKNOWN, Attribute, UnknownError, is_a, is_exactly
+from .matches import Match, begins, best, best_names, match, of_keywords, of_names
+from .objects import UNKNOWN, UnknownError, is_a, is_exactly
 from .render import text as rendered
-from .resolve import value_of
+from .resolve import module_in, value_of
 
 _LONGEST_TEXT = 50_000
 # With more matches, each has only the first paragraph of its documentation, and private names have none.
@@ -63,7 +63,7 @@ def complete(shell: Shell, idle_calls: IdleCalls, code: str, cursor: int) -> "Op
         matches, start = completer.complete(code[cut:cursor])
     except UnknownError:
         return None
-    return {"matches": best(matches), "cursorStart": cut + start, "cursorEnd": cursor}
+    return {"matches": best(matches), "cursorStart": cut + start, "cursorEnd": cursor, "source": completer.source}
 
 
 class _Completer:
@@ -77,6 +77,7 @@ class _Completer:
         self._shell = shell
         self._idle_calls = idle_calls
         self._rest = rest
+        self.source = "runtime"  # MRP's word for where the matches come from
 
     def complete(self, text: str) -> "tuple[list[Match], int]":
         """Return the matches, and where what they replace begins.
@@ -134,17 +135,30 @@ class _Completer:
         path = path_before(expression)
         if path is None:
             raise UnknownError
-        value = value_of(path, expression, self._shell.user_ns)
+        try:
+            value = value_of(path, expression, self._shell.user_ns)
+        except UnknownError:
+            return self._members_in_source(module_in(path, expression), word)
         return self._attributes_of(value, word, importable.submodules_of(value))
 
     def _members(self, package: str, word: str) -> "list[Match]":
         """Return the matches for what can be imported from a module."""
         module = importable.loaded(package)
         if module is None:
-            raise UnknownError  # its source tells
+            return self._members_in_source(package, word)
         submodules = importable.submodules(package)
         matches = [match(name, "module", 2) for name in submodules if name.startswith(word)]
         return [*self._attributes_of(module, word, submodules), *matches]
+
+    def _members_in_source(self, module: Optional[str], word: str) -> "list[Match]":
+        """Return the matches for the global names of a module that is not loaded, as its source binds them."""
+        kinds = {} if module is None else importable.names_in_source(module)
+        matches = of_names(kinds, word)
+        if module is None or not matches:
+            raise UnknownError  # it is not there, or makes its names as it is imported
+        matches += of_names(dict.fromkeys(importable.submodules(module), "module"), word, 2)
+        self.source = "static"
+        return matches
 
     def _attributes_of(self, owner: Any, word: str, submodules: "Iterable[str]" = ()) -> "list[Match]":
         """Return the matches for the attributes of an object, with those that its own `__dir__` names."""
@@ -230,20 +244,20 @@ def _described(names: "Mapping[str, Any]", prefix: str, *, owner: Any = None, ra
         names: each with what it stands for or, for an attribute, with its definition.
         owner: what they are attributes of, if they are.
     """
-    lowered = prefix.lower()
-    found = best(match(name, "", rank) for name in names if name.lower().startswith(lowered))
+    chosen = best_names(names, prefix)
+    found = []
     bind = objects.binder(owner)
     is_member = owner is not None and not is_a(owner, ModuleType)
-    documented = len(found) <= _MOST_DOCUMENTED
-    for one in found:
-        name: str = one["label"]
+    documented = len(chosen) <= _MOST_DOCUMENTED
+    for name in chosen:
         definition = names[name]
+        one = match(name, "field", rank)
+        found.append(one)
         if definition is UNKNOWN:
-            one["kind"] = "field"
             continue
         kind = objects.kind(definition, owner)
         value = definition if owner is None or kind == "property" else bind(name, definition)
-        shown = Attribute(definition, value).shown
+        shown = objects.shown(definition, value)
         one["kind"], one["type"] = kind, objects.class_name(type(shown))
         if kind == "variable":
             one["kind"] = "constant" if name.isupper() else "field" if is_member else "variable"
@@ -264,7 +278,7 @@ def _documentation(definition: Any, whole: bool) -> Optional[str]:
         return None
     if whole:
         return inspect.cleandoc(text)[:_LONGEST_DOCUMENTATION]
-    return text.strip().partition("\n\n")[0][:_LONGEST_PARAGRAPH]
+    return text[:_LONGEST_DOCUMENTATION].strip().partition("\n\n")[0][:_LONGEST_PARAGRAPH]
 
 
 def _preview(value: Any) -> str:

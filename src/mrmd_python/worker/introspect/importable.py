@@ -1,15 +1,21 @@
-"""What can be imported, found by listing directories: nothing is imported for it."""
+"""What can be imported, found by listing directories and reading source: nothing is imported for it."""
 
 import importlib.machinery
+import importlib.util
 import os
+import re
+import symtable
 import sys
 from types import ModuleType
-from typing import Iterable, Optional
+from typing import Iterator, Optional
 
 from .objects import instance_dict, is_a
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 _MOST_DIRECTORIES = 1000
+_LONGEST_SOURCE = 1_000_000
+_DEEPEST = 5  # star imports, one in another
+_STAR_IMPORT = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+\*", re.MULTILINE)
 # Of each directory that was listed: when it had been changed last, and the modules in it.
 _modules: "dict[str, tuple[int, frozenset[str]]]" = {}
 
@@ -45,6 +51,42 @@ def loaded(name: str) -> Optional[ModuleType]:
     return found if is_a(found, ModuleType) else None
 
 
+def names_in_source(module: str, depth: int = 0) -> "dict[str, str]":
+    """Return the global names that the source of a module binds, each with MRP's kind of it; none if there is none."""
+    file = _source_file(module)
+    if file is None or depth > _DEEPEST:
+        return {}
+    try:
+        with open(file, "rb") as opened:
+            source = importlib.util.decode_source(opened.read(_LONGEST_SOURCE))
+        table = symtable.symtable(source, file, "exec")
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    package = module if os.path.basename(file) == "__init__.py" else module.rpartition(".")[0]
+    found: "dict[str, str]" = {}
+    for name in _STAR_IMPORT.findall(source):
+        try:
+            found.update(names_in_source(importlib.util.resolve_name(name, package), depth + 1))
+        except ImportError:  # it leads out of the package
+            continue
+    modules = submodules(module)
+    for symbol in table.get_symbols():
+        if symbol.is_assigned() or symbol.is_imported():
+            name = symbol.get_name()
+            kind = "module" if name in modules else "variable"
+            found[name] = str(symbol.get_namespaces()[0].get_type()) if symbol.is_namespace() else kind
+    return found
+
+
+def _source_file(module: str) -> Optional[str]:
+    name = module.rpartition(".")[2]
+    for directory in _search_path(module):
+        for file in (os.path.join(directory, name, "__init__.py"), os.path.join(directory, f"{name}.py")):
+            if os.path.isfile(file):
+                return file
+    return None
+
+
 def _package_directories(package: str) -> "list[str]":
     module = loaded(package)
     if module is not None:
@@ -53,12 +95,17 @@ def _package_directories(package: str) -> "list[str]":
             return [directory for directory in directories if type(directory) is str]
         except Exception:  # it may be anything
             return []
-    parent, _, name = package.rpartition(".")
-    parents: Iterable[str] = (
-        _package_directories(parent) if parent else [entry or os.curdir for entry in list(sys.path)]
-    )
-    candidates = (os.path.join(directory, name) for directory in parents if type(directory) is str)
+    name = package.rpartition(".")[2]
+    candidates = (os.path.join(directory, name) for directory in _search_path(package))
     return [directory for directory in candidates if os.path.isdir(directory)]
+
+
+def _search_path(module: str) -> "Iterator[str]":
+    """Yield the directories that a module is looked for in."""
+    parent = module.rpartition(".")[0]
+    for directory in _package_directories(parent) if parent else list(sys.path):
+        if type(directory) is str:
+            yield directory or os.curdir
 
 
 def _in_directory(directory: str) -> "frozenset[str]":

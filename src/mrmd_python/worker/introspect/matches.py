@@ -6,6 +6,7 @@ from typing import Any, Iterable, Mapping, Optional
 Match = dict[str, Any]
 
 _MOST_MATCHES = 1000
+_SIGNS = "%'\""  # which may stand before a name
 _CONSTANTS = ("False", "None", "True")
 
 
@@ -18,11 +19,28 @@ def match(label: str, kind: str, rank: int = 1, **filled: Optional[str]) -> Matc
         rank: 0 to 9; the lower, the earlier.
         filled: MRP's other fields, as far as they are known.
     """
-    name = label.lstrip("%'\"")
-    private = 2 if name.startswith("__") else 1 if name.startswith("_") else 0
-    fields = dict.fromkeys(("detail", "documentation", "valuePreview", "type"))
-    sort_text = f"{private}{rank}{label.lower()}"
-    return {"label": label, "insertText": label, "kind": kind, **fields, "sortText": sort_text, **filled}
+    return {
+        "label": label,
+        "insertText": label,
+        "kind": kind,
+        "detail": None,
+        "documentation": None,
+        "valuePreview": None,
+        "type": None,
+        "sortText": f"{_privacy(label.lstrip(_SIGNS))}{rank}{label.lower()}",
+        **filled,
+    }
+
+
+def _privacy(name: str) -> int:
+    return 2 if name.startswith("__") else 1 if name.startswith("_") else 0
+
+
+def best_names(names: "Iterable[str]", prefix: str) -> "list[str]":
+    """Return the first thousand, as `best` orders them, of the names that begin with a prefix."""
+    lowered = prefix.lower()
+    found = sorted((name for name in names if name.lower().startswith(lowered)), key=str.lower)
+    return sorted(found, key=_privacy)[:_MOST_MATCHES]
 
 
 def best(matches: "Iterable[Match]") -> "list[Match]":

@@ -47,7 +47,7 @@ _FIELDS = types(MemberDescriptorType, type(_Pair.field))  # of a slot, and of a 
 _STORED_IN_C = types(GetSetDescriptorType, MemberDescriptorType)
 _WRAPPERS = types(staticmethod, classmethod)
 _SEQUENCES = types(list, tuple)
-_DOCUMENTED = types(*_PROPERTIES, MemberDescriptorType)
+_DOCUMENTED = FUNCTIONS | types(*_PROPERTIES, MemberDescriptorType)
 _WEAK_PROXIES = types(*weakref.ProxyTypes)
 _CACHED = type(functools.lru_cache(maxsize=None)(len))
 _BUILT_IN_DIRS = tuple(vars(cls)["__dir__"] for cls in (object, type, ModuleType))
@@ -85,9 +85,13 @@ class Attribute:
 
     @property
     def shown(self) -> Any:
-        """What there is to describe: the value or, where that is not known, the definition."""
-        is_known = self.value is not UNKNOWN and type(self.value) is not Instance
-        return self.value if is_known else self.definition
+        """What there is to describe."""
+        return shown(self.definition, self.value)
+
+
+def shown(definition: Any, value: Any) -> Any:
+    """Return what there is to describe: the value or, where that is not known, the definition."""
+    return definition if value is UNKNOWN or type(value) is Instance else value
 
 
 def mro(cls: type) -> "Tuple[type, ...]":
@@ -388,7 +392,7 @@ def documentation(definition: Any) -> Optional[str]:
     bare = unwrapped(definition)
     if type(bare) is MethodType:
         bare = bare.__func__
-    if is_function(bare) or is_exactly(bare, _DOCUMENTED):
+    if is_exactly(bare, _DOCUMENTED) or is_function(bare):
         text = bare.__doc__
     elif is_a(bare, type):
         text = class_dict(bare).get("__doc__")

@@ -9,14 +9,12 @@ from types import FunctionType, MethodType
 from typing import Any, Mapping, Optional
 
 from ..shell import Shell
-from .cell_text import Path, field_start, path_before, scan
+from .cell_text import Path, field_start, imports_in, path_before, scan
 from .objects import UNKNOWN, Attribute, Instance, UnknownError, attribute, instance_dict, is_a, is_of
 from .parts import item
 
 _NAME = r"[^\W\d]\w*"
 _MAGIC = re.compile(rf"(?<!\w)%%?({_NAME})")
-_IMPORT = re.compile(r"(?:^|;)[ \t]*import[ \t]+([^\n;#]+)", re.MULTILINE)
-_FROM_IMPORT = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)#]*)|([^\n;#(]+))", re.MULTILINE)
 _CONTAINERS: "Mapping[type, object]" = {
     ast.List: [],
     ast.ListComp: [],
@@ -183,26 +181,21 @@ def _imported(name: str, code: str) -> Any:
     Raises:
         UnknownError: it imports nothing under that name, or what it imports is not loaded.
     """
-    found: Any = None
-    for statement in _IMPORT.finditer(code):
-        for module, alias in _imports(statement[1]):
-            if alias == name:
-                found = sys.modules.get(module)
-            elif not alias and module.partition(".")[0] == name:
-                found = sys.modules.get(name)
-    for statement in _FROM_IMPORT.finditer(code):
-        for member, alias in _imports(statement[2] or statement[3] or ""):
-            if (alias or member) == name and statement[1] in sys.modules:
-                found = attribute(sys.modules[statement[1]], member).value
-    if found is None or found is UNKNOWN:
+    found: Any = UNKNOWN
+    for bound, module, member in imports_in(code):
+        loaded = sys.modules.get(module)
+        if bound == name and loaded is not None:
+            found = attribute(loaded, member).value if member else loaded
+    if found is UNKNOWN:
         raise UnknownError
     return found
 
 
-def _imports(names: str) -> "list[tuple[str, str]]":
-    """Return the pairs in ``os, numpy as np``, with "" for what has no alias."""
-    pairs = (re.fullmatch(r"\s*([\w.]+)(?:\s+as\s+(\w+))?\s*", part) for part in names.split(","))
-    return [(pair[1], pair[2] or "") for pair in pairs if pair is not None]
+def module_in(path: Path, code: str) -> Optional[str]:
+    """Return the name of the module that `path` leads to, loaded or not, if `code` imports its root; else None."""
+    bound = [".".join(filter(None, found[1:])) for found in imports_in(code) if found[0] == path.root]
+    names = [key for kind, key in path.steps if kind == "."]
+    return ".".join([bound[-1], *names]) if bound and len(names) == len(path.steps) else None
 
 
 def _result(function: Any) -> Instance:
