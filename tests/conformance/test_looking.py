@@ -36,7 +36,7 @@ def test_completing(server: Client, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("While the session is busy, /complete answers from live objects")
-def test_completing_while_a_cell_runs(server: Server, session: str, run: Run) -> None:
+def test_completing_while_a_cell_runs(server: Client, session: str, run: Run) -> None:
     run("table = {'some key': 1}")
     with server.streaming("started = 1\nwhile True: pass", session=session) as events:
         next(events)

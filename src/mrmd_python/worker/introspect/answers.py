@@ -11,7 +11,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional, Tuple
 
 from ..cell import variable_names
 from ..shell import Shell
-from . import libraries, objects, render, signature, source
+from . import kinds, libraries, objects, render, signature, source
 from .objects import UnknownError, class_name, full_name, is_below
 from .parts import CONTAINERS, TEXTS, Parts, follow, has_attributes, label, parts_of
 from .resolve import Found, at_cursor, called_at_cursor, is_argument_name
@@ -47,7 +47,7 @@ def inspection(shell: Shell, request: "Mapping[str, Any]") -> Json:
         "found": True,
         "source": "runtime",
         "name": found.name,
-        "kind": objects.kind(found.definition, found.owner),
+        "kind": kinds.kind(found.definition, found.owner),
         "type": class_name(type(found.shown)),
         "signature": signature.full_text(found.shown),
         "docstring": (_docstring(found.definition) or _class_docstring(found.shown)) if detail >= 1 else None,
@@ -195,7 +195,7 @@ def _signature_with_name(found: Found) -> Optional[str]:
 
 
 def _docstring(definition: object) -> Optional[str]:
-    text = objects.documentation(definition)
+    text = kinds.documentation(definition)
     return None if text is None else inspect.cleandoc(text[:_LONGEST_DOCSTRING])
 
 
@@ -256,5 +256,5 @@ def _members(value: Any) -> "tuple[list[str], list[str]]":
     others: "list[str]" = []
     for name, definition in sorted(objects.attributes(value).items()):
         if not name.startswith("_"):
-            (methods if objects.is_callable(definition) else others).append(name)
+            (methods if kinds.is_callable(definition) else others).append(name)
     return methods[:_MOST_NAMES], others[:_MOST_NAMES]

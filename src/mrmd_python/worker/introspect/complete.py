@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping, Optional
 
 from ..idle_calls import IdleCalls
 from ..shell import Shell
-from . import importable, libraries, objects, signature
+from . import importable, kinds, libraries, objects, own_names, signature
 from .cell_text import (
     OpenString,
     Path,
@@ -152,8 +152,8 @@ class _Completer:
 
     def _members_in_source(self, module: Optional[str], word: str) -> "list[Match]":
         """Return the matches for the global names of a module that is not loaded, as its source binds them."""
-        kinds = {} if module is None else importable.names_in_source(module)
-        matches = of_names(kinds, word)
+        names = {} if module is None else importable.names_in_source(module)
+        matches = of_names(names, word)
         if module is None or not matches:
             raise UnknownError  # it is not there, or makes its names as it is imported
         matches += of_names(dict.fromkeys(importable.submodules(module), "module"), word, 2)
@@ -163,7 +163,7 @@ class _Completer:
     def _attributes_of(self, owner: Any, word: str, submodules: "Iterable[str]" = ()) -> "list[Match]":
         """Return the matches for the attributes of an object, with those that its own `__dir__` names."""
         found = objects.attributes(owner)
-        for name in self._idle_calls.results(objects.own_dir(owner)):
+        for name in self._idle_calls.results(own_names.own_dir(owner)):
             if is_a(name, str):
                 plain = str.__str__(name)
                 if plain.isidentifier():
@@ -215,7 +215,7 @@ class _Completer:
             path = Path(path.start, path.root, path.steps[:-1])
         try:
             value = value_of(path, owner, self._shell.user_ns)
-            keys = libraries.keys(value) or self._idle_calls.results(objects.own_keys(value))
+            keys = libraries.keys(value) or self._idle_calls.results(own_names.own_keys(value))
         except Exception:  # it is unknown, or its library cannot read it
             return None
         return [key for key in keys if is_exactly(key, _SCALARS) or _is_pair(key)]
@@ -229,7 +229,7 @@ class _Completer:
         for sort, sign in signs.items():
             for name, function in dict(self._shell.magics_manager.magics[sort]).items():
                 if type(name) is str and name.startswith(typed.lstrip("%")):
-                    documentation = (objects.documentation(function) or "")[:_LONGEST_DOCUMENTATION].strip() or None
+                    documentation = (kinds.documentation(function) or "")[:_LONGEST_DOCUMENTATION].strip() or None
                     detail = f"{sort} magic"
                     found.append(
                         match(sign + name, "function", detail=detail, documentation=documentation, type="magic")
@@ -255,7 +255,7 @@ def _described(names: "Mapping[str, Any]", prefix: str, *, owner: Any = None, ra
         found.append(one)
         if definition is UNKNOWN:
             continue
-        kind = objects.kind(definition, owner)
+        kind = kinds.kind(definition, owner)
         value = definition if owner is None or kind == "property" else bind(name, definition)
         shown = objects.shown(definition, value)
         one["kind"], one["type"] = kind, objects.class_name(type(shown))
@@ -273,7 +273,7 @@ def _described(names: "Mapping[str, Any]", prefix: str, *, owner: Any = None, ra
 
 
 def _documentation(definition: Any, whole: bool) -> Optional[str]:
-    text = objects.documentation(definition)
+    text = kinds.documentation(definition)
     if text is None:
         return None
     if whole:

@@ -1,14 +1,11 @@
 """Reading objects without running their code: no property, no `__getattr__`, no `__class__` that lies.
 
-Every access goes through a slot of `type`, or of the built-in type that stores what is read. `own_dir` and `own_keys`
-return calls that do run code, for the main thread to make.
+Every access goes through a slot of `type`, or of the built-in type that stores what is read.
 """
 
 import functools
 import sys
-import weakref
 from dataclasses import dataclass
-from itertools import islice
 from types import (
     BuiltinFunctionType,
     ClassMethodDescriptorType,
@@ -22,7 +19,7 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
 _MRO = type.__dict__["__mro__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
@@ -42,21 +39,16 @@ def types(*classes: type) -> "frozenset[int]":
 _METHODS_IN_C = types(MethodDescriptorType, ClassMethodDescriptorType, WrapperDescriptorType)
 FUNCTIONS_IN_C = _METHODS_IN_C | types(BuiltinFunctionType, MethodWrapperType)
 FUNCTIONS = FUNCTIONS_IN_C | types(FunctionType, MethodType)
-_PROPERTIES = (property, functools.cached_property, DynamicClassAttribute, GetSetDescriptorType)
+PROPERTIES = (property, functools.cached_property, DynamicClassAttribute, GetSetDescriptorType)
 _FIELDS = types(MemberDescriptorType, type(_Pair.field))  # of a slot, and of a named tuple
 _STORED_IN_C = types(GetSetDescriptorType, MemberDescriptorType)
-_WRAPPERS = types(staticmethod, classmethod)
+WRAPPERS = types(staticmethod, classmethod)
 _SEQUENCES = types(list, tuple)
-_DOCUMENTED = FUNCTIONS | types(*_PROPERTIES, MemberDescriptorType)
-_WEAK_PROXIES = types(*weakref.ProxyTypes)
 _CACHED = type(functools.lru_cache(maxsize=None)(len))
-_BUILT_IN_DIRS = tuple(vars(cls)["__dir__"] for cls in (object, type, ModuleType))
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made by a class statement or its like
 # Packages whose attributes written in C compute nothing worth mentioning.
 _CHEAP_PACKAGES = frozenset({"_io", "builtins", "collections", "datetime", "decimal", "functools", "numpy", "re"})
-_MOST_DECORATORS = 20
-_MOST_NAMES = 100_000
 _MOST_KEYS = 1000
 
 # Stands for what only code could tell, or for what is not there.
@@ -283,7 +275,7 @@ def _of_class(found: Any, cls: type) -> Any:
     """Return what ``cls.name`` is where `found` is stored."""
     if is_exactly(found, FUNCTIONS):
         return found.__get__(None, cls) if type(found) is ClassMethodDescriptorType else found
-    if is_exactly(found, _WRAPPERS):
+    if is_exactly(found, WRAPPERS):
         return found.__func__ if type(found) is staticmethod else _method(found.__func__, cls)
     return found if is_exactly(found, _FIELDS) or is_property(found) else _without_descriptor(found)
 
@@ -292,7 +284,7 @@ def _bound(found: Any, instance: Any, cls: type) -> Any:
     """Return what ``instance.name`` is where its class, `cls`, stores `found`."""
     if type(found) is FunctionType:
         return MethodType(found, instance)
-    if is_exactly(found, _WRAPPERS) or type(found) is ClassMethodDescriptorType:
+    if is_exactly(found, WRAPPERS) or type(found) is ClassMethodDescriptorType:
         return _of_class(found, cls)
     is_in_c = is_exactly(found, FUNCTIONS) or is_callable_in_c(found)
     if is_in_c or is_exactly(found, _FIELDS) or (type(found) is GetSetDescriptorType and _is_cheap(found)):
@@ -338,97 +330,6 @@ def is_callable_in_c(value: Any) -> bool:
     return written_in_c and class_attribute(cls, "__call__") is not UNKNOWN
 
 
-def is_callable(definition: Any) -> bool:
-    """Return whether what is defined so can be called."""
-    return is_exactly(definition, _WRAPPERS) or class_attribute(type(definition), "__call__") is not UNKNOWN
-
-
-def is_function(value: Any) -> bool:
-    """Return whether a value is a function or method."""
-    return is_exactly(value, FUNCTIONS) or (is_callable_in_c(value) and not is_a(value, type))
-
-
 def is_property(value: Any) -> bool:
     """Return whether what a class stores computes an attribute of its instances."""
-    return any(is_a(value, cls) for cls in _PROPERTIES)
-
-
-def unwrapped(definition: Any) -> Any:
-    """Return the function in a static or class method, and anything else as it is."""
-    return definition.__func__ if is_exactly(definition, _WRAPPERS) else definition
-
-
-def undecorated(value: Any) -> Any:
-    """Return the function that decorators which say so (functools.wraps) have wrapped, or the value itself."""
-    for _ in range(_MOST_DECORATORS):
-        stored = value.__dict__ if type(value) is FunctionType else instance_dict(value)
-        wrapped = stored.get("__wrapped__")
-        if type(wrapped) is not FunctionType:
-            break
-        value = wrapped
-    return value
-
-
-def kind(definition: Any, owner: Any = None) -> str:
-    """Return module, class, function, method, property or variable.
-
-    Args:
-        definition: what a name stands for or, for an attribute, its definition.
-        owner: what it is an attribute of, if it is one.
-    """
-    bare = unwrapped(definition)
-    if is_function(bare):
-        is_free = owner is None or is_a(owner, ModuleType)
-        return "function" if is_free and type(bare) is not MethodType else "method"
-    if is_a(bare, type):
-        return "class"
-    if is_a(bare, ModuleType):
-        return "module"
-    return "property" if owner is not None and is_property(bare) else "variable"
-
-
-def documentation(definition: Any) -> Optional[str]:
-    """Return the docstring that a function, class, module or property has."""
-    bare = unwrapped(definition)
-    if type(bare) is MethodType:
-        bare = bare.__func__
-    if is_exactly(bare, _DOCUMENTED) or is_function(bare):
-        text = bare.__doc__
-    elif is_a(bare, type):
-        text = class_dict(bare).get("__doc__")
-    elif is_a(bare, ModuleType):
-        text = instance_dict(bare).get("__doc__")
-    else:
-        return None
-    return text if type(text) is str else None
-
-
-def own_dir(value: Any) -> "Optional[Callable[[], list[object]]]":
-    """Return a call that asks a value's own `__dir__` for names; None if it has only Python's."""
-    if type(value) is Instance:
-        return None
-    method = class_attribute(type(value), "__dir__")
-    is_module_with_dir = is_a(value, ModuleType) and "__dir__" in instance_dict(value)  # PEP 562
-    # A weak proxy hands on to its object what Python's own `__dir__` looks at.
-    is_proxy = is_exactly(value, _WEAK_PROXIES)
-    if any(method is built_in for built_in in _BUILT_IN_DIRS) and not is_module_with_dir and not is_proxy:
-        return None
-    return _call_of(method, value, _MOST_NAMES)
-
-
-def own_keys(value: Any) -> "Optional[Callable[[], list[object]]]":
-    """Return a call that asks a value for its keys by IPython's protocol, as h5py and xarray have it; None if not."""
-    method = class_attribute(type(value), "_ipython_key_completions_")
-    return None if method is UNKNOWN else _call_of(method, value, _MOST_KEYS)
-
-
-def _call_of(method: Any, value: Any, most: int) -> "Callable[[], list[object]]":
-    """Return a call of a special method, bound as Python binds those, for its first results."""
-
-    def call() -> "list[object]":
-        bind = getattr(type(method), "__get__", None)
-        bound = method if bind is None else bind(method, value, type(value))
-        results: Iterable[object] = bound()
-        return list(islice(results, most))
-
-    return call
+    return any(is_a(value, cls) for cls in PROPERTIES)

@@ -6,7 +6,7 @@ import re
 from types import FunctionType, MethodDescriptorType, MethodType, WrapperDescriptorType
 from typing import Any, Mapping, NamedTuple, Optional
 
-from . import objects
+from . import kinds, objects
 from .objects import class_attribute, is_a, is_exactly
 from .render import text
 
@@ -87,10 +87,10 @@ def _of_any(value: Any, depth: int) -> Optional[Signature]:
     kind = type(value)
     if kind is MethodType:
         return _bound(_of_any(value.__func__, depth + 1))
-    value = objects.undecorated(value)
+    value = kinds.undecorated(value)
     if type(value) is FunctionType:
         return _of_function(value)
-    if objects.unwrapped(value) is not value:
+    if kinds.unwrapped(value) is not value:
         return _of_any(value.__func__, depth + 1)
     if is_a(value, type):
         return _of_class(value, depth)
@@ -126,7 +126,7 @@ def _of_function(function: FunctionType) -> Signature:
 def _of_class(cls: type, depth: int) -> Optional[Signature]:
     for name in ("__init__", "__new__"):
         maker = class_attribute(cls, name)
-        inner = objects.unwrapped(maker)
+        inner = kinds.unwrapped(maker)
         if type(inner) is FunctionType:
             return _bound(_of_any(inner, depth + 1))
     if "__module__" not in objects.class_dict(cls):  # as only classes of Python itself

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..shell import Shell
-from . import objects
+from . import kinds, objects
 
 _LONGEST = 200_000
 _MOST_CELLS = 1000  # in which the definition of a class is looked for
@@ -35,11 +35,11 @@ class Definition:
 
 def of(shell: Shell, value: Any) -> Optional[Definition]:
     """Return where a function, class or module is defined; None for anything else, and for what is written in C."""
-    value = objects.undecorated(objects.unwrapped(value))
+    value = kinds.undecorated(kinds.unwrapped(value))
     if type(value) is types.MethodType:
-        value = objects.undecorated(value.__func__)
+        value = kinds.undecorated(value.__func__)
     if type(value) is property and value.fget is not None:
-        value = objects.undecorated(value.fget)
+        value = kinds.undecorated(value.fget)
     if type(value) is types.FunctionType:
         file = _file_of_function(value)
         return Definition(_lines(file), value.__code__.co_firstlineno, _file(file))
