@@ -73,12 +73,12 @@ class Keyed:
 
     length: int
     keys: "Callable[[], Iterable[object]]"
-    values: "Callable[[], Iterable[Any]]"  # what `open` turns into the parts
+    pairs: "Callable[[], Iterable[Tuple[object, Any]]]"  # each key with what `open` turns into the part
     open: "Callable[[Any], object]" = lambda part: part
 
     def take(self, start: int, count: int) -> "list[Part]":
         """Return up to `count` parts."""
-        taken = list(islice(zip(self.keys(), self.values()), start, start + count))
+        taken = list(islice(self.pairs(), start, start + count))
         return [Part(label(key), _step(key, at), self.open(part)) for at, (key, part) in enumerate(taken, start)]
 
     def find(self, step: Step) -> object:
@@ -88,7 +88,7 @@ class Keyed:
             UnknownError: there is none.
         """
         position = step["position"] if isinstance(step, Mapping) else self._position(step)
-        for part in islice(self.values(), position, None):
+        for _, part in islice(self.pairs(), position, None):
             return self.open(part)
         raise UnknownError(step)
 
@@ -114,7 +114,7 @@ def items_of(value: object) -> "Optional[Parts]":
     if metadata is not None:
         return _of_library(metadata.elements) if metadata.elements is not None else None
     if is_a(value, dict):
-        return Keyed(dict.__len__(value), lambda: dict.keys(value), lambda: dict.values(value))  # type: ignore[arg-type]
+        return Keyed(dict.__len__(value), lambda: dict.keys(value), lambda: dict.items(value))  # type: ignore[arg-type]
     for base in CONTAINERS:
         if is_a(value, base):
             return Indexed(base.__len__(value), _slicer(value, base))  # type: ignore[attr-defined]
@@ -127,7 +127,7 @@ def parts_of(value: object) -> "Optional[Parts]":
     if items is not None or libraries.metadata(value) is not None or not has_attributes(value):
         return items
     found = dict(stored_attributes(value))
-    return Keyed(len(found), found.keys, found.values)
+    return Keyed(len(found), found.keys, found.items)
 
 
 def has_attributes(value: object) -> bool:
@@ -178,7 +178,7 @@ def _of_library(elements: libraries.Elements) -> Parts:
         stop = elements.length
         return Indexed(stop, lambda start, count: (get(at) for at in range(start, min(start + count, stop))))
     labels = elements.labels
-    return Keyed(elements.length, lambda: labels, lambda: range(elements.length), get)
+    return Keyed(elements.length, lambda: labels, lambda: ((key, at) for at, key in enumerate(labels)), get)
 
 
 def _slicer(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
