@@ -1,6 +1,6 @@
 """MRP in a program of one's own, under uvicorn: python embed_uvicorn.py 8765.
 
-Its sessions are processes of this program's and end with it.
+Its runtime is a child of this program and ends with it.
 """
 
 import sys

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from tests.client import Client
 from tests.machine import Machine
 
-FRONTS = {
-    "uvicorn": """
+_PROGRAM = """
 import socket, uvicorn
 from mrmd_python import create_app
 app = create_app({arguments})
@@ -18,26 +17,14 @@ listener = socket.create_server({address})
 print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, {options})
 uvicorn.Server(config).run(sockets=[listener])
-""",
-    "aiohttp": """
-import socket
-from aiohttp import web
-from mrmd_python import create_app
-parent = web.Application()
-parent.add_subapp("/mrp/v1", create_app({arguments}).aiohttp())
-{more}
-listener = socket.create_server({address})
-print(listener.getsockname()[1], flush=True)
-web.run_app(parent, sock=listener, print=None, {options})
-""",
-}
-OWN, RUNTIMES = "daemon_mode=True", "daemon_mode=False"
+"""
+# The two kinds of runtime: a child of the program, and the service `default`.
+CHILD, SERVICE = "daemon_mode=True", "daemon_mode=False"
 
 
 @contextmanager
 def served(
     here: Machine,
-    front: str,
     arguments: str,
     *,
     more: str = "",
@@ -46,7 +33,7 @@ def served(
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Client]:
     """Run a program that serves the application; the client has its pid."""
-    program = FRONTS[front].format(arguments=arguments, more=more, options=options, address=address)
+    program = _PROGRAM.format(arguments=arguments, more=more, options=options, address=address)
     with subprocess.Popen(here.command(sys.executable, "-c", program, env=env), stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

@@ -1,7 +1,8 @@
-"""create_app: MRP in another program, under ASGI and under aiohttp, with sessions of its own and with runtimes."""
+"""create_app: MRP in another program, passed on to a child of that program or to the service `default`."""
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,26 @@ import pytest
 
 from tests.client import DRAWING, Client, Json
 from tests.machine import Machine, wait_until
-from tests.programs import FRONTS, OWN, RUNTIMES, served
+from tests.programs import CHILD, SERVICE, served
 
 _ABANDON = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
 
 
-@pytest.mark.parametrize("arguments", [OWN, RUNTIMES])
-@pytest.mark.parametrize("front", FRONTS)
-def test_a_client_finds_what_it_finds_at_a_runtime(here: Machine, front: str, arguments: str) -> None:
-    with served(here, front, arguments) as client:
+@pytest.fixture(params=[CHILD, SERVICE], ids=["child", "service"])
+def arguments(request: pytest.FixtureRequest) -> str:
+    """The arguments of create_app for each kind of runtime."""
+    kind: str = request.param
+    return kind
+
+
+def _server_pid(here: Machine, client: Client) -> int:
+    """Return the pid of the runtime behind an application."""
+    pids = [child.pid for child in psutil.Process(client.pid).children() if "--managed" in child.cmdline()]
+    return pids[0] if pids else here.client("default").pid
+
+
+def test_a_client_finds_what_it_finds_at_a_runtime(here: Machine, arguments: str) -> None:
+    with served(here, arguments) as client:
         assert client.get("/capabilities")["environment"]["cwd"] == str(here.home)
         assert client.request("GET", "/sessions/s")[0] == 404
         assert client.post("/interrupt", {"session": "s"})["interrupted"] is False
@@ -138,31 +150,103 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
     expected = _answers_to_bad_requests(here.start("a"))
     assert {status for status, *_ in expected} == {200, 400, 403, 404, 405, 413, 415}
     here.mrmd("--kill", "a")
-    for front in FRONTS:
-        for arguments in (OWN, RUNTIMES):
-            with served(here, front, arguments) as client:
-                for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
-                    assert got == wanted, (front, arguments, bad[:2], bad[3])
-                json_in_gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-                assert client.fetch("POST", "/mrp/v1/execute", b"not gzip", **json_in_gzip).status == 400
-    assert here.mrmd("--list").stdout.startswith("No runtimes"), "no bad request has started one"
+    for arguments in (CHILD, SERVICE):
+        with served(here, arguments) as client:
+            for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
+                assert got == wanted, (arguments, bad[:2], bad[3])
+            json_in_gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+            assert client.fetch("POST", "/mrp/v1/execute", b"not gzip", **json_in_gzip).status == 400
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "KILL"])
-@pytest.mark.parametrize(("front", "options"), [("uvicorn", ""), ("uvicorn", "lifespan='off'"), ("aiohttp", "")])
-def test_own_sessions_end_with_the_program(here: Machine, front: str, options: str, name: str) -> None:
-    with served(here, front, OWN, options=options) as client:
+def test_a_request_that_is_refused_starts_no_runtime(here: Machine) -> None:
+    for arguments in (f"{SERVICE}, token='secret'", f"{CHILD}, token='secret'"):
+        with served(here, arguments, options="lifespan='off'") as client:
+            assert client.fetch("GET", "/mrp/v1/capabilities").status == 401
+            assert client.fetch("GET", "/mrp/v1/capabilities", Host="evil.example").status == 403
+            assert client.fetch("GET", "/", Authorization="Bearer secret").status == 404
+            assert psutil.Process(client.pid).children() == []
+    assert here.mrmd("--list").stdout.startswith("No runtimes")
+
+
+def test_a_body_may_come_in_pieces(here: Machine) -> None:
+    with served(here, CHILD) as client:
+        code = f"'{'é' * 300_000}'[-1]"
+        content = json.dumps({"code": code}, ensure_ascii=False).encode()
+        for length in ({}, {"Content-Length": str(len(content))}):
+            connection = client.connect()
+            pieces = (content[start : start + 50_000] for start in range(0, len(content), 50_000))
+            headers = {"Content-Type": "application/json", **length}
+            connection.request("POST", "/mrp/v1/execute", pieces, headers, encode_chunked=not length)
+            assert json.loads(connection.getresponse().read())["result"] == "'é'"
+            connection.close()
+
+
+def test_headers_of_the_connection_are_not_passed_on(here: Machine) -> None:
+    """RFC 9110, section 7.6.1."""
+    with served(here, CHILD) as client:
+        url = client.execute(DRAWING)["assets"][0]["url"]
+        answer = client.fetch("GET", url)
+        tag = answer.headers["etag"]
+        assert client.fetch("GET", url, If_None_Match=tag, Connection="keep-alive").status == 304
+        assert client.fetch("GET", url, If_None_Match=tag, Connection="close, If-None-Match").status == 200
+        names = [name for name, _ in _raw_headers(client, url)]
+        assert len(names) == len(set(names)), "none comes from the runtime and the ASGI server both"
+        assert "keep-alive" not in names
+
+
+def _raw_headers(client: Client, target: str) -> list[tuple[str, str]]:
+    connection = client.connect()
+    try:
+        connection.request("GET", target)
+        return [(name.lower(), value) for name, value in connection.getresponse().getheaders()]
+    finally:
+        connection.close()
+
+
+def test_only_the_program_knows_the_token_of_its_child(here: Machine) -> None:
+    with served(here, CHILD) as client:
+        assert client.value("import os; 'MRMD_TOKEN' in os.environ") == "False"
+        server = psutil.Process(_server_pid(here, client))
+        token = server.environ()["MRMD_TOKEN"]
+        [port] = {each.laddr.port for each in server.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+        assert Client.at(port).request("GET", "/sessions")[0] == 401
+        assert Client.at(port).request("GET", "/sessions", None, {"Authorization": f"Bearer {token}"})[0] == 200
+        words = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
+        assert not [word for word in words if token in word]
+        assert not [path for path in here.home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+
+
+_LAST = """
+import os
+async def ending(scope, receive, send, app=app):
+    if scope.get("path") == "/end":
+        exec(scope["query_string"])
+    await app(scope, receive, send)
+app = ending
+"""
+
+
+@pytest.mark.parametrize("options", ["", "lifespan='off'"])
+@pytest.mark.parametrize("end", ["TERM", "INT", "KILL", "os._exit(1)", "os.execvp('sleep',['sleep','1000'])"])
+def test_a_child_ends_with_the_program(here: Machine, options: str, end: str) -> None:
+    with served(here, CHILD, more=_LAST, options=options) as client:
         code = f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"
         pids: list[int] = [*json.loads(client.value(code)), *json.loads(client.value(code, session="s"))]
+        pids.append(_server_pid(here, client))
         assert here.alive(pids) == sorted(pids)
         assert here.mrmd("--list").stdout.startswith("No runtimes")
         with client.streaming("import time; time.sleep(1000)") as events:
             next(events)
-            here.kill(name, client.pid)
-            wait_until(lambda: here.alive([client.pid, *pids]) == [], f"the program and {pids} have ended")
+            if end.isalpha():
+                here.kill(end, client.pid)
+                pids.append(client.pid)
+            else:
+                with socket.create_connection(("127.0.0.1", client.port)) as connection:
+                    connection.sendall(f"GET /end?{end} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            wait_until(lambda: here.alive(pids) == [], f"{pids} have ended")
 
 
-def test_a_forked_child_of_the_program_holds_no_session(here: Machine) -> None:
+def test_a_forked_child_of_the_program_holds_no_runtime(here: Machine) -> None:
     fork = """
 import os, time
 async def forking(scope, receive, send, app=app):
@@ -176,8 +260,9 @@ async def forking(scope, receive, send, app=app):
         await app(scope, receive, send)
 app = forking
 """
-    with served(here, "uvicorn", OWN, more=fork) as client:
+    with served(here, CHILD, more=fork) as client:
         pids: list[int] = json.loads(client.value(f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"))
+        pids.append(_server_pid(here, client))
         child = int(client.fetch("GET", "/fork")[2])
         try:
             here.kill("KILL", client.pid)
@@ -188,9 +273,8 @@ app = forking
 
 
 def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Machine) -> None:
-    """The program is no subreaper: what the reaper leaves is init's, and the program's own children are not ours."""
     more = "import subprocess; child = subprocess.Popen(['sleep', '1000'])"
-    with served(here, "uvicorn", OWN, more=more) as client:
+    with served(here, CHILD, more=more) as client:
         own = [child.pid for child in psutil.Process(client.pid).children() if child.name() == "sleep"]
         assert len(own) == 1
         client.execute("kept = 42", session="other")
@@ -203,30 +287,28 @@ def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Mac
         here.kill("KILL", own[0])
 
 
-def test_runtimes_outlive_the_program(here: Machine) -> None:
-    with served(here, "uvicorn", f"{RUNTIMES}, assets_dir='pictures'") as client:
+def test_the_service_outlives_the_program(here: Machine) -> None:
+    with served(here, f"{SERVICE}, assets_dir='pictures'") as client:
         pid = json.loads(client.value("kept = 42; import os; os.getpid()", session="vllm"))
-        client.execute(DRAWING, session="other")
+        client.execute(DRAWING)
         here.kill("KILL", client.pid)
-    listed = {record["id"]: record for record in json.loads(here.mrmd("--list", "--json").stdout)}
-    assert {name: record["status"] for name, record in listed.items()} == {"other": "running", "vllm": "running"}
-    assert listed["vllm"]["assets_dir"] == str(here.home / "pictures")
-    assert here.client("vllm").value("kept") == "42"
-    with served(here, "aiohttp", RUNTIMES) as client:
-        assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["other", "vllm"]
+    [listed] = json.loads(here.mrmd("--list", "--json").stdout)
+    assert (listed["id"], listed["status"]) == ("default", "running")
+    assert listed["assets_dir"] == str(here.home / "pictures")
+    assert here.client("default").value("kept", session="vllm") == "42"
+    with served(here, SERVICE) as client:
+        assert {"default", "vllm"} == {session["id"] for session in client.get("/sessions")["sessions"]}
         assert client.value("kept", session="vllm") == "42", "another program finds it"
         [picture] = (here.home / "pictures").iterdir()
         assert client.fetch("GET", f"/mrp/v1/assets/{picture.name}")[2] == picture.read_bytes()
-        assert here.mrmd("--kill", "vllm").returncode == 0
+        assert here.mrmd("--kill", "default").returncode == 0
         assert here.alive([pid]) == []
-        assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["other"]
         assert client.execute("kept", session="vllm")["error"]["type"] == "NameError", "it is started again"
+    assert here.states() == {"default": "running"}, "though the program has ended in order"
 
 
-@pytest.mark.parametrize("arguments", [OWN, RUNTIMES])
-@pytest.mark.parametrize("front", FRONTS)
-def test_executions_are_found_again(here: Machine, front: str, arguments: str) -> None:
-    with served(here, front, arguments) as client:
+def test_executions_are_found_again(here: Machine, arguments: str) -> None:
+    with served(here, arguments) as client:
         assert client.get("/executions") == {"executions": []}
         client.execute("1", session="other", execId="one")
         events = client.stream("print('x' * 300_000)", session="s", execId="two")
@@ -249,30 +331,8 @@ def test_executions_are_found_again(here: Machine, front: str, arguments: str) -
         assert client.request("GET", "/executions/two/stream")[1]["code"] == "unknown_execution"
 
 
-def test_a_runtime_is_made_with_an_environment_of_its_own(here: Machine) -> None:
-    (here.home / "sub").mkdir()
-    with served(here, "uvicorn", RUNTIMES) as client:
-        environment = {"cwd": "sub", "env": {"OWN": "a b"}}
-        made = client.post("/sessions", {"id": "s", "environment": environment})
-        assert (made["id"], made["environment"]["cwd"]) == ("s", str(here.home / "sub"))
-        assert (
-            client.value("import os; f\"{os.environ['OWN']} {os.getcwd()}\"", session="s") == f"'a b {here.home}/sub'"
-        )
-        assert client.post("/sessions", {"id": "s"})["pid"] == made["pid"]
-        status, answer = client.request("POST", "/sessions", {"id": "s", "environment": {"cwd": str(here.home)}})
-        assert (status, answer["code"]) == (409, "session_exists")
-        status, answer = client.request("POST", "/sessions", {"id": "t", "dependencies": ["no-such-package"]})
-        assert status == 422
-        assert answer["unmet"]
-        status, answer = client.request("POST", "/sessions", {"id": "a b"})
-        assert (status, answer["code"]) == (400, "bad_session")
-        assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["s"]
-        assert client.post("/sessions", {})["id"].startswith("session-")
-
-
-@pytest.mark.parametrize("front", FRONTS)
-def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str) -> None:
-    with served(here, front, RUNTIMES) as client:
+def test_a_runtime_that_dies_is_reported_and_started_again(here: Machine, arguments: str) -> None:
+    with served(here, arguments) as client:
         client.execute("kept = 42", session="s")
         with client.streaming("print('x'); input()", session="s", execId="e") as events:
             seen = list(itertools.takewhile(lambda event: event.name != "stdin_request", events))
@@ -280,7 +340,7 @@ def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str
             body = json.dumps({"code": "1", "session": "s"})
             waiting.request("POST", "/mrp/v1/execute", body, {"Content-Type": "application/json"})
             wait_until(lambda: client.get("/sessions/s")["queued"] == 1, "the second waits")
-            server = here.client("s").pid
+            server = _server_pid(here, client)
             here.kill("KILL", server)
             answer = waiting.getresponse()
             assert (answer.status, json.loads(answer.read())["code"]) == (503, "runtime_gone")
@@ -293,10 +353,11 @@ def test_a_runtime_that_dies_is_told_and_started_again(here: Machine, front: str
         assert client.post("/input", {"exec_id": "e", "text": ""})["accepted"] is False
         assert client.request("GET", "/sessions/s")[0] == 404
         assert client.execute("kept", session="s")["error"]["type"] == "NameError"
+        assert _server_pid(here, client) != server
 
 
-def test_first_executions_at_the_same_time_start_one_runtime(here: Machine) -> None:
-    with served(here, "uvicorn", RUNTIMES) as client:
+def test_first_executions_at_the_same_time_start_one_runtime(here: Machine, arguments: str) -> None:
+    with served(here, arguments, options="lifespan='off'") as client:
         connections = [client.connect() for _ in range(8)]
         for connection in connections:
             body = json.dumps({"code": "import os; os.getpid()", "session": "s"})
@@ -304,14 +365,6 @@ def test_first_executions_at_the_same_time_start_one_runtime(here: Machine) -> N
         assert len({json.loads(connection.getresponse().read())["result"] for connection in connections}) == 1
         for connection in connections:
             connection.close()
-
-
-@pytest.mark.parametrize("session", ["a b", "../x", ".x", "é", "x" * 129])
-def test_a_session_that_can_be_no_runtime_is_refused(here: Machine, session: str) -> None:
-    with served(here, "uvicorn", RUNTIMES) as client:
-        status, answer = client.request("POST", "/execute", {"code": "1", "session": session})
-        assert (status, answer["code"]) == (400, "bad_session")
-        assert client.post("/interrupt", {"session": session})["interrupted"] is False
 
 
 def test_a_mount_point(here: Machine) -> None:
@@ -329,7 +382,7 @@ async def mounting(scope, receive, send, app=app):
     await app(scope, receive, send)
 app = mounting
 """
-    with served(here, "uvicorn", OWN, more=mount) as client:
+    with served(here, CHILD, more=mount) as client:
         status, _, body = client.fetch("GET", "/cut/mrp/v1/sessions/without%20raw")
         assert (status, json.loads(body)["error"]) == (404, "there is no session 'without raw'")
         for prefix in ("", "/cut", "/a%20mount"):
@@ -347,11 +400,11 @@ def test_what_cannot_be_is_told_when_the_application_is_made(here: Machine) -> N
         assert word in done.stderr.splitlines()[-1]
 
 
-def test_a_default_session_that_cannot_start_fails_the_startup(here: Machine) -> None:
+def test_a_runtime_that_cannot_start_fails_the_startup(here: Machine, arguments: str) -> None:
     here.script("bad/bin/python", "exit 3")
-    with served(here, "uvicorn", f"{OWN}, venv='bad'") as client:
+    with served(here, f"{arguments}, venv='bad'") as client:
         wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has given up")
-    with served(here, "uvicorn", f"{OWN}, venv='bad'", options="lifespan='off'") as client:
+    with served(here, f"{arguments}, venv='bad'", options="lifespan='off'") as client:
         for _ in range(2):
             status, answer = client.request("GET", "/capabilities")
             assert (status, answer["code"]) == (503, "session_start_failed")
@@ -363,8 +416,8 @@ def test_the_command_does_not_import_the_server() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_client_that_goes_away_is_let_go_of(here: Machine) -> None:
-    with served(here, "uvicorn", RUNTIMES) as client:
+def test_a_client_that_goes_away_is_let_go_of(here: Machine, arguments: str) -> None:
+    with served(here, arguments) as client:
         program = psutil.Process(client.pid)
         with client.streaming("line = input()", execId="left") as events:
             assert [next(events).name, next(events).name] == ["start", "stdin_request"]
@@ -375,3 +428,14 @@ def test_a_client_that_goes_away_is_let_go_of(here: Machine) -> None:
         )
         assert client.post("/input", {"exec_id": "left", "text": "y"}) == {"accepted": True}
         assert client.value("line") == "'y'"
+
+
+def test_what_a_client_does_not_read_is_not_kept_in_the_program(here: Machine) -> None:
+    with served(here, CHILD) as client:
+        client.execute("1")
+        program = psutil.Process(client.pid)
+        before = program.memory_info().rss
+        with client.streaming("for _ in range(300_000): print('x' * 99)") as events:
+            next(events)
+            wait_until(lambda: not client.is_busy(), "all has been printed")
+            assert program.memory_info().rss - before < 15e6, "of 30 MB"

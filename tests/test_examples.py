@@ -29,10 +29,9 @@ def test_the_python_client_has_40_lines() -> None:
     assert len((_EXAMPLES / "client.py").read_text().splitlines()) == 40
 
 
-@pytest.mark.parametrize("example", ["embed_uvicorn.py", "embed_aiohttp.py"])
-def test_a_program_that_embeds_it_serves_and_ends_it(here: Machine, free_port: int, example: str) -> None:
+def test_a_program_that_embeds_it_serves_and_ends_it(here: Machine, free_port: int) -> None:
     client = Client.at(free_port)
-    command = here.command(sys.executable, str(_EXAMPLES / example), str(free_port))
+    command = here.command(sys.executable, str(_EXAMPLES / "embed_uvicorn.py"), str(free_port))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         try:
             wait_until(client.answers, "it answers", 60)

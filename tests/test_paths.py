@@ -9,7 +9,7 @@ import pytest
 
 from tests.client import DRAWING, Client
 from tests.machine import Machine
-from tests.programs import OWN, RUNTIMES, served
+from tests.programs import CHILD, SERVICE, served
 
 _SPELLINGS = [
     *("../secret.svg", "..%2fsecret.svg", "..%2Fsecret.svg", "%2e%2e/secret.svg", "%2e%2e%2fsecret.svg"),
@@ -27,7 +27,7 @@ def _served(here: Machine, front: str) -> Iterator[Client]:
     if front == "runtime":
         yield here.start("a")
         return
-    with served(here, "uvicorn", OWN if front == "application" else RUNTIMES) as client:
+    with served(here, CHILD if front == "child of an application" else SERVICE) as client:
         yield client
 
 
@@ -45,7 +45,7 @@ def _get(client: Client, target: str) -> tuple[int, bytes]:
         connection.close()
 
 
-@pytest.mark.parametrize("front", ["runtime", "application", "runtimes behind an application"])
+@pytest.mark.parametrize("front", ["runtime", "child of an application", "service behind an application"])
 def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
     with _served(here, front) as client:
         assert client.execute(DRAWING, execId="a")["assets"][0]["url"] == "/mrp/v1/assets/a_0001.svg"
@@ -66,9 +66,8 @@ def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
         assert _get(client, "/mrp/v1/assets/a_0001.svg")[0] == 200
 
 
-@pytest.mark.parametrize("front", ["runtime", "runtimes behind an application"])
+@pytest.mark.parametrize("front", ["runtime", "service behind an application"])
 def test_ids_in_a_path_lead_to_no_file(here: Machine, front: str) -> None:
-    """Behind an application a session's id is a runtime's, and so part of the names of files."""
     with _served(here, front) as client:
         client.execute("1")
         outside = here.home / "outside.json"
@@ -78,8 +77,8 @@ def test_ids_in_a_path_lead_to_no_file(here: Machine, front: str) -> None:
                 assert _get(client, f"/mrp/v1{path.format(spelling)}")[0] in (400, 403, 404, 405)
         for session in ("../../outside", "..\\outside", "a/b", "/etc/passwd", "a\0", "..", "%2e%2e"):
             status, answer = client.request("POST", "/execute", {"code": "", "session": session})
-            if front == "runtime" and session.isprintable():
-                assert status == 200, "there, an id is but a name"
+            if session.isprintable():
+                assert status == 200, "an id is only a name"
             else:
                 assert (status, answer["code"]) == (400, "bad_session")
         assert outside.exists()

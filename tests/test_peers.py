@@ -10,7 +10,7 @@ import pytest
 
 from tests.client import Client
 from tests.machine import Machine
-from tests.programs import OWN, served
+from tests.programs import CHILD, served
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root, to be another user")
 
@@ -89,7 +89,7 @@ def test_a_user_who_is_named_passes(here: Machine) -> None:
 
 
 def test_another_user_is_refused_by_an_application(here: Machine) -> None:
-    with served(here, "uvicorn", OWN) as client:
+    with served(here, CHILD) as client:
         assert _execute(client, os.geteuid()).startswith("HTTP/1.1 200 ")
         client.post("/reset")
         assert _execute(client, _NOBODY).startswith("HTTP/1.1 403 ")
@@ -111,7 +111,7 @@ def test_another_user_is_refused_by_an_application(here: Machine) -> None:
 
 def test_an_application_on_a_socket_of_both_families(here: Machine) -> None:
     both = "('::', 0), family=socket.AF_INET6, dualstack_ipv6=True"
-    with served(here, "uvicorn", OWN, address=both) as client:
+    with served(here, CHILD, address=both) as client:
         for host in ("127.0.0.1", "::1"):
             assert _execute(client, os.geteuid(), host).startswith("HTTP/1.1 200 ")
             client.post("/reset")

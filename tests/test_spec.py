@@ -16,6 +16,7 @@ _OTHERS: dict[str, object] = {
     "idle_timeout": 7200,
     "timeout": 5,
     "managed": True,
+    "until_eof": True,
     "token": True,
     "allow_hosts": ("a.example", "[::2]"),
     "allow_origins": ("https://a.example",),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.client import DRAWING, Client
 from tests.machine import MRMD, Machine, processes_of, wait_until
-from tests.programs import FRONTS, OWN, RUNTIMES, served
+from tests.programs import CHILD, SERVICE, served
 
 _CHOSEN = f"chosen.{secrets.token_hex(16)}"
 
@@ -224,14 +224,13 @@ def test_another_address_wants_a_token(here: Machine, host: str) -> None:
         assert _status_at(address, local.port, shown, host_header) == status, host_header
 
 
-@pytest.mark.parametrize("front", FRONTS)
-def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine, front: str) -> None:
+def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine) -> None:
     others = [address for address in _other_addresses() if ":" not in address]
     for arguments, statuses in (
-        (OWN, [200, 403, 403]),
-        (f"{OWN}, token=__import__('os').environ['MRMD_TOKEN']", [401, 401, 200]),
+        (CHILD, [200, 403, 403]),
+        (f"{CHILD}, token=__import__('os').environ['MRMD_TOKEN']", [401, 401, 200]),
     ):
-        with served(here, front, arguments, address="('0.0.0.0', 0)", env={"MRMD_TOKEN": _CHOSEN}) as client:
+        with served(here, arguments, address="('0.0.0.0', 0)", env={"MRMD_TOKEN": _CHOSEN}) as client:
             assert _status(client, None) == statuses[0]
             code = {"code": "import os; 'MRMD_TOKEN' in os.environ"}
             found = client.request("POST", "/execute", code, {"Authorization": f"Bearer {_CHOSEN}"})[1]
@@ -248,16 +247,17 @@ def _status_at(address: str, port: int, token: str | None, host: str = "localhos
         return int(remote.recv(65536).split()[1])
 
 
-def test_an_application_shows_the_token_of_a_runtime_that_wants_one(here: Machine) -> None:
-    guarded = here.start("guarded", "--token")
-    with served(here, "uvicorn", RUNTIMES) as client:
-        assert client.value("41 + 1", session="guarded") == "42"
-        assert [event.name for event in client.stream("1", session="guarded")][-2:] == ["result", "done"]
-        assert client.get("/sessions")["sessions"][0]["pid"] != guarded.pid
-        assert client.get("/sessions/guarded")["id"] == "guarded"
-        (here.home / ".mrmd" / "tokens" / "guarded").unlink()
-        status, answer = client.request("POST", "/execute", {"code": "1", "session": "guarded"})
-        assert (status, answer["code"]) == (503, "runtime_gone")
+def test_an_application_sends_the_token_of_a_runtime_that_wants_one(here: Machine) -> None:
+    guarded = here.start("default", "--token")
+    with served(here, SERVICE) as client:
+        assert client.value("41 + 1", session="s") == "42"
+        assert [event.name for event in client.stream("1")][-2:] == ["result", "done"]
+        assert _status(guarded, None) == 401
+    (here.home / ".mrmd" / "tokens" / "default").unlink()
+    with served(here, SERVICE, options="lifespan='off'") as client:
+        status, answer = client.request("POST", "/execute", {"code": "1"})
+        assert (status, answer["code"]) == (503, "session_start_failed")
+        assert "cannot read the token" in answer["error"]
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])

@@ -8,7 +8,7 @@ import pytest
 
 from tests.client import Client, Json, Run
 from tests.machine import Machine, fork_machine, processes_of, wait_until
-from tests.programs import OWN, served
+from tests.programs import CHILD, served
 
 _OURS = ("aiohttp", "uvicorn")
 """What our own server and our application are served by."""
@@ -33,7 +33,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Client(request.config.getoption("base_url"))
         return
     machine = fork_machine(tmp_path_factory.mktemp("conformance"))
-    ours = _by_cli(machine) if request.param == "aiohttp" else served(machine, "uvicorn", OWN)
+    ours = _by_cli(machine) if request.param == "aiohttp" else served(machine, CHILD)
     with ours as client:
         yield client
     wait_until(lambda: processes_of(machine.home) == [], "no process of the server's is left")

@@ -62,7 +62,8 @@ def in_foreground(options: Mapping[str, Any]) -> NoReturn:
     backend = backends.load(options["backend"] or FOREGROUND)
     service = backend.service(home, runtime_id)
     by_backend = options["backend"] is not None
-    with reporting_failure(home, runtime_id, service, ready_fd) if by_backend else nullcontext():
+    reports = by_backend or ready_fd is not None
+    with reporting_failure(home, runtime_id, service, ready_fd) if reports else nullcontext():
         spec = backend.prepare(_spec(options))
         if not sys.flags.ignore_environment or marker_of(runtime_id, os.environ) is None:
             _rerun(home, spec, _variables(options))

@@ -101,11 +101,11 @@ def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: i
         sys.exit(status)
 
 
-def report(ready_fd: int | None, error: str | None) -> None:
-    """Tell the process that has started this daemon, if it listens, that it is ready or why it cannot be."""
+def report(ready_fd: int | None, error: str | None, port: int | None = None) -> None:
+    """Report to the process that started this one, if it listens: the port that answers, or why none will."""
     if ready_fd is not None:
         try:
-            os.write(ready_fd, json.dumps({"error": error}).encode())
+            os.write(ready_fd, json.dumps({"error": error, "port": port}).encode())
         except BrokenPipeError:
             pass  # it was interrupted while it waited
         os.close(ready_fd)

@@ -45,6 +45,8 @@ class RuntimeSpec:
     timeout: int = 90
     # Another program owns the process, and the registry does not list it.
     managed: bool = False
+    # It ends once its standard input does: its owner keeps the other end open.
+    until_eof: bool = False
     # Clients must send the token in `Home.token` or, if it is managed, in MRMD_TOKEN.
     token: bool = False
     # Who may use it besides the user's own programs and editors.

@@ -50,8 +50,8 @@ class Prepared:
     has_crashed: bool
     # What ends the runtime.
     stop_signals: tuple[signal.Signals, ...]
-    # Called once the runtime answers.
-    report_ready: Callable[[], None]
+    # Called with the port once the runtime answers.
+    report_ready: Callable[[int], None]
 
 
 def run(prepared: Prepared) -> None:
@@ -68,7 +68,8 @@ def run(prepared: Prepared) -> None:
 
 async def _serve(prepared: Prepared) -> None:
     spec = prepared.spec
-    stopped = _stop_signal(prepared.stop_signals)
+    port = prepared.listeners[0].getsockname()[1]
+    stopped = _stop_signal(prepared.stop_signals, until_eof=spec.until_eof)
     assets = AssetFolders(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
     start = asyncio.create_task(sessions.start_default(prepared.spawned, _LOSS if prepared.has_crashed else None))
@@ -80,10 +81,8 @@ async def _serve(prepared: Prepared) -> None:
                 if not start.done():
                     raise ServiceError(f"{spec.python} was not ready to run code within {spec.timeout} s")
                 await start
-                async with announced(
-                    prepared.home, spec, prepared.service, sessions, prepared.listeners[0].getsockname()[1]
-                ):
-                    prepared.report_ready()
+                async with announced(prepared.home, spec, prepared.service, sessions, port):
+                    prepared.report_ready(port)
                     await _wait_for_end(prepared, stopped, idleness)
         except SessionStartError as error:
             raise ServiceError(str(error)) from None
@@ -93,13 +92,21 @@ async def _serve(prepared: Prepared) -> None:
             await asyncio.gather(start, return_exceptions=True)
 
 
-def _stop_signal(numbers: Iterable[signal.Signals]) -> "asyncio.Task[bool]":
-    """Return a task that ends when one of these signals comes."""
+def _stop_signal(numbers: Iterable[signal.Signals], *, until_eof: bool) -> "asyncio.Task[bool]":
+    """Return a task that ends when one of these signals comes or, if so asked, standard input ends."""
     stop = asyncio.Event()
+    if until_eof:
+        asyncio.get_running_loop().add_reader(0, _set_at_eof, stop)
     for number in numbers:
         if signal.getsignal(number) != signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return asyncio.create_task(stop.wait())
+
+
+def _set_at_eof(stop: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        asyncio.get_running_loop().remove_reader(0)
+        stop.set()
 
 
 def _access(prepared: Prepared) -> Access:

@@ -32,7 +32,7 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callable[[], None]) -> None:
+def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callable[[int], None]) -> None:
     """Serve until a signal or idleness ends the runtime; return when every process of it is gone.
 
     Raises:
