@@ -38,14 +38,14 @@ def test_history_is_paged_and_filtered(client: Client) -> None:
 def test_history_outlives_the_process_but_not_a_reset(here: Machine) -> None:
     client = here.start("a")
     client.execute("a = 1")
-    with client.streaming("while True: pass") as events:
-        next(events)
+    code = "print('runs')\nwhile True: pass"
+    with client.streaming(code) as events:
+        assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         assert _history(client)[0][0] == (1, "a = 1"), "also while the session is busy"
-        wait_until(client.is_busy, "it runs")
         here.kill("KILL", client.get("/sessions/default")["pid"])
         list(events)
     client.execute("b = 2")
-    assert _history(client)[0] == [(1, "a = 1"), (2, "while True: pass"), (3, "b = 2")]
+    assert _history(client)[0] == [(1, "a = 1"), (2, code), (3, "b = 2")]
     client.post("/reset")
     assert _history(client) == ([], False)
     client.execute("c = 3")
