@@ -1,7 +1,7 @@
 """The cells that a session has run."""
 
 from tests.client import Client, Json
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
 
 
 def _history(client: Client, **fields: object) -> tuple[list[tuple[int, str]], bool]:
