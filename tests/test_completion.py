@@ -365,7 +365,8 @@ def test_what_threads_print_while_dir_runs_is_kept(here: Machine) -> None:
         _complete(client, "slow.")
     printed += client.execute("thread.join()")["stdout"]
     printed += (here.home / ".mrmd" / "logs" / "a.log").read_text()
-    assert sorted(map(int, re.findall(r"line (\d+)", printed))) == list(range(300))
+    assert "Traceback" not in printed, printed
+    assert sorted(map(int, re.findall(r"line (\d+)", printed))) == list(range(300)), printed
     assert "of dir" not in printed
 
 
