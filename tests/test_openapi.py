@@ -2,6 +2,7 @@
 
 import json
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,22 +17,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from mrmd_python.server.endpoint import Route
-from mrmd_python.server.mrp import PREFIX, ROUTES
-from mrmd_python.server.openapi import description
-from tests.client import Client
+from mrmd_python.server.api.openapi import document
+from mrmd_python.server.api.route import Route
+from mrmd_python.server.api.routes import PREFIX, ROUTES
+from tests.client import Client, Json
 from tests.fuzzing import examples
 
 _ANSWER_SECONDS = 30.0
-_DOCUMENT = description(PREFIX, ROUTES)
 _REFUSED_BY_200 = ("/input", "/input/cancel", "/interrupt")
 """Their clients read a field of the answer."""
 
-_SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(_DOCUMENT)))
-
-
-def test_the_document_is_published(shared: Client) -> None:
-    assert shared.get("/openapi.json") == json.loads(json.dumps(_DOCUMENT))
+_SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(document(PREFIX, ROUTES))))
 
 
 def test_every_method_of_every_path_is_there_and_no_other(shared: Client) -> None:
@@ -47,23 +43,63 @@ def test_every_method_of_every_path_is_there_and_no_other(shared: Client) -> Non
             assert not (status == 404 and found["code"] == "not_found"), "there is no such route"
 
 
+def _bodies(document: Json) -> Iterator[tuple[str, Json]]:
+    """Yield the path and the schema of the body of every POST that refuses by status."""
+    for path, operations in document["paths"].items():
+        if "post" in operations and path not in _REFUSED_BY_200:
+            reference = operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            yield path.replace("{id}", "default"), document["components"]["schemas"][reference.rpartition("/")[2]]
+
+
 _WRONG = {"string": 1, "integer": "1", "boolean": "true", "array": {}, "object": []}
 
 
-def test_every_field_has_the_type_that_it_is_said_to_have(shared: Client) -> None:
-    for path, operations in shared.get("/openapi.json")["paths"].items():
-        if "post" not in operations or path in _REFUSED_BY_200:
-            continue
-        body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+def _types(field: Json, document: Json) -> Iterator[str]:
+    if "$ref" in field:
+        field = document["components"]["schemas"][field["$ref"].rpartition("/")[2]]
+    if "anyOf" in field:
+        for alternative in field["anyOf"]:
+            yield from _types(alternative, document)
+    elif "enum" in field:
+        yield "string"
+    elif field.get("type", "null") != "null":
+        yield field["type"]
+
+
+def test_a_field_of_a_wrong_type_is_named(shared: Client) -> None:
+    document = shared.get("/openapi.json")
+    for path, body in _bodies(document):
+        valid = dict.fromkeys(body["required"], "1")
         for name, field in body["properties"].items():
-            valid = dict.fromkeys(body["required"], "1")
-            for kind in set(field.get("type", ())) - {"null"}:
-                status, answer = shared.request("POST", path.replace("{id}", "x"), {**valid, name: _WRONG[kind]})
-                assert status == 400, (path, name)
-                assert name in answer["error"]
+            for kind in _types(field, document):
+                status, answer = shared.request("POST", path, {**valid, name: _WRONG[kind]})
+                assert (status, answer["code"]) == (400, "wrong_type"), (path, name)
+                assert f"'{name}'" in answer["error"]
+
+
+def test_null_is_refused_like_a_missing_field_where_one_is_required_and_ignored_elsewhere(shared: Client) -> None:
+    document = shared.get("/openapi.json")
+    required = {"/execute", "/execute/stream", "/complete", "/is_complete", "/format", "/inspect", "/hover"}
+    assert {path for path, body in _bodies(document) if body["required"]} == required
+    for path, body in _bodies(document):
         for name in body["required"]:
-            status, answer = shared.request("POST", path, {})
-            assert (status, name in answer["error"]) == (400, True)
+            for fields in ({name: None}, {}):
+                status, answer = shared.request("POST", path, fields)
+                assert (status, answer["code"]) == (400, f"missing_{name}"), path
+                assert f"'{name}'" in answer["error"]
+        if body["required"] and path != "/execute/stream":
+            nulls = dict.fromkeys(body["properties"].keys() - set(body["required"]))
+            assert shared.request("POST", path, {**nulls, **dict.fromkeys(body["required"], "1")})[0] == 200, path
+    assert shared.get("/sessions/default")["executionCount"] == 1, "what was refused did not run"
+
+
+def test_every_post_refuses_a_body_that_is_not_json(shared: Client) -> None:
+    """A page may send text to any site without asking first."""
+    for path, operations in shared.get("/openapi.json")["paths"].items():
+        if "post" in operations:
+            target = f"/mrp/v1{path.format(id='default', name='none')}"
+            assert shared.fetch("POST", target, '{"code": "1"}', Content_Type="text/plain").status == 415, path
+            assert shared.fetch("POST", target, "{", Content_Type="application/json").status == 400, path
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

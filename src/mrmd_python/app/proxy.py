@@ -14,8 +14,8 @@ from yarl import URL
 from mrmd_python.app.runtimes import Address, ChildRuntime, DefaultRuntime
 from mrmd_python.runtime import ServiceError
 from mrmd_python.server.access import Access
+from mrmd_python.server.api.error import RefusedError
 from mrmd_python.server.event_stream import encode
-from mrmd_python.server.exchange import RefusedError
 from mrmd_python.server.peer import Connection
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
@@ -71,13 +71,13 @@ class Proxy:
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         received = [(name.decode("latin-1"), value.decode(errors="replace")) for name, value in scope["headers"]]
         headers = dict(reversed(received))  # of one that is repeated, the first counts
-        own = self._access.answer_headers(headers)
+        own = self._access.cors_headers(headers)
         try:
             self._access.check_peer(_connection(scope, headers))
             self._access.check(headers)
-            preflight = self._access.preflight(scope["method"], headers)
+            preflight = self._access.preflight_headers(scope["method"], headers)
             if preflight is not None:
-                await _start(send, preflight.status, {**preflight.headers, **own})
+                await _start(send, 204, {**preflight, **own})
                 await send({"type": "http.response.body"})
                 return
             self._access.check_token(headers)
@@ -89,7 +89,7 @@ class Proxy:
             url = URL(f"http://127.0.0.1:{address.port}{target}", encoded=True)
             await _pass_on(scope["method"], url, passed, receive, send, own)
         except RefusedError as error:
-            body = f"{json.dumps({'error': str(error), 'code': error.code})}\n".encode()
+            body = f"{json.dumps(error.as_json())}\n".encode()
             about = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
             await _start(send, error.status, {**about, **error.headers, **own})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mrmd_python.server.exchange import RefusedError
+from mrmd_python.server.api.error import RefusedError
 from mrmd_python.server.peer import Connection, can_tell
-from mrmd_python.server.wire import Response
 
 _NAME = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _HOST = re.compile(rf"({_NAME})(?::[0-9]{{1,5}})?")
@@ -116,22 +115,22 @@ class Access:
                 {"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
             )
 
-    def answer_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return what every answer to a request has: whether the page that sent it may read it (CORS)."""
+    def cors_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of every answer that say whether the page that sent the request may read it (CORS)."""
         sender = self._sender(headers)
         if "origin" not in headers or sender is None or not sender.is_editor:
             return {"Vary": "Origin"}
         return {"Vary": "Origin", "Access-Control-Allow-Origin": sender.origin}
 
-    def preflight(self, method: str, headers: Mapping[str, str]) -> Response | None:
-        """Return the answer to a browser's question whether it may send a request, None if it is none.
+    def preflight_headers(self, method: str, headers: Mapping[str, str]) -> dict[str, str] | None:
+        """Return the headers that answer a browser's question whether it may send a request, None if it is none.
 
         https://fetch.spec.whatwg.org/#cors-preflight-fetch, https://wicg.github.io/private-network-access/
         """
         if method != "OPTIONS" or "origin" not in headers or "access-control-request-method" not in headers:
             return None
         private = headers.get("access-control-request-private-network") == "true"
-        return Response(204, _PREFLIGHT | ({"Access-Control-Allow-Private-Network": "true"} if private else {}), b"")
+        return _PREFLIGHT | ({"Access-Control-Allow-Private-Network": "true"} if private else {})
 
     def _is_own(self, host: str) -> bool:
         by_address = self.any_address and _ADDRESS.fullmatch(host)

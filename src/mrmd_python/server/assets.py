@@ -10,14 +10,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from mrmd_python.runtime.files import make_directory
+
+_AssetType = Literal["image", "svg", "html", "file"]
 
 
 class _Kind(NamedTuple):
     extension: str
-    asset_type: str
+    asset_type: _AssetType
 
 
 # By MIME type. Of a display in several of these forms, the first becomes the file.
@@ -40,6 +42,33 @@ _CONTENT_TYPES = {f".{kind.extension}": mime_type for mime_type, kind in _KINDS.
 _MOST_UPDATABLE = 10_000
 
 
+class _Updatable(TypedDict, total=False):
+    displayId: str
+    update: bool
+
+
+class DisplayJson(_Updatable):
+    """A display in each of its forms, by MIME type."""
+
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+
+class _OtherForms(TypedDict, total=False):
+    data: Mapping[str, Any]
+
+
+class AssetJson(_Updatable, _OtherForms):
+    """A display that has become a file, and its other forms."""
+
+    path: str
+    url: str
+    mimeType: str
+    assetType: _AssetType
+    size: int
+    metadata: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Display:
     """What code displayed, in every form that it has."""
@@ -51,7 +80,7 @@ class Display:
     update: bool = False
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> _Updatable:
         """The fields by which a client finds the display that this one updates."""
         return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
 
@@ -60,7 +89,7 @@ class Display:
         """Whether it is a picture, which the session does not print as text."""
         return any(mime in self.data for mime, kind in _KINDS.items() if kind.asset_type in ("image", "svg"))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> DisplayJson:
         """Return the data of MRP's `display` event."""
         return {"data": self.data, "metadata": self.metadata, **self.identity}
 
@@ -73,10 +102,10 @@ class Asset:
     url: str
     size: int
     mime_type: str
-    asset_type: str
+    asset_type: _AssetType
     display: Display = field(repr=False)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> AssetJson:
         """Return MRP's Asset."""
         metadata = dict(self.display.metadata)
         own = metadata.get(self.mime_type)
@@ -84,6 +113,7 @@ class Asset:
             del metadata[self.mime_type]
             metadata |= own
         others = {mime: value for mime, value in self.display.data.items() if mime != self.mime_type}
+        other_forms: _OtherForms = {"data": others} if others else {}
         return {
             "path": str(self.path),
             "url": self.url,
@@ -91,7 +121,7 @@ class Asset:
             "assetType": self.asset_type,
             "size": self.size,
             "metadata": metadata,
-            **({"data": others} if others else {}),
+            **other_forms,
             **self.display.identity,
         }
 

@@ -1,4 +1,4 @@
-"""Accepting connections, and letting go of those that hold one and send nothing."""
+"""Accepting connections, and dropping those on which no request comes."""
 
 import asyncio
 import logging
@@ -12,21 +12,21 @@ from aiohttp import web
 
 _log = logging.getLogger(__name__)
 
+# How long a connection stays open for another request; aiohttp's own default has grown to an hour.
 KEEP_ALIVE_SECONDS = 75.0
-"""How long a connection stays open for another request; aiohttp's own default has grown to an hour."""
+# How long the headers of a connection's first request may take; aiohttp before 3.14 does not limit that.
 _FIRST_REQUEST_SECONDS = 15.0
-"""How long the line and headers of a connection's first request may take, which aiohttp before 3.14 does not limit."""
 _BACKLOG = 1024
-_COMPLAINT_SECONDS = 60.0
+_ACCEPT_LOG_SECONDS = 60.0
 
 
 class Connections:
-    """The connections that have not brought a request yet, and each one's deadline."""
+    """The connections on which no request has come yet, and the deadline of each."""
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
-    def spoke(self, connection: asyncio.BaseProtocol) -> None:
+    def request_received(self, connection: asyncio.BaseProtocol) -> None:
         """Note that a request has come; aiohttp times those that follow it."""
         deadline = self._deadlines.pop(connection, None)
         if deadline is not None:
@@ -42,7 +42,7 @@ class Connections:
             self._deadlines[made] = loop.call_later(_FIRST_REQUEST_SECONDS, self._drop, made)
             return made
 
-        loop.set_exception_handler(_Complaints().heed)
+        loop.set_exception_handler(_LoopErrors().handle)
         accepting = [await loop.create_server(connection, sock=listener, backlog=_BACKLOG) for listener in listeners]
         try:
             yield
@@ -55,16 +55,16 @@ class Connections:
         connection.force_close()
 
 
-class _Complaints:
-    """What the event loop tells of when it cannot go on as it should."""
+class _LoopErrors:
+    """Logs the errors of the event loop."""
 
     def __init__(self) -> None:
-        self._told_at: float | None = None
+        self._logged_at: float | None = None
 
-    def heed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log it; asyncio tries to accept again each second, and would log each connection that waits each time."""
+    def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log an error; asyncio tries to accept again each second, and would log each waiting connection each time."""
         if context.get("message") != "socket.accept() out of system resource":
             loop.default_exception_handler(context)
-        elif self._told_at is None or time.monotonic() > self._told_at + _COMPLAINT_SECONDS:
-            self._told_at = time.monotonic()
+        elif self._logged_at is None or time.monotonic() > self._logged_at + _ACCEPT_LOG_SECONDS:
+            self._logged_at = time.monotonic()
             _log.error("no connection can be accepted, clients wait: %s", context.get("exception"))

@@ -4,9 +4,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from mrmd_python.runtime.environment import SERVICE
 from mrmd_python.runtime.token import VARIABLE as TOKEN
+
+
+class EnvironmentJson(TypedDict):
+    """What a session runs in."""
+
+    cwd: str
+    virtualenv: str
+    executable: str
 
 
 @dataclass(frozen=True)
@@ -19,8 +28,8 @@ class SessionEnvironment:
     variables: Mapping[str, str | None] = field(default_factory=dict)
     """What is added to the runtime's own environment or, if it is None, removed from it."""
 
-    def as_json(self) -> dict[str, str]:
-        """Return it as MRP's Session tells it."""
+    def as_json(self) -> EnvironmentJson:
+        """Return it as a Session of MRP has it."""
         return {"cwd": self.cwd, "virtualenv": self.virtualenv, "executable": self.executable}
 
     def process_environment(self) -> dict[str, str]:

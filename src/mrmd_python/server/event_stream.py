@@ -5,7 +5,8 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from mrmd_python.server.execution import VALUE, Execution
+from mrmd_python.server.assets import AssetJson, DisplayJson
+from mrmd_python.server.execution import VALUE, Execution, Outcome
 from mrmd_python.server.execution_log import Entry, ExecutionLog
 from mrmd_python.server.repetition import Repetition
 from mrmd_python.server.text_window import left_out_line
@@ -57,7 +58,9 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
                 yield _text_event(event, seen if accumulated else None, is_last=last[event.name] is event)
             elif event.name == "result":
                 # Without the assets: each was an event of its own.
-                fields = execution.outcome | {stream: seen.summary(stream) for stream in _TEXT} | {"assets": []}
+                assert execution.outcome is not None
+                texts = {stream: seen.summary(stream) for stream in _TEXT}
+                fields = {**execution.outcome, **texts, "assets": []}
                 displays = b", ".join(execution.shown("display", VALUE))
                 data = json.dumps(fields).encode("ascii")[:-1] + b', "displayData": [' + displays + b"]}"
                 yield _event(event.number, "result", data)
@@ -95,6 +98,15 @@ def _merged(entries: list[Entry]) -> Iterator[Entry]:
             yield Entry(texts[-1].number, name, b"".join(entry.data for entry in texts))
         else:
             yield from run
+
+
+class ExecuteResult(Outcome):
+    """What came of a cell."""
+
+    stdout: str
+    stderr: str
+    displayData: list[DisplayJson]
+    assets: list[AssetJson]
 
 
 async def result(execution: Execution) -> AsyncIterator[bytes]:

@@ -3,10 +3,10 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
@@ -56,6 +56,44 @@ class InputRequest:
     password: bool
 
 
+class CellErrorJson(TypedDict):
+    """How a cell failed; line and column are those of the cell."""
+
+    type: str
+    message: str
+    traceback: list[str]
+    line: int | None
+    column: int | None
+
+
+class _NextInput(TypedDict, total=False):
+    nextInput: str
+
+
+class Outcome(_NextInput):
+    """The fields of MRP's ExecuteResult that are not in the log."""
+
+    success: bool
+    result: str | None
+    error: CellErrorJson | None
+    executionCount: int
+    duration: float
+    imports: list[str]
+    execId: str
+
+
+class ExecutionJson(TypedDict):
+    """An execution as MRP lists it."""
+
+    execId: str
+    session: str
+    cellId: str | None
+    state: State
+    created: str
+    started: str | None
+    ended: str | None
+
+
 @dataclass
 class Execution:
     """A cell, its state and everything that came of it."""
@@ -71,13 +109,13 @@ class Execution:
     ended_event: asyncio.Event = field(default_factory=asyncio.Event)
     # How many displays have become new files.
     asset_count: int = 0
-    outcome: dict[str, Any] = field(default_factory=dict)
-    """The fields of MRP's ExecuteResult that are not in the log, once it has ended."""
+    # Once it has ended.
+    outcome: Outcome | None = None
     # Of each display, by the place in the log of the first: the name and place of the entry that the result repeats.
     _shown: dict[int, tuple[str, int]] = field(default_factory=dict)
     _shown_by_id: dict[str, int] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> ExecutionJson:
         """Return it as MRP lists it."""
         return {
             "execId": self.cell.exec_id,
@@ -154,7 +192,7 @@ class Execution:
         self.log.close()
         self.ended_event.set()
 
-    def _show(self, name: str, display: Display, data: dict[str, Any]) -> None:
+    def _show(self, name: str, display: Display, data: Mapping[str, Any]) -> None:
         position = first = self.log.last
         self._append(name, data)
         if display.display_id is not None:
@@ -163,5 +201,5 @@ class Execution:
             self._shown_by_id[display.display_id] = first
         self._shown[first] = name, position
 
-    def _append(self, name: str, data: dict[str, Any]) -> None:
+    def _append(self, name: str, data: Mapping[str, Any]) -> None:
         self.log.append(name, json.dumps(data).encode())

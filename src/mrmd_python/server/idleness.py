@@ -1,4 +1,4 @@
-"""How long nobody has needed a runtime: no execution and no client."""
+"""When a runtime was last needed by a client or an execution."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from mrmd_python.server.sessions import Sessions
 _log = logging.getLogger(__name__)
 
 
-class Idleness:
+class IdleTimer:
     """Counts the requests that are being answered, streams among them, and watches the sessions."""
 
     def __init__(self, sessions: Sessions) -> None:
@@ -20,8 +20,8 @@ class Idleness:
         self._last_request = time.monotonic()
 
     @contextmanager
-    def interrupted(self) -> Iterator[None]:
-        """Have a client, for as long as the block runs."""
+    def request(self) -> Iterator[None]:
+        """Count a request for as long as the block runs."""
         self._requests += 1
         try:
             yield
@@ -29,8 +29,8 @@ class Idleness:
             self._requests -= 1
             self._last_request = time.monotonic()
 
-    async def reaches(self, seconds: float) -> None:
-        """Return once nobody has needed the runtime for so long."""
+    async def expired(self, seconds: float) -> None:
+        """Return once the runtime was idle for so long."""
         rest = seconds
         while rest > 0:
             await asyncio.sleep(rest)

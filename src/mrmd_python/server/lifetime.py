@@ -21,11 +21,11 @@ from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
 from mrmd_python.server.announce import announced
+from mrmd_python.server.api.routes import PREFIX
 from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.http import serving
-from mrmd_python.server.idleness import Idleness
-from mrmd_python.server.mrp import PREFIX
+from mrmd_python.server.idleness import IdleTimer
 from mrmd_python.server.session import SessionStartError
 from mrmd_python.server.sessions import Sessions
 from mrmd_python.server.spawn import SpawnedWorker
@@ -73,8 +73,8 @@ async def _serve(prepared: Prepared) -> None:
     assets = AssetFolders(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
     start = asyncio.create_task(sessions.start_default(prepared.spawned, _LOSS if prepared.has_crashed else None))
-    idleness = Idleness(sessions)
-    async with serving(spec.id, sessions, prepared.listeners, _access(prepared), idleness):
+    idle_timer = IdleTimer(sessions)
+    async with serving(spec.id, sessions, prepared.listeners, _access(prepared), idle_timer):
         try:
             await asyncio.wait({start, stopped}, timeout=spec.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done():
@@ -83,7 +83,7 @@ async def _serve(prepared: Prepared) -> None:
                 await start
                 async with announced(prepared.home, spec, prepared.service, sessions, port):
                     prepared.report_ready(port)
-                    await _wait_for_end(prepared, stopped, idleness)
+                    await _wait_for_end(prepared, stopped, idle_timer)
         except SessionStartError as error:
             raise ServiceError(str(error)) from None
         finally:
@@ -120,12 +120,12 @@ def _access(prepared: Prepared) -> Access:
     )
 
 
-async def _wait_for_end(prepared: Prepared, stopped: "asyncio.Task[bool]", idleness: Idleness) -> None:
+async def _wait_for_end(prepared: Prepared, stopped: "asyncio.Task[bool]", idle_timer: IdleTimer) -> None:
     spec = prepared.spec
     if not spec.idle_timeout:
         await stopped
         return
-    idle = asyncio.create_task(idleness.reaches(spec.idle_timeout))
+    idle = asyncio.create_task(idle_timer.expired(spec.idle_timeout))
     await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
     if not stopped.done() and not prepared.service.restartable:
         prepared.home.remove_start_files(spec.id)

@@ -6,10 +6,10 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from mrmd_python.server.assets import AssetFolders, Display, SessionAssets
-from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.fallback_modules import IncompatibleIPythonError, fallback_modules
 from mrmd_python.server.history import History
@@ -38,6 +38,21 @@ class SessionStartError(Exception):
 
 class QueueFullError(Exception):
     """A session has as many executions waiting as it takes."""
+
+
+class SessionJson(TypedDict):
+    """MRP's Session."""
+
+    id: str
+    language: str
+    created: str
+    lastActivity: str
+    executionCount: int
+    variableCount: int
+    environment: EnvironmentJson
+    state: State
+    pid: int | None
+    queued: int
 
 
 class Session:
@@ -94,6 +109,21 @@ class Session:
     def queued(self) -> int:
         """How many executions wait."""
         return len(self._queue)
+
+    def as_json(self) -> SessionJson:
+        """Return it as MRP lists it."""
+        return {
+            "id": self.id,
+            "language": "python",
+            "created": self.created,
+            "lastActivity": self.last_activity,
+            "executionCount": self.execution_count,
+            "variableCount": self.variable_count,
+            "environment": self.environment.as_json(),
+            "state": self.state,
+            "pid": self.pid,
+            "queued": self.queued,
+        }
 
     def tell_of_loss(self, loss: str) -> None:
         """Have the next execution say that a namespace was lost: `loss` is the sentence."""

@@ -1,4 +1,4 @@
-"""Run as a script, by any Python: prints as JSON which distributions it has, and what markers (PEP 508) see in it.
+"""Run as a script by any Python: prints as JSON its distributions' versions and what PEP 508's markers see.
 
 No package is imported; what is printed comes from their metadata.
 """
@@ -17,13 +17,12 @@ from importlib import metadata
 
 def main() -> None:
     """Print what there is."""
-    distributions: "dict[str, dict[str, object]]" = {}
+    distributions: "dict[str, str]" = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]  # None if its installation is damaged
         if name:
-            found: "dict[str, object]" = {"version": distribution.version, "requires": distribution.requires or []}
             # PEP 503; the first one on sys.path is what an import finds
-            distributions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), found)
+            distributions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
     json.dump({"distributions": distributions, "markers": _markers()}, sys.stdout)
 
 

@@ -5,12 +5,12 @@ from base64 import b64encode
 from html import escape
 from pathlib import Path
 
-from mrmd_python.server.wire import Response
+from aiohttp import web
 
 _SCRIPTS = ("runtime", "terminal", "cells", "completion", "sessions", "variables", "page")
 
 
-def page_of(runtime: str) -> Response:
+def page_response(runtime: str) -> web.Response:
     """Return the page of a runtime.
 
     Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows only the script in the page, whatever the page
@@ -31,7 +31,7 @@ def page_of(runtime: str) -> Response:
         "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(200, headers, text.encode())
+    return web.Response(text=text, headers=headers)
 
 
 def _read(name: str) -> str:

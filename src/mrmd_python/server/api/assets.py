@@ -1,0 +1,26 @@
+"""The files that displays have become."""
+
+from aiohttp import web
+
+from mrmd_python.server.api.error import RefusedError
+from mrmd_python.server.api.route import FILE, SESSIONS, Route
+from mrmd_python.server.assets import content_type
+
+
+async def get_asset(request: web.Request) -> web.StreamResponse:
+    """GET /assets/{name}."""
+    name = request.match_info["name"]
+    path = request.app[SESSIONS].assets.find(name)
+    if path is None:
+        raise RefusedError(404, "unknown_asset", f"there is no asset {name!r}")
+    headers = {
+        "Content-Type": content_type(path),
+        "Cache-Control": "no-cache",  # an update may replace it
+        # A page or a drawing that a cell has made must not run code with the runtime's origin.
+        "Content-Security-Policy": "sandbox allow-scripts",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.FileResponse(path, headers=headers)
+
+
+ROUTES = [Route("GET", "/assets/{name}", get_asset, FILE)]

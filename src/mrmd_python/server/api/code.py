@@ -1,0 +1,203 @@
+"""Writing code: completion, whether a cell is complete, formatting, history."""
+
+import asyncio
+from typing import Any, Literal, TypedDict
+
+from aiohttp import web
+
+from mrmd_python.server.api.positions import Position
+from mrmd_python.server.api.request import Fields, read_body
+from mrmd_python.server.api.response import json_response
+from mrmd_python.server.api.route import SESSIONS, Route
+from mrmd_python.server.history import History
+from mrmd_python.server.session import Session
+from mrmd_python.server.sessions import DEFAULT, Sessions
+
+_ANSWER_SECONDS = 4.0  # clients give up after five
+_BUSY_ANSWER_SECONDS = 0.3
+_FORMAT_SECONDS = 4.0
+_LONGEST_CHECKED = 100_000
+# How much of the code that has run goes into inference from the code alone.
+_CONTEXT_CHARACTERS = 50_000
+
+
+class CompleteRequest(Position):
+    """Where to complete, and what made the client ask."""
+
+    trigger_kind: Any = None
+    trigger_character: Any = None
+
+
+class CodeRequest(Fields):
+    """Code, and the session that it is meant for."""
+
+    code: str
+    session: str = DEFAULT
+
+
+class HistoryRequest(Fields):
+    """Which of the cells of a session."""
+
+    n: int = 20
+    # With * or ? a pattern for the whole cell, else a part of it.
+    pattern: str = ""
+    before: int | None = None
+    session: str = DEFAULT
+
+
+class Match(TypedDict):
+    """One of the completions."""
+
+    label: str
+    insertText: str
+    kind: str
+    detail: str | None
+    documentation: str | None
+    valuePreview: str | None
+    type: str | None
+    sortText: str
+
+
+class Completion(TypedDict):
+    """What could stand between two positions."""
+
+    matches: list[Match]
+    cursorStart: int
+    cursorEnd: int
+    source: Literal["runtime", "static"]
+
+
+class Completeness(TypedDict):
+    """Whether a cell wants another line, and the indent of that line."""
+
+    status: Literal["complete", "incomplete", "invalid", "unknown"]
+    indent: str
+
+
+class _Problem(TypedDict, total=False):
+    error: str
+
+
+class Formatted(_Problem):
+    """Code as black writes it."""
+
+    formatted: str
+    changed: bool
+
+
+class HistoryEntry(TypedDict):
+    """A cell that has run."""
+
+    historyIndex: int
+    code: str
+
+
+class HistoryPage(TypedDict):
+    """Some of a history, oldest first."""
+
+    entries: list[HistoryEntry]
+    hasMore: bool
+
+
+_UNKNOWN_STATUS = Completeness(status="unknown", indent="")
+
+
+async def complete(request: web.Request) -> web.StreamResponse:
+    """POST /complete: from what the session holds, or else from the code alone."""
+    at = await read_body(request, CompleteRequest)
+    sessions = request.app[SESSIONS]
+    session = sessions.get(at.session)
+    sessions.inference.prepare()
+    deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+    live = asyncio.create_task(_complete_live(session, at))
+    # C code may keep a busy session from answering for as long as it runs.
+    is_busy = session is not None and session.state == "busy"
+    await asyncio.wait({live}, timeout=_BUSY_ANSWER_SECONDS if is_busy else None)
+    found = live.result() if live.done() else None
+    # The code that runs may be about to make what a busy session does not have yet.
+    if found is None or (is_busy and not found["matches"]):
+        inferred = await _infer(sessions, session, at, deadline - asyncio.get_running_loop().time())
+        if inferred is not None and inferred["matches"]:
+            return _completion(at, inferred)
+        found = await live or inferred
+    return _completion(at, found or {"matches": [], "cursorStart": at.offset, "cursorEnd": at.offset})
+
+
+async def is_complete(request: web.Request) -> web.StreamResponse:
+    """POST /is_complete."""
+    code = (await read_body(request, CodeRequest)).code
+    if len(code) > _LONGEST_CHECKED:
+        return json_response(_UNKNOWN_STATUS)
+    return json_response(await asyncio.to_thread(_check_complete, code))
+
+
+async def format_code(request: web.Request) -> web.StreamResponse:
+    """POST /format."""
+    body = await read_body(request, CodeRequest)
+    sessions = request.app[SESSIONS]
+    session = sessions.get(body.session)
+    environment = sessions.environment if session is None else session.environment
+    answer = await sessions.syntax.ask(_FORMAT_SECONDS, "format", body.code, cwd=environment.cwd)
+    problem = f"the code could not be formatted within {_FORMAT_SECONDS:g} seconds"
+    return json_response(answer or Formatted(formatted=body.code, changed=False, error=problem))
+
+
+async def history(request: web.Request) -> web.StreamResponse:
+    """POST /history."""
+    body = await read_body(request, HistoryRequest)
+    session = request.app[SESSIONS].get(body.session)
+    kept = History() if session is None else session.history.snapshot()
+    page = await asyncio.to_thread(kept.page, max(body.n, 0), body.pattern, body.before)
+    entries = [HistoryEntry(historyIndex=entry.index, code=entry.code) for entry in page.entries]
+    return json_response(HistoryPage(entries=entries, hasMore=page.has_more))
+
+
+def _check_complete(code: str) -> Completeness:
+    from IPython.core.inputtransformer2 import TransformerManager  # takes a while, and few clients ask
+
+    try:
+        status, indent = TransformerManager().check_complete(code)
+    except (RecursionError, MemoryError):
+        return _UNKNOWN_STATUS
+    return {"status": status, "indent": " " * (indent or 0)}
+
+
+async def _complete_live(session: Session | None, at: Position) -> dict[str, Any] | None:
+    """Return what the session itself proposes, None if it cannot tell."""
+    if session is None:
+        return None
+    return await session.query("complete", code=at.code, cursor=at.offset)
+
+
+async def _infer(sessions: Sessions, session: Session | None, at: Position, seconds: float) -> dict[str, Any] | None:
+    environment = sessions.environment if session is None else session.environment
+    context = [] if session is None else session.history.tail(_CONTEXT_CHARACTERS)
+    if session is not None and session.running is not None:
+        context.append(session.running.cell.code[:_CONTEXT_CHARACTERS])
+    return await sessions.inference.ask(
+        seconds,
+        "complete",
+        at.code,
+        cursor=at.offset,
+        context=context,
+        executable=environment.executable,
+        cwd=environment.cwd,
+    )
+
+
+def _completion(at: Position, found: dict[str, Any]) -> web.Response:
+    answer: Completion = {
+        "matches": found["matches"],
+        "cursorStart": at.for_client(found["cursorStart"]),
+        "cursorEnd": at.for_client(found["cursorEnd"]),
+        "source": found.get("source", "static"),
+    }
+    return json_response(answer)
+
+
+ROUTES = [
+    Route("POST", "/complete", complete, Completion, CompleteRequest),
+    Route("POST", "/is_complete", is_complete, Completeness, CodeRequest),
+    Route("POST", "/format", format_code, Formatted, CodeRequest),
+    Route("POST", "/history", history, HistoryPage, HistoryRequest),
+]
