@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, TypedDict
 
+import msgspec
+
 from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
 
@@ -25,27 +27,27 @@ def timestamp() -> str:
     return datetime.now(timezone.utc).isoformat()
 
 
-def new_execution_id() -> str:
-    """Return an id for an execution that its client gave none."""
-    return f"exec-{secrets.token_hex(8)}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a client asked to run."""
+class Cell(msgspec.Struct, rename="camel"):
+    """What a client asks to run, as it stands in the request."""
 
     code: str
     session: str
-    exec_id: str
-    cell_id: str | None
-    store_history: bool
-    silent: bool
-    allow_stdin: bool
-    asset_dir: str | None
+    exec_id: str = ""
+    cell_id: str | None = None
+    cell_meta: Any = None
+    store_history: bool = True
+    silent: bool = False
+    allow_stdin: bool = False
+    asset_dir: str | None = None
     # Whether `clear_output` is an event for this client.
-    rich: bool
+    rich: bool = False
     # Whether what is queued behind it is not to run if it fails.
-    stop_on_error: bool
+    stop_on_error: bool = False
+
+    def __post_init__(self) -> None:
+        self.exec_id = self.exec_id or f"exec-{secrets.token_hex(8)}"
+        self.cell_id = self.cell_id or None
+        self.asset_dir = self.asset_dir or None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Running code, and what goes on with it while it runs: input and interrupts."""
 
-from typing import Any, ClassVar, TypedDict
+from typing import ClassVar, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -11,46 +11,22 @@ from mrmd_python.server.api.response import event_stream_response, json_response
 from mrmd_python.server.api.route import EVENT_STREAM, SESSIONS, Route
 from mrmd_python.server.api.sessions import SessionId, check_session_id
 from mrmd_python.server.event_stream import ExecuteResult, event_stream, result
-from mrmd_python.server.execution import Cell, Execution, new_execution_id
+from mrmd_python.server.execution import Cell, Execution
 from mrmd_python.server.session import QueueFullError
 from mrmd_python.server.sessions import DEFAULT, Sessions, TooManySessionsError
 
 
-class ExecuteRequest(Fields):
+class ExecuteRequest(Cell, Fields):
     """What to run, and how."""
 
     codes: ClassVar = {"session": "bad_session"}
 
-    code: str
     session: SessionId = DEFAULT
-    exec_id: str = ""
-    cell_id: str = ""
-    cell_meta: Any = None
-    store_history: bool = True
-    silent: bool = False
-    allow_stdin: bool = False
-    asset_dir: str = ""
-    rich: bool = False
-    stop_on_error: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_session_id("session", self.session)
         check_path("assetDir", self.asset_dir)
-
-    def cell(self) -> Cell:
-        """Return the cell that this asks for."""
-        return Cell(
-            code=self.code,
-            session=self.session,
-            exec_id=self.exec_id or new_execution_id(),
-            cell_id=self.cell_id or None,
-            store_history=self.store_history,
-            silent=self.silent,
-            allow_stdin=self.allow_stdin,
-            asset_dir=self.asset_dir or None,
-            rich=self.rich,
-            stop_on_error=self.stop_on_error,
-        )
 
 
 class StreamRequest(ExecuteRequest):
@@ -62,15 +38,15 @@ class StreamRequest(ExecuteRequest):
 
 async def execute(request: web.Request) -> web.StreamResponse:
     """POST /execute."""
-    wanted = await read_body(request, ExecuteRequest)
-    return await json_stream(request, result(_submit(request.app[SESSIONS], wanted.cell())))
+    cell = await read_body(request, ExecuteRequest)
+    return await json_stream(request, result(_submit(request.app[SESSIONS], cell)))
 
 
 async def execute_stream(request: web.Request) -> web.StreamResponse:
     """POST /execute/stream."""
-    wanted = await read_body(request, StreamRequest)
-    execution = _submit(request.app[SESSIONS], wanted.cell())
-    return await event_stream_response(request, event_stream(execution, 0, accumulated=wanted.accumulated))
+    cell = await read_body(request, StreamRequest)
+    execution = _submit(request.app[SESSIONS], cell)
+    return await event_stream_response(request, event_stream(execution, 0, accumulated=cell.accumulated))
 
 
 def _submit(sessions: Sessions, cell: Cell) -> Execution:
