@@ -161,7 +161,8 @@ def test_a_body_that_is_not_json_is_refused(client: Client, kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code", "word"),
     [
-        ({}, 400, "missing_code", "code"),
+        ({}, 400, "missing_code", "'code'"),
+        ({"code": None}, 400, "missing_code", "'code'"),
         ({"code": 1}, 400, "wrong_type", "'code'"),
         ({"code": "1", "session": 1}, 400, "wrong_type", "'session'"),
         ({"code": "1", "storeHistory": "yes"}, 400, "wrong_type", "'storeHistory'"),
@@ -173,6 +174,28 @@ def test_wrong_bodies_are_told(client: Client, body: object, status: int, code: 
         answered, answer = client.request("POST", path, body)
         assert (answered, answer["code"]) == (status, code)
         assert word in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        (b'{"code": "1", "code": "2"}', "2"),
+        (b'{"code": "1", "\\ud800": 1}', "1"),
+        (b'{"code": "1", "cellMeta": [NaN, -Infinity, 1e999, 1' + b"0" * 400 + b"]}", "1"),
+        (b'{"code": "1", "cellMeta": ' + b"[" * 500 + b"]" * 500 + b"}", "1"),
+        (b'{"code": "1", "session": null, "silent": null, "cellMeta": null, "assetDir": null, "execId": null}', "1"),
+    ],
+    ids=["a repeated name", "a name that is no Unicode", "numbers beyond 64 bits", "deep nesting", "null means absent"],
+)
+def test_unusual_json_is_accepted(client: Client, body: bytes, result: str) -> None:
+    answer = client.fetch("POST", "/mrp/v1/execute", body, Content_Type="application/json")
+    assert (answer.status, answer.json().get("result")) == (200, result)
+
+
+@pytest.mark.parametrize("nesting", [b"[" * 100_000, b'{"cellMeta": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_json_beyond_the_recursion_limit_is_refused(client: Client, nesting: bytes) -> None:
+    answer = client.fetch("POST", "/mrp/v1/execute", nesting, Content_Type="application/json")
+    assert (answer.status, answer.json()["code"]) == (400, "malformed_json")
 
 
 def test_what_is_not_json_at_all_is_told(client: Client) -> None:

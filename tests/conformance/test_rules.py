@@ -20,11 +20,14 @@ def test_bodies(server: Client, session: str) -> None:
         server.refused(415, "POST", path, b"code=1", Content_Type="application/x-www-form-urlencoded")
 
 
-@pytest.mark.row("A refusal is JSON: error and code; 400 malformed JSON, missing code, wrong type (naming the field)")
+@pytest.mark.row("A refusal is JSON: error and code; 400 malformed JSON, missing or null code, wrong type")
 def test_malformed_requests(server: Client, session: str) -> None:
     for path in _POSTS:
         for body in (b"{", b"[]", b'"code"', b"\xff\xfe", b"[" * 100_000):
             server.refused(400, "POST", path, body, Content_Type="application/json")
+    for path in _POSTS:
+        if path != "/variables":
+            assert "code" in server.refused(400, "POST", path, {"session": session, "code": None})["error"]
     for path in ("/execute", "/execute/stream"):
         assert "code" in server.refused(400, "POST", path, {"session": session})["error"]
         for fields in (
