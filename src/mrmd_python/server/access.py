@@ -1,4 +1,4 @@
-"""Who may speak to the port, which is code execution as its user."""
+"""Who may use the port: it gives code execution as its user."""
 
 import hmac
 import os
@@ -24,7 +24,7 @@ _PREFLIGHT = {
 
 
 class _Sender(NamedTuple):
-    """The page that a request is of."""
+    """The page that sent a request."""
 
     origin: str
     is_editor: bool
@@ -32,69 +32,71 @@ class _Sender(NamedTuple):
 
 @dataclass(frozen=True)
 class Access:
-    """The rules of one server. Every rule lets this user's own programs and editors on this machine pass."""
+    """The rules of one server. All of them accept this user's own programs and editors on this machine."""
 
+    # Names that a request may have in its Host header, besides those of loopback.
     hosts: frozenset[str] = frozenset()
-    """Names, besides those of loopback, that a request may have in its Host header."""
+    # Origins whose pages may send requests, besides those of editors.
     origins: frozenset[str] = frozenset()
-    """Origins, besides those of editors, whose pages may send requests."""
+    # The uids of local users who may connect, besides root and our own.
     users: frozenset[int] = frozenset()
-    """The uids of local users, besides root and our own, who may connect."""
+    # The token that every request must have, if there is one.
     token: str | None = field(default=None, repr=False)
-    """What every request must show, if there is one."""
+    # Whether the Host may be any address, as on a server that listens on all of them. A page can rebind a name, but
+    # not an address.
     any_address: bool = False
-    """Whether the Host may be any address, as on a server that listens on all of them. A name can be rebound, an
-    address cannot."""
 
     def check_peer(self, connection: Connection | None) -> None:
-        """Let a connection pass that is this user's or root's; one that is not TCP is for its file's mode to guard.
+        """Accept a connection of this user or root; one that is not TCP is protected by the mode of its file.
 
         Raises:
-            RefusedError: it is another user's, or comes from another machine and there is no token.
+            RefusedError: it belongs to another user, or comes from another machine and there is no token.
         """
         if connection is None:
             return
         if not connection.is_local:
             if self.token is None:
-                raise RefusedError(403, "peer_refused", "only a client that is on this machine needs no token")
+                raise RefusedError(
+                    403, "peer_refused", "a client on another machine can connect only to a runtime with a token"
+                )
             return
         if not can_tell():
             return
         uid = connection.client_uid()
         if uid is None:
-            raise RefusedError(403, "peer_refused", "whose this connection is cannot be told: its client has closed it")
+            raise RefusedError(403, "peer_refused", "cannot determine who opened this connection: it is closed")
         if uid not in {0, os.geteuid(), *self.users}:
             raise RefusedError(
-                403, "peer_refused", f"this runtime is another user's; its owner may start it with --allow-user {uid}"
+                403, "peer_refused", f"this runtime belongs to another user, who can start it with --allow-user {uid}"
             )
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Let a request pass that no foreign page can have sent.
+        """Refuse a request that a foreign page may have sent.
 
-        A foreign page reaches a loopback port in two ways: under a name of its own that it rebinds to 127.0.0.1, which
-        the Host header gives away, or as a cross-site request, which gives itself away by Origin (RFC 6454, section 7)
-        or, where that is not sent, by Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/).
+        A foreign page can reach a loopback port in two ways: under its own name, rebound to 127.0.0.1, which shows in
+        the Host header, or by a cross-site request, which shows in Origin (RFC 6454, section 7) or, where that is not
+        sent, in Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/).
 
         Args:
             headers: of the request, by lower-case name.
 
         Raises:
-            RefusedError: it may not.
+            RefusedError: so it is.
         """
         named = headers.get("host", "")
         match = _HOST.fullmatch(named)
         if match is None or not self._is_own(match[1].lower()):
-            raise RefusedError(403, "host_refused", f"the Host {named!r} is not this runtime's; see --allow-host")
+            raise RefusedError(403, "host_refused", f"the Host {named!r} is not accepted; see --allow-host")
         sender = self._sender(headers)
         if sender is not None and not sender.is_editor:
-            why = "is an editor's only under Electron" if sender.origin == "null" else "may not use this runtime"
+            why = "is accepted only from Electron" if sender.origin == "null" else "is not accepted"
             raise RefusedError(403, "origin_refused", f"the Origin {sender.origin!r} {why}; see --allow-origin")
 
     def check_token(self, headers: Mapping[str, str]) -> None:
-        """Let a request pass that shows the token, if there is one (RFC 6750, sections 2.1 and 3).
+        """Refuse a request without the token, if there is one (RFC 6750, sections 2.1 and 3).
 
         Raises:
-            RefusedError: it does not.
+            RefusedError: it has no token or another one.
         """
         if self.token is None:
             return
@@ -104,14 +106,14 @@ class Access:
             raise RefusedError(
                 401,
                 "token_required",
-                "this runtime wants its token: 'Authorization: Bearer TOKEN'; `mrmd-python --info ID` says where it is",
+                "a token is required: 'Authorization: Bearer TOKEN'; `mrmd-python --info ID` shows where it is",
                 {"WWW-Authenticate": challenge},
             )
         if not hmac.compare_digest(shown.strip().encode("utf-8", "replace"), self.token.encode()):
             raise RefusedError(
                 401,
                 "token_wrong",
-                "that is not this runtime's token; `mrmd-python --info ID` says where it is",
+                "that is not this runtime's token; `mrmd-python --info ID` shows where it is",
                 {"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
             )
 
@@ -137,16 +139,16 @@ class Access:
         return bool(_LOOPBACK.fullmatch(host) or host in self.hosts or by_address)
 
     def _sender(self, headers: Mapping[str, str]) -> _Sender | None:
-        """Return the page that a request gives as its sender; None for what is no page, or one of this machine's."""
+        """Return the page that a request names as its sender, or None if it is no page or this server's own."""
         origin = headers.get("origin")
         if origin is None:
             if headers.get("sec-fetch-site") != "cross-site":
                 return None
-            # <img>, <script> and links tell no Origin. A page can keep its Referer back, but not choose it.
+            # <img>, <script> and links send no Origin. A page can suppress its Referer, but not choose it.
             match = _ORIGIN.match(headers.get("referer", ""))
             origin = match[0] if match else "null"
         if origin == f"http://{headers.get('host')}":
-            return None  # the page that this server itself has shown
+            return None  # the console that this server itself shows
         if origin == "null":
             return _Sender(origin, "Electron/" in headers.get("user-agent", ""))
         match = _ORIGIN.fullmatch(origin)

@@ -1,4 +1,4 @@
-"""Whose the other end of a connection on this machine is (sock_diag(7), proc_net_tcp in the kernel's documentation)."""
+"""Which user opened a connection on this machine (sock_diag(7), proc_net_tcp in the kernel's documentation)."""
 
 import os
 import socket
@@ -13,16 +13,16 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
 _NO_COOKIE = b"\xff" * 8
+# ESTABLISHED and what follows while an end is still open (linux/tcp_states.h); not TIME_WAIT, SYN_SENT or LISTEN.
 _CONNECTED = {1, 4, 5, 8, 9, 11}
-"""ESTABLISHED and what follows while an end is still open (linux/tcp_states.h); not TIME_WAIT, SYN_SENT or LISTEN."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A TCP connection as its server has it: address and port of either end."""
+    """A TCP connection as its server sees it: address and port of both ends."""
 
+    # None if it is not known: it is closed already, or there is a proxy between.
     client: "_End | None"
-    """None if it is not known: it has gone already, or a proxy stands between."""
     server: "_End"
 
     @classmethod
@@ -37,15 +37,15 @@ class Connection:
         return self.client is not None and self.client[0].is_loopback
 
     def client_uid(self) -> int | None:
-        """Return the uid of whoever opened the client's end, or None if that end is closed already.
+        """Return the uid of the user who opened the client's end, or None if that end is closed already.
 
-        A closed end is nobody's: the kernel gives some of them out as root's.
+        A closed end belongs to nobody; the kernel reports some of them as root's.
         """
         if self.client is None:
             return None
         try:
             found = _diagnosed(self.client, self.server)
-            # The own end is there for sure: where it, too, is unknown, the kernel does not answer such questions.
+            # Our own end exists: where it is unknown, too, the kernel does not answer such questions.
             if found is None and _diagnosed(self.server, self.client) is None:
                 found = _listed(self.client, self.server)
         except OSError:
@@ -54,7 +54,7 @@ class Connection:
 
 
 def can_tell() -> bool:
-    """Return whether this system tells whose a connection is."""
+    """Return whether this system knows the user of a connection."""
     return sys.platform == "linux"
 
 
@@ -75,8 +75,8 @@ def _end(name: object) -> _End | None:
 @dataclass(frozen=True)
 class _Socket:
     uid: int
+    # 0 if no process has it open.
     inode: int
-    """0 where no process has it open."""
 
 
 def _diagnosed(end: _End, other: _End) -> _Socket | None:
@@ -100,7 +100,7 @@ def _diagnosed(end: _End, other: _End) -> _Socket | None:
 
 
 def _listed(end: _End, other: _End) -> _Socket | None:
-    """Look for the connected socket at `end` in the kernel's lists: slower, but there in every container."""
+    """Look for the connected socket at `end` in /proc, which takes a thousand times as long but is never restricted."""
     wanted = {(_hexadecimal(end, mapped), _hexadecimal(other, mapped)) for mapped in (False, True)}
     for fields in _lines():
         if (fields[1], fields[2]) in wanted and int(fields[3], 16) in _CONNECTED:
@@ -118,7 +118,7 @@ def _lines() -> Iterator[list[str]]:
 
 
 def _hexadecimal(end: _End, mapped: bool) -> str:
-    """Return an end as those lists have it: the address as 32-bit words of this machine's byte order."""
+    """Return an end as /proc has it: the address as 32-bit words of this machine's byte order."""
     address = end[0].packed
     if mapped and len(address) == 4:
         address = bytes(10) + b"\xff\xff" + address
