@@ -186,11 +186,11 @@ def test_sizes_that_are_asked_for_come_with_the_file(client: Client) -> None:
 
 def test_files_are_never_overwritten(here: Machine, client: Client) -> None:
     folder = here.home / "pictures"
-    first = client.execute(f"{_PLOT};", execId="x", assetDir="pictures")["assets"][0]["path"]
+    first = client.execute(f"{_PLOT};", execId="twice", assetDir="pictures")["assets"][0]["path"]
     client.execute("1", session="other")
-    client.request("DELETE", "/executions/x")  # forgotten, so that its id can be another's
-    second = client.execute(f"{_PLOT};", execId="x", session="other", assetDir=str(folder))["assets"][0]["path"]
-    assert [first, second] == [str(folder / "x_0001.png"), str(folder / "x_0002.png")]
+    client.request("DELETE", "/executions/twice")  # forgotten, so that its id can be another's
+    second = client.execute(f"{_PLOT};", execId="twice", session="other", assetDir=str(folder))["assets"][0]["path"]
+    assert [first, second] == [str(folder / "twice_0001.png"), str(folder / "twice_0002.png")]
 
 
 def test_a_folder_that_cannot_be_written_costs_no_picture(client: Client) -> None:
