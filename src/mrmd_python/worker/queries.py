@@ -10,22 +10,16 @@ import signal
 import socket
 import traceback
 import warnings
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from .idle_calls import IdleCalls
-from .introspect import answers
+from .introspect.answers import ANSWERS
 from .introspect.complete import complete
 from .shell import Shell
 
 Request = Mapping[str, Any]
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
-_ANSWERS: "Mapping[str, Callable[[Shell, Request], Any]]" = {
-    "hover": answers.hover,
-    "inspect": answers.inspection,
-    "variable": answers.variable,
-    "variables": answers.variables,
-}
 
 _dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
 
@@ -75,4 +69,4 @@ class QueryThread:
     def _answer(self, request: Request) -> "Optional[dict[str, Any]]":
         if request["op"] == "complete":
             return complete(self._shell, self._idle_calls, request["code"], request["cursor"])
-        return _ANSWERS[request["op"]](self._shell, request)  # type: ignore[no-any-return]
+        return ANSWERS[request["op"]](self._shell, request)

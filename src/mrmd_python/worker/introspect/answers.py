@@ -7,7 +7,7 @@ import types
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, Iterable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Tuple
 
 from ..cell import variable_names
 from ..shell import Shell
@@ -105,6 +105,15 @@ def variable(shell: Shell, request: "Mapping[str, Any]") -> Json:
         "attributes": attributes,
         "truncated": not whole or (parts is not None and start + len(shown) < parts.length),
     }
+
+
+# By the `op` of a query.
+ANSWERS: "Mapping[str, Callable[[Shell, Mapping[str, Any]], Json]]" = {
+    "hover": hover,
+    "inspect": inspection,
+    "variable": variable,
+    "variables": variables,
+}
 
 
 @dataclass
