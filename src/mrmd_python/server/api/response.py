@@ -67,7 +67,7 @@ async def _stream(request: web.Request, headers: Mapping[str, str], pieces: Asyn
         async for piece in pieces:
             await response.write(piece)
         await response.write_eof()
-    except ConnectionResetError:
+    except ConnectionError:
         pass  # the client has gone; the execution goes on
     except Exception:
         # The status has been sent already: the client sees the answer break off.

@@ -1,13 +1,16 @@
 // The list of sessions.
 
 let activity = "";
-let refreshed = Promise.resolve();
+let lastChange = Promise.resolve();
 
-/** Updates sessions and variables, one update at a time. */
-function refresh() {
-  refreshed = refreshed.catch(() => {}).then(showSessions);
-  return refreshed;
+/** Runs an action that changes the lists, after those that were asked for before. */
+function inTurn(action) {
+  lastChange = lastChange.catch(() => {}).then(action);
+  return lastChange;
 }
+
+/** Updates sessions and variables. */
+const refresh = () => inTurn(showSessions);
 
 async function showSessions() {
   const {sessions} = await get("/sessions", view.signal);

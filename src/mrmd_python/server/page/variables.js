@@ -10,7 +10,7 @@ function variableRow({name, type, value, size, shape, expandable}, path) {
   heading.style.paddingLeft = `${0.9 * (path.length - 1)}rem`;
   if (expandable) {
     const label = `Parts of ${name}`;
-    heading.append(make("button", {type: "button", ariaLabel: label, ariaExpanded: "false", onclick: () => attempt(() => toggle(row))}, "▸"));
+    heading.append(make("button", {type: "button", ariaLabel: label, ariaExpanded: "false", onclick: () => attempt(() => inTurn(() => toggle(key)))}, "▸"));
   }
   heading.append(make("span", {}, name));
   const measure = shape ? `(${shape.join(", ")})` : size ?? "";
@@ -20,8 +20,9 @@ function variableRow({name, type, value, size, shape, expandable}, path) {
   return row;
 }
 
-async function toggle(row) {
-  const key = row.dataset.path;
+async function toggle(key) {
+  const row = rowOf(byId("variables"), key);
+  if (!row) return; // an update has removed it
   if (unfolded.delete(key)) {
     const start = key.slice(0, -1) + ",";
     while (row.nextSibling?.dataset.path.startsWith(start)) row.nextSibling.remove();
