@@ -88,13 +88,13 @@ _ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
         (403, {"User-Agent": _ELECTRON, "Referer": "https://evil.example/"}),
     ],
 )
-def test_what_pages_embed_without_telling_their_origin(client: Client, status: int, headers: dict[str, str]) -> None:
+def test_embeds_of_other_sites_are_refused(client: Client, status: int, headers: dict[str, str]) -> None:
     """Pictures, scripts, frames and links."""
     assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": "cross-site", **headers})[0] == status
 
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
-def test_what_this_machines_pages_embed_passes(client: Client, site: str) -> None:
+def test_embeds_of_local_pages_are_accepted(client: Client, site: str) -> None:
     assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": site})[0] == 200
 
 
@@ -127,7 +127,7 @@ def test_a_private_network_preflight_of_an_editor_is_answered(client: Client) ->
     assert (status, headers["access-control-allow-private-network"]) == (204, "true")
 
 
-def test_options_that_are_no_preflight_are_no_method(client: Client) -> None:
+def test_options_without_preflight_headers_is_not_allowed(client: Client) -> None:
     assert client.request("OPTIONS", "/execute")[0] == 405
 
 
@@ -169,7 +169,7 @@ def test_a_body_that_is_not_json_is_refused(client: Client, kind: str) -> None:
         (["code"], 400, "malformed_json", "object"),
     ],
 )
-def test_wrong_bodies_are_told(client: Client, body: object, status: int, code: str, word: str) -> None:
+def test_invalid_bodies_are_refused(client: Client, body: object, status: int, code: str, word: str) -> None:
     for path in ("/execute", "/execute/stream"):
         answered, answer = client.request("POST", path, body)
         assert (answered, answer["code"]) == (status, code)
@@ -198,14 +198,14 @@ def test_json_beyond_the_recursion_limit_is_refused(client: Client, nesting: byt
     assert (answer.status, answer.json()["code"]) == (400, "malformed_json")
 
 
-def test_what_is_not_json_at_all_is_told(client: Client) -> None:
+def test_body_that_is_not_json_is_refused(client: Client) -> None:
     for content in (b"{", b"\xff", b"{'code': 1}"):
         answer = client.fetch("POST", "/mrp/v1/execute", content, Content_Type="application/json")
         assert answer.status == 400
         assert b"malformed_json" in answer.body
 
 
-def test_unknown_paths_sessions_and_methods_are_told_in_json(client: Client) -> None:
+def test_unknown_paths_sessions_and_methods_get_json_errors(client: Client) -> None:
     assert client.request("GET", "/nowhere")[0] == 404
     assert client.request("GET", "/execute")[0] == 405
     for method, path in (("GET", "/sessions/x"), ("DELETE", "/sessions/x"), ("POST", "/sessions/x/reset")):

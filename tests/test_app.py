@@ -392,7 +392,7 @@ app = mounting
             assert client.fetch("GET", f"{prefix}{prefix or '/x'}/mrp/v1/capabilities")[0] == 404
 
 
-def test_what_cannot_be_is_told_when_the_application_is_made(here: Machine) -> None:
+def test_create_app_rejects_invalid_arguments(here: Machine) -> None:
     for arguments, word in (("cwd='/nowhere'", "does not exist"), ("venv='/nowhere'", "create it with")):
         code = f"from mrmd_python import create_app; create_app({arguments})"
         done = here.run(sys.executable, "-c", code)

@@ -19,7 +19,7 @@ def here(shared_machine: Machine) -> Machine:
     return shared_machine
 
 
-def test_a_figure_is_a_file_that_is_told_of_once(here: Machine, client: Client) -> None:
+def test_figure_is_one_file_and_one_event(here: Machine, client: Client) -> None:
     events = client.stream(f"{_PLOT};", execId="a")
     path = here.home / ".mrmd-assets" / "a_0001.png"
     assert [event.data for event in events if event.name == "asset"] == [
@@ -50,7 +50,7 @@ def test_children_do_not_inherit_the_inline_backend(client: Client) -> None:
     assert "inline" not in client.execute(f"{_PLOT};\n{code};")["stdout"]
 
 
-def test_pictures_and_html_are_files_and_others_are_displays(client: Client) -> None:
+def test_images_and_html_become_files_and_others_displays(client: Client) -> None:
     code = """
 from IPython.display import HTML, JSON, Latex, Markdown, SVG, display
 display(HTML("<b>bold</b>")); display(SVG("<svg xmlns='http://www.w3.org/2000/svg'/>"))
@@ -193,7 +193,7 @@ def test_files_are_never_overwritten(here: Machine, client: Client) -> None:
     assert [first, second] == [str(folder / "twice_0001.png"), str(folder / "twice_0002.png")]
 
 
-def test_a_folder_that_cannot_be_written_costs_no_picture(client: Client) -> None:
+def test_unwritable_asset_dir_keeps_the_display(client: Client) -> None:
     result = client.execute(f"{_PLOT};", assetDir="/proc/nowhere")
     assert result["success"]
     assert "/proc/nowhere" in result["stderr"]

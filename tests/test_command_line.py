@@ -58,14 +58,14 @@ def test_memory_is_that_of_all_processes(machine: Machine) -> None:
     assert killed[0]["gpuMemory"] is None
 
 
-def test_a_kill_says_what_it_has_freed(machine: Machine) -> None:
+def test_kill_prints_what_it_freed(machine: Machine) -> None:
     machine.start("a")
     said = machine.mrmd("--kill", "a").stdout
     assert re.fullmatch(r"Ended 'a' and every process it started: 3 processes, \d+ MB of memory freed\.\n", said), said
 
 
 @pytest.mark.parametrize("option", ["--info", "--kill", "--logs", "--restart", "--enable", "--disable"])
-def test_an_id_that_no_runtime_has_is_told(machine: Machine, option: str) -> None:
+def test_unknown_id_is_an_error(machine: Machine, option: str) -> None:
     assert _told(machine, option, "nobody") == ("mrmd-python: no runtime named 'nobody'; see `mrmd-python --list`")
 
 
@@ -173,7 +173,7 @@ def test_variables_are_chosen_by_options(machine: Machine) -> None:
     )
 
 
-def test_no_gpus_are_none(here: Machine) -> None:
+def test_gpus_none_hides_all(here: Machine) -> None:
     assert here.start("a", "--gpus", "none").value("import os; os.environ['CUDA_VISIBLE_DEVICES']") == "''"
 
 
@@ -192,7 +192,7 @@ def test_no_gpus_are_none(here: Machine) -> None:
         (("--foreground", "--nice", "3"), "--nice: cannot be enforced for a foreground process"),
     ],
 )
-def test_what_cannot_be_had_is_told(here: Machine, arguments: tuple[str, ...], words: str) -> None:
+def test_start_errors_are_one_line(here: Machine, arguments: tuple[str, ...], words: str) -> None:
     told = _told(here, *arguments)
     assert words in told
     assert len(told.splitlines()) == 1
@@ -210,7 +210,7 @@ def test_what_cannot_be_had_is_told(here: Machine, arguments: tuple[str, ...], w
         ("--render", "docker"), ("--lines", "-1", "--logs", "a"), ("--nonsense",),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_a_usage_error_that_touches_nothing(here: Machine, arguments: tuple[str, ...]) -> None:
+def test_usage_errors_change_nothing(here: Machine, arguments: tuple[str, ...]) -> None:
     assert "Error: " in _told(here, *arguments, status=2)
     assert list(here.home.iterdir()) == []
 
@@ -231,7 +231,7 @@ def test_one_need_not_wait(machine: Machine) -> None:
     assert machine.client("a").value("1 + 1") == "2"
 
 
-def test_a_start_that_takes_too_long_is_told_and_leaves_nothing(machine: Machine) -> None:
+def test_start_times_out_and_leaves_nothing(machine: Machine) -> None:
     python = machine.script("hangs/bin/python", "exec sleep 7654321")
     told = _told(machine, "--id", "a", "--venv", f"{machine.home}/hangs", "--timeout", "2s")
     assert f"{python} was not ready to run code within 2 s" in told
@@ -242,7 +242,7 @@ def test_a_start_that_takes_too_long_is_told_and_leaves_nothing(machine: Machine
         assert processes_of(machine.home) == []
 
 
-def test_a_runtime_that_nobody_needs_ends_by_itself(machine: Machine) -> None:
+def test_unused_runtime_stops_after_idle_timeout(machine: Machine) -> None:
     client = machine.start("a", "--idle-timeout", "3s")
     with client.streaming("import os, time; print(os.getpid()); time.sleep(6)") as events:
         next(events)
@@ -287,7 +287,7 @@ def _on_a_terminal(command: list[str]) -> str:
     return printed.decode()
 
 
-def test_colours_are_for_terminals_that_want_them(here: Machine) -> None:
+def test_colours_are_used_only_on_terminals(here: Machine) -> None:
     here.start("a")
     listing = [MRMD, "--list"]
     assert "\x1b[32mrunning\x1b[0m" in _on_a_terminal(here.command(*listing, env={"TERM": "xterm"}))

@@ -192,7 +192,7 @@ def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
         assert (status, answer["code"]) == (400, code_), body
 
 
-def test_objects_are_looked_at_without_running_what_they_define(client: Client) -> None:
+def test_introspection_runs_no_code_of_objects(client: Client) -> None:
     assert client.execute(_HOSTILE)["success"]
     assert {"in_class", "in_instance", "raising", "endless"} <= set(_labels(_complete(client, "hostile.")))
     for code, expected in [

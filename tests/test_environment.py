@@ -66,7 +66,7 @@ def test_the_user_managers_own_variables_stay_out(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_value_that_systemd_does_not_take_is_left_out(box: Machine) -> None:
+def test_value_that_systemd_rejects_is_omitted(box: Machine) -> None:
     client = box.start("a", env={"NONCHARACTER": "\ufdd0", "FINE": "\ufeff"})
     assert client.value("import os; [os.environ.get(name) for name in ('NONCHARACTER', 'FINE')]") == "[None, '\\ufeff']"
 
@@ -103,7 +103,7 @@ def test_a_venv_of_any_name_runs_the_server_and_the_session(machine: Machine, na
     assert machine.client("a").value("import sys; sys.prefix") == repr(venv)
 
 
-def test_the_environment_file_is_gone_after_a_kill_and_the_owners_alone_before(machine: Machine) -> None:
+def test_environment_file_is_private_and_removed_by_kill(machine: Machine) -> None:
     machine.start("a", env={"SECRET": "s3cret"})
     path = f"{machine.home}/.mrmd/env/a.env"
     assert machine.read("stat", "--format=%a", path) == "600"
@@ -116,7 +116,7 @@ def test_the_environment_file_is_gone_after_a_kill_and_the_owners_alone_before(m
 
 
 @pytest.mark.parametrize("name", ["-per%cent%h$HOME", "é😀 quo'te\"s %h ${HOME}\nback\\slash\\"])
-def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
+def test_cwd_may_have_any_name(machine: Machine, name: str) -> None:
     folder = f"{machine.home}/{name}"
     machine.read("mkdir", "-p", "--", folder)
     client = machine.start("a", f"--cwd={folder}")
@@ -125,7 +125,7 @@ def test_a_folder_of_any_name_is_the_cwd(machine: Machine, name: str) -> None:
     assert machine.info("a")["cwd"] == folder
 
 
-def test_the_folder_of_the_caller_is_the_default_and_nothing_in_it_is_imported_by_the_server(here: Machine) -> None:
+def test_cwd_defaults_to_callers_and_server_imports_nothing_from_it(here: Machine) -> None:
     folder = here.home / "project"
     folder.mkdir()
     for name in ("aiohttp", "asyncio", "json", "click", "mrmd_python", "sdnotify", "socket"):
@@ -179,7 +179,7 @@ def test_uvx_uses_the_venv_of_the_project(here: Machine) -> None:
     assert here.client("a").value("import sys; sys.prefix") == repr(str(project))
 
 
-def test_foreground_serves_until_it_is_told_to_stop(here: Machine) -> None:
+def test_foreground_serves_until_a_signal(here: Machine) -> None:
     with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         for line in server.stderr:

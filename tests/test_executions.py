@@ -117,7 +117,7 @@ def test_a_number_behind_the_last_event_means_what_is_still_to_come(client: Clie
     assert client.follow("x", f"?after={10**30}") == []
 
 
-def test_what_is_no_number_is_refused(client: Client) -> None:
+def test_after_that_is_no_number_is_refused(client: Client) -> None:
     client.execute("1", execId="x")
     numbers = ["x", "1.5", "1e3", "0x1", "--1", "9" * 5000]
     for number in (*numbers, "", "%201", "%D9%A3"):
@@ -135,7 +135,7 @@ def test_accumulated_can_be_left_out_of_any_stream(client: Client) -> None:
     assert client.request("GET", "/executions/x/stream?accumulated=maybe")[0] == 400
 
 
-def test_coming_back_after_the_middle_was_dropped_tells_exactly_what_is_missed(client: Client, gate: Path) -> None:
+def test_reattaching_after_dropped_output_reports_exactly_what_is_missing(client: Client, gate: Path) -> None:
     """The log keeps the first 32 MiB and the last; a client leaves in the part between, or just before it."""
     line = "x" * 1023 + "\n"
     flood = f"import sys\nfor n in range(40): _ = sys.stdout.write({line!r} * 1024)\n"

@@ -84,11 +84,11 @@ def test_an_id_of_any_allowed_form_works(machine: Machine, good: str) -> None:
 
 
 @pytest.mark.systemd
-def test_an_id_too_long_for_a_unit_name_is_told(box: Machine) -> None:
+def test_start_rejects_id_too_long_for_a_unit_name(box: Machine) -> None:
     assert_told(box.mrmd("--id", "+" * 128), 1, "unit name")
 
 
-def test_a_port_in_use_is_told_and_leaves_nothing(machine: Machine) -> None:
+def test_start_rejects_port_in_use_and_leaves_nothing(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert_told(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
@@ -97,17 +97,17 @@ def test_a_port_in_use_is_told_and_leaves_nothing(machine: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_privileged_port_is_told(box: Machine) -> None:
+def test_start_rejects_privileged_port(box: Machine) -> None:
     assert_told(box.mrmd("--id", "a", "--port", "80"), 1, "80")
 
 
-def test_a_missing_venv_is_told(machine: Machine) -> None:
+def test_start_rejects_missing_venv(machine: Machine) -> None:
     assert_told(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
     assert_told(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_a_venv_whose_python_does_not_run_is_told(here: Machine) -> None:
+def test_start_rejects_venv_whose_python_does_not_run(here: Machine) -> None:
     python = here.home / "broken" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text("this is no program")
@@ -116,22 +116,22 @@ def test_a_venv_whose_python_does_not_run_is_told(here: Machine) -> None:
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_a_cwd_that_does_not_exist_is_told(machine: Machine) -> None:
+def test_start_rejects_missing_cwd(machine: Machine) -> None:
     assert_told(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
     assert_told(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a directory")
 
 
-def test_a_current_folder_that_was_removed_is_told(here: Machine) -> None:
+def test_start_rejects_removed_working_directory(here: Machine) -> None:
     done = here.run("bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {MRMD}")
     assert_told(done, 1, "does not exist any more")
 
 
-def test_an_unwritable_home_is_told(machine: Machine) -> None:
+def test_start_rejects_unwritable_home(machine: Machine) -> None:
     assert_told(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
 
 
 @pytest.mark.systemd
-def test_a_home_of_another_user_is_told(box: Machine) -> None:
+def test_start_rejects_home_of_another_user(box: Machine) -> None:
     assert_told(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
     assert_told(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
 
@@ -226,14 +226,14 @@ def test_a_dead_record_of_systemd_is_no_hindrance_without_systemd(here: Machine)
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_a_user_that_is_nobody_is_told(here: Machine) -> None:
+def test_start_rejects_unknown_user(here: Machine) -> None:
     for option in ("--cwd", "--venv", "--assets-dir"):
         assert_told(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
 @pytest.mark.parametrize("options", ["--id a", "--foreground --managed"])
-def test_closed_standard_streams_are_no_fault(here: Machine, free_port: int, closed: str, options: str) -> None:
+def test_command_works_with_closed_standard_streams(here: Machine, free_port: int, closed: str, options: str) -> None:
     script = f"{MRMD} {options} --port {free_port} {closed} & wait -n || exit 1"
     with subprocess.Popen(here.command("bash", "-c", script), start_new_session=True) as shell:
         client = Client.at(free_port)
@@ -256,7 +256,7 @@ def test_usage_errors_exit_with_2(here: Machine) -> None:
     assert_told(here.mrmd("--backend", "cron"), 2, "cron")
 
 
-def test_a_backend_that_is_not_here_is_told(here: Machine) -> None:
+def test_start_rejects_unavailable_backend(here: Machine) -> None:
     assert_told(here.mrmd("--backend", "launchd"), 1, "launchctl is not installed", "--backend fork")
     assert_told(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
     assert_told(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")

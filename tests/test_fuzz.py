@@ -216,7 +216,7 @@ def test_a_worker_that_talks_nonsense_ends_its_session_alone(
     assert "Fatal error" not in log
 
 
-def test_a_display_that_is_no_picture_is_none_of_the_servers_failures(shared: Client) -> None:
+def test_invalid_image_data_is_no_server_error(shared: Client) -> None:
     code = "display({mime: chr(0xDC80) + 'ü', 'text/plain': kind}, raw=True)"
     for mime in ("image/png", "image/svg+xml", "text/html"):
         bound = f"mime = {mime!r}; kind = '<IPython.core.display.HTML object>'\n"

@@ -72,7 +72,7 @@ def _at_bar(client: Client, code: str, endpoint: str = "/inspect", **fields: obj
     return client.post(endpoint, {"code": before + after, "cursor": cursor, **fields})
 
 
-def test_what_inspect_tells(client: Client) -> None:
+def test_inspect(client: Client) -> None:
     told = _at_bar(client, "x = pla|in", detail=2)
     source = told.pop("sourceCode")
     assert source.startswith("def plain(a")
@@ -127,7 +127,7 @@ def test_which_name_is_meant(client: Client, endpoint: str) -> None:
         assert _at_bar(client, code, endpoint)["found"] is False, code
 
 
-def test_among_arguments_inspect_tells_of_what_is_called(client: Client) -> None:
+def test_inspect_among_arguments_describes_the_function(client: Client) -> None:
     for code in (
         "plain(|",
         "plain(1, |",
@@ -172,7 +172,7 @@ def test_kinds_and_signatures(client: Client) -> None:
     assert client.execute("1")["stdout"] == "Out[2]: 1\n", "no code of the object's has run"
 
 
-def test_what_hover_tells(client: Client) -> None:
+def test_hover(client: Client) -> None:
     assert _at_bar(client, "plain|", "/hover") == {
         "found": True,
         "name": "plain",
@@ -244,7 +244,7 @@ def _runs(client: Client, number: int) -> bool:
     return bool(client.post("/hover", {"code": "cell", "cursor": 1})["value"] == str(number))
 
 
-def test_a_busy_session_can_be_looked_at(client: Client) -> None:
+def test_busy_session_answers_introspection(client: Client) -> None:
     busy = ["while True: pass", "import time; time.sleep(100)", "import asyncio; await asyncio.sleep(100)", "input()"]
     for number, code in enumerate(busy):
         with client.streaming(f"cell = {number}\n{code}") as events:
@@ -288,7 +288,7 @@ def test_a_session_that_dies_while_it_is_looked_at(client: Client, here: Machine
     assert client.post("/variables")["count"] == 0
 
 
-def test_what_cells_do_to_the_process_hinders_no_look(client: Client) -> None:
+def test_introspection_survives_what_cells_do_to_the_process(client: Client) -> None:
     client.execute("import json, sys; json.dumps = json.loads = None; sys.stdout = sys.stderr = None")
     assert client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41"
     client.execute("import sys; sys.setrecursionlimit(60)")

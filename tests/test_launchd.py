@@ -108,7 +108,7 @@ def test_another_reader_of_property_lists_reads_the_same(text: str, tmp_path: Pa
     assert plistlib.loads((tmp_path / "read").read_bytes()) == agent
 
 
-def test_a_path_that_is_not_unicode_is_told() -> None:
+def test_start_rejects_path_that_is_not_unicode() -> None:
     with pytest.raises(ServiceError, match="UTF-8"):
         _rendered({}, dataclasses.replace(_SPEC, cwd="/\udcff"))
 
@@ -338,7 +338,7 @@ def test_limits(mac: Machine) -> None:
     assert not _is_loaded(mac, "b")
 
 
-def test_what_is_rendered_is_what_is_written(mac: Machine, here: Machine) -> None:
+def test_render_prints_the_file_that_is_written(mac: Machine, here: Machine) -> None:
     options = ("--id", "a", "--nice", "5", "--env", "A=<&>é")
     rendered = here.mrmd(*options, "--render", "launchd", env=mac.environ)
     assert rendered.returncode == 0, rendered.stderr
@@ -361,7 +361,7 @@ def test_what_is_rendered_is_what_is_written(mac: Machine, here: Machine) -> Non
         ("exec sleep 1000", ("did not answer `launchctl print`", "--backend fork")),
     ],
 )
-def test_a_launchd_that_cannot_be_had_is_told(here: Machine, answer: str, words: tuple[str, ...]) -> None:
+def test_start_reports_unavailable_launchd(here: Machine, answer: str, words: tuple[str, ...]) -> None:
     here.script("bin/launchctl", answer)
     done = here.mrmd("--backend", "launchd", env={"PATH": f"{here.home}/bin:{here.environ['PATH']}"})
     assert_told(done, 1, *words)

@@ -175,7 +175,7 @@ def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:
     assert client.value("1 + 1") == "2"
 
 
-def test_the_death_of_an_idle_worker_is_told_to_the_next_execution(here: Machine) -> None:
+def test_death_of_idle_worker_is_reported_by_next_execution(here: Machine) -> None:
     client = here.start("a")
     here.kill("KILL", client.get("/sessions/default")["pid"])
     wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the server has noticed")
@@ -190,7 +190,7 @@ def test_a_cell_that_closes_every_descriptor_ends_its_session_and_no_more(client
     assert client.value("1 + 1") == "2"
 
 
-def test_a_reset_ends_even_a_session_that_heeds_no_interrupt(client: Client) -> None:
+def test_reset_ends_session_that_ignores_interrupts(client: Client) -> None:
     code = "import time\nwhile True:\n    try: time.sleep(100)\n    except KeyboardInterrupt: pass"
     with client.streaming(code) as events:
         next(events)

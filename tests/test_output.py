@@ -111,7 +111,7 @@ threading.Thread(target=work).start()
     assert printed[-2:] == ["child", "no end"]
 
 
-def test_bytes_that_are_no_text_are_replaced_and_do_not_reach_the_next_cell(client: Client) -> None:
+def test_invalid_utf8_is_replaced_and_does_not_reach_the_next_cell(client: Client) -> None:
     assert client.execute(r"import os; _ = os.write(1, b'\xff\x00\xe2\x82')")["stdout"] == "\ufffd\x00\ufffd"
     assert client.execute(r"_ = os.write(1, b'\xac')")["stdout"] == "\ufffd"
 

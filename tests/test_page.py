@@ -172,7 +172,7 @@ def test_output_without_end_does_not_fill_the_browser(page: _Page) -> None:
     assert shown.endswith("last\n")
 
 
-def test_pictures_and_pages_that_a_cell_displays(page: _Page) -> None:
+def test_images_and_html_are_shown(page: _Page) -> None:
     page.ran(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")
     widths = "return [...document.images].map((each) => each.naturalWidth)"
     page.until(lambda: page.browser.execute_script(widths) == [30], "the picture is shown")
@@ -363,7 +363,7 @@ def test_nothing_that_is_shown_runs_as_script(page: _Page, client: Client) -> No
     ]
 
 
-def test_the_policy_stops_what_would_get_in_nonetheless(tab: webdriver.Chrome, client: Client) -> None:
+def test_content_security_policy_blocks_injected_script(tab: webdriver.Chrome, client: Client) -> None:
     page = _Page(tab, client.port)
     with pytest.raises(JavascriptException, match="TrustedHTML"):
         page.browser.execute_script("document.body.innerHTML = '<b></b>'")
@@ -449,7 +449,7 @@ def test_a_runtime_with_a_token_asks_for_it(tab: webdriver.Chrome, here: Machine
         ("GET", {"Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
-def test_who_gets_it(shared: Client, method: str, headers: dict[str, str], status: int) -> None:
+def test_page_answers_only_accepted_requests(shared: Client, method: str, headers: dict[str, str], status: int) -> None:
     answer = shared.fetch(method, "/", **headers)
     assert answer.status == status
     assert answer.body.startswith(b"<!doctype html>") == (method == "GET" and status == 200)

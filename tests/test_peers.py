@@ -65,7 +65,7 @@ def test_another_user_is_refused(shared: Client, host: str) -> None:
 
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_another_user_who_goes_before_being_asked_is_refused(shared: Client, host: str, way: str) -> None:
+def test_connection_closed_before_the_check_is_refused(shared: Client, host: str, way: str) -> None:
     """A socket that is closed is nobody's, or, on some kernels, root's."""
     os.kill(shared.pid, signal.SIGSTOP)
     try:
@@ -76,12 +76,12 @@ def test_another_user_who_goes_before_being_asked_is_refused(shared: Client, hos
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-def test_ones_own_programs_pass(shared: Client, host: str) -> None:
+def test_own_programs_are_accepted(shared: Client, host: str) -> None:
     assert _execute(shared, os.geteuid(), host).startswith("HTTP/1.1 200 ")
     assert _has_run(shared)
 
 
-def test_a_user_who_is_named_passes(here: Machine) -> None:
+def test_allowed_user_is_accepted(here: Machine) -> None:
     client = here.start("a", "--allow-user", "nobody", "--allow-user", "4243")
     for uid in (_NOBODY, 4243):
         assert _execute(client, uid).startswith("HTTP/1.1 200 ")
@@ -120,7 +120,7 @@ def test_an_application_on_a_socket_of_both_families(here: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_where_the_kernel_may_not_be_asked_its_lists_tell(box: Machine) -> None:
+def test_peer_check_falls_back_to_proc(box: Machine) -> None:
     """The user of the box is an ordinary one; root comes in from outside."""
     limits = Path("/home/dev/.config/systemd/user/mrmd-python@.service.d/limits.conf")
     box.read("install", "-D", "/dev/null", str(limits))

@@ -28,7 +28,7 @@ _OPERATIONS = 50
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
 
 
-def test_a_stopped_worker_holds_up_no_answer_and_heeds_an_interrupt(here: Machine) -> None:
+def test_stopped_worker_delays_no_answer_and_can_be_interrupted(here: Machine) -> None:
     client = here.start("a")
     client.execute("kept = 42")
     worker = client.get("/sessions/default")["pid"]
@@ -156,7 +156,7 @@ def test_a_server_that_is_killed_anywhere_leaves_what_the_next_start_can_use(mac
     print(f"\n{machine.backend}: {_KILLS} kills in runs of {operations} operations, seed {seed}")
 
 
-def test_a_server_that_is_killed_while_it_starts_is_told_and_the_next_start_works(here: Machine) -> None:
+def test_start_reports_server_killed_while_starting_and_next_start_works(here: Machine) -> None:
     choice = random.Random()
     for _ in range(_KILLS):
         with subprocess.Popen(
@@ -234,7 +234,7 @@ def test_sessions_beyond_the_descriptors_are_refused_and_cost_none(here: Machine
     assert client.value("6 * 7", session="s0") == "42"
 
 
-def test_a_cell_that_takes_all_descriptors_of_its_process_is_told_and_the_session_goes_on(here: Machine) -> None:
+def test_cell_that_uses_up_descriptors_fails_and_session_goes_on(here: Machine) -> None:
     client = here.start("a")
     code = """
 import resource

@@ -87,7 +87,7 @@ def test_its_environment_is_its_own(client: Client, here: Machine, venv: Path) -
     assert json.loads(client.execute(code, session="own")["stdout"])[1] == default[1], "a plain one"
 
 
-def test_paths_are_taken_from_the_session_folder(client: Client, here: Machine, venv: Path) -> None:
+def test_relative_paths_start_at_the_session_directory(client: Client, here: Machine, venv: Path) -> None:
     (here.home / "project").mkdir()
     (here.home / "project" / ".venv").symlink_to(venv)
     session = client.post("/sessions", {"environment": {"cwd": "project", "virtualenv": ".venv"}})
@@ -98,7 +98,9 @@ def test_paths_are_taken_from_the_session_folder(client: Client, here: Machine, 
     assert client.post("/sessions", {"id": "default", "environment": default})["environment"] == default
 
 
-def test_what_is_not_there_is_refused_before_anything_is_started(client: Client, here: Machine, venv: Path) -> None:
+def test_session_with_missing_environment_is_refused_before_it_starts(
+    client: Client, here: Machine, venv: Path
+) -> None:
     (here.home / "file").touch()
     (here.home / "bare").mkdir()
     (here.home / "loop").symlink_to("loop")
@@ -123,7 +125,7 @@ def test_what_is_not_there_is_refused_before_anything_is_started(client: Client,
     assert client.get("/sessions") == before
 
 
-def test_a_python_that_does_not_work_is_told_and_leaves_no_session(client: Client, here: Machine) -> None:
+def test_session_with_broken_python_is_refused_and_not_kept(client: Client, here: Machine) -> None:
     python = here.script("bin/python", "echo 'I am broken' >&2; exit 3")
     status, answer = _create(client, id="x", environment={"executable": python})
     assert (status, answer["code"]) == (422, "session_start_failed")
@@ -133,7 +135,7 @@ def test_a_python_that_does_not_work_is_told_and_leaves_no_session(client: Clien
     assert client.request("GET", "/sessions/x")[0] == 404
 
 
-def test_a_malformed_request_is_told_what_is_wrong(client: Client) -> None:
+def test_error_of_malformed_request_says_what_is_wrong(client: Client) -> None:
     before = client.get("/sessions")
     malformed: list[Json] = [
         {"id": 1},

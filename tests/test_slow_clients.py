@@ -42,7 +42,7 @@ def _answer_of(connection: socket.socket) -> bytes:
     return answer
 
 
-def test_who_sends_a_byte_at_a_time_is_dropped_and_holds_nobody_up(client: Client) -> None:
+def test_client_that_sends_a_byte_at_a_time_is_dropped(client: Client) -> None:
     before = psutil.Process(client.pid).num_fds()
     served = 0
     with _connected(client, 90) as slow, selectors.DefaultSelector() as waiting:

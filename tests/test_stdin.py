@@ -49,7 +49,7 @@ def test_a_question_of_a_thread_ends_with_its_cell(client: Client) -> None:
     assert client.value("ended") == "['InputCancelled']"
 
 
-def test_a_question_that_nobody_asked_is_refused(client: Client) -> None:
+def test_input_that_was_not_requested_is_refused(client: Client) -> None:
     client.execute("1", execId="old")
     for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "old", "text": "x"}, {"execId": 3}):
         assert client.post("/input", body)["accepted"] is False

@@ -40,7 +40,7 @@ def test_a_command_substitution_returns(machine: Machine) -> None:
     assert "Runtime 'a' started" in done.stdout
 
 
-def test_a_daemon_has_no_terminal_session_or_folder_of_its_caller(here: Machine) -> None:
+def test_daemon_leaves_terminal_session_and_directory_of_its_caller(here: Machine) -> None:
     client = here.start("a")
     session, group, terminal, parent = here.read("ps", "-o", "sid=,pgid=,tty=,ppid=", "-p", str(client.pid)).split()
     assert terminal == "?"

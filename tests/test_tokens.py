@@ -25,7 +25,7 @@ def _token(machine: Machine, runtime_id: str) -> str:
     return machine.read("cat", machine.info(runtime_id)["token_file"])
 
 
-def test_a_runtime_with_a_token_wants_it(machine: Machine) -> None:
+def test_runtime_with_token_requires_it(machine: Machine) -> None:
     client = machine.start("a", "--token")
     token = _token(machine, "a")
     assert len(token) >= 43, "256 bits"
@@ -101,7 +101,7 @@ def test_a_start_with_a_token_does_not_pass_for_one_without(here: Machine) -> No
 @pytest.mark.parametrize(
     "bad", ["short-one", "with spaces in it, long enough", "ümläuts-und-so-weiter-lang", "x" * 20 + "\n"]
 )
-def test_a_token_that_is_none_is_told_and_not_repeated(here: Machine, bad: str) -> None:
+def test_invalid_token_is_rejected_and_not_printed(here: Machine, bad: str) -> None:
     for arguments in (["--token"], ["--token", "--foreground"], ["--token", "--foreground", "--managed"]):
         done = here.mrmd(*arguments, env={"MRMD_TOKEN": bad})
         assert (done.returncode, "MRMD_TOKEN must be" in done.stderr) == (1, True), done
@@ -202,7 +202,7 @@ def _other_addresses() -> list[str]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "own"])
-def test_another_address_wants_a_token(here: Machine, host: str) -> None:
+def test_other_addresses_require_a_token(here: Machine, host: str) -> None:
     addresses = [address for address in _other_addresses() if host == "own" or (":" in address) == (host == "::")]
     if not addresses:
         pytest.skip("this machine has no address of that kind but loopback")
@@ -224,7 +224,7 @@ def test_another_address_wants_a_token(here: Machine, host: str) -> None:
         assert _status_at(address, local.port, shown, host_header) == status, host_header
 
 
-def test_an_application_wants_a_token_of_whoever_is_not_on_this_machine(here: Machine) -> None:
+def test_application_requires_token_from_other_machines(here: Machine) -> None:
     others = [address for address in _other_addresses() if ":" not in address]
     for arguments, statuses in (
         (CHILD, [200, 403, 403]),
@@ -247,7 +247,7 @@ def _status_at(address: str, port: int, token: str | None, host: str = "localhos
         return int(remote.recv(65536).split()[1])
 
 
-def test_an_application_sends_the_token_of_a_runtime_that_wants_one(here: Machine) -> None:
+def test_application_sends_the_token_of_its_runtime(here: Machine) -> None:
     guarded = here.start("default", "--token")
     with served(here, SERVICE) as client:
         assert client.value("41 + 1", session="s") == "42"

@@ -116,7 +116,7 @@ def test_the_variables_of_python_itself(client: Client) -> None:
     assert client.value("next(generator)") == "1", "it was not advanced"
 
 
-def test_what_is_asked_for(client: Client) -> None:
+def test_variables_can_be_filtered(client: Client) -> None:
     client.execute("first = 1; second = 'x'; third = 2.0; _private = 3\nclass Own: pass\nown = Own()")
     assert list(_variables(client)) == ["first", "second", "third", "Own", "own"]
     assert list(_variables(client, types=["int", "Own"])) == ["first", "own"]
@@ -278,7 +278,7 @@ picture = Image.new("RGB", (640, 480))
     assert client.post("/variables/frame", {"path": ["a", 1]})["value"] == "2"
 
 
-def test_a_tensor_is_told_by_its_metadata_alone(client: Client, tmp_path: Path) -> None:
+def test_tensor_is_described_by_metadata_alone(client: Client, tmp_path: Path) -> None:
     """Torch is too large to be installed for this: a module of its name stands in, whose elements cannot be read."""
     (tmp_path / "torch.py").write_text("""
 class Tensor:

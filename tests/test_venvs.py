@@ -77,7 +77,7 @@ def _tree(prefix: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", _KINDS)
 @pytest.mark.parametrize("version", supported())
-def test_any_environment_is_the_sessions_own_and_stays_as_it_is(here: Machine, version: str, kind: str) -> None:
+def test_every_kind_of_venv_works_and_is_not_changed(here: Machine, version: str, kind: str) -> None:
     prefix = here.home / "environment"
     _KINDS[kind](version, prefix)
     before = _tree(prefix)
@@ -134,7 +134,7 @@ def test_pip_in_a_cell_installs_into_the_sessions_venv(here: Machine) -> None:
         assert list(venv.rglob(f"{name}.py")), "it is in the venv"
 
 
-def test_what_the_system_has_is_there_with_system_site_packages_alone(here: Machine) -> None:
+def test_system_packages_need_system_site_packages(here: Machine) -> None:
     """The system is here a Python whose site-packages has one module."""
     version = sysconfig.get_python_version()
     system = here.home / "system"
@@ -179,7 +179,7 @@ def test_the_metadata_of_fallback_packages_is_found_behind_the_venvs_own(here: M
 
 
 @pytest.mark.parametrize("version", too_old())
-def test_a_python_that_is_too_old_is_told_so(here: Machine, version: str) -> None:
+def test_start_rejects_python_that_is_too_old(here: Machine, version: str) -> None:
     done = here.mrmd("--id", "a", "--venv", interpreters()[version])
     assert done.returncode == 1
     assert f"Python {version} is too old" in done.stderr
@@ -217,7 +217,7 @@ def _with_a_broken_ipython(prefix: Path) -> None:
         (_with_a_broken_ipython, "IPython cannot be imported in"),
     ],
 )
-def test_a_broken_venv_is_told(here: Machine, damage: Callable[[Path], None], told: str) -> None:
+def test_start_rejects_broken_venv(here: Machine, damage: Callable[[Path], None], told: str) -> None:
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv)
     for name in ("python3", f"python{sysconfig.get_python_version()}"):

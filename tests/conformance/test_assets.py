@@ -97,7 +97,7 @@ def test_a_result_has_the_last_update_of_each_display(server: Client, run: Run, 
 
 
 @pytest.mark.row("Asset: an update that changes what the display is")
-def test_updates_from_pictures_to_text_and_back(server: Client, run: Run) -> None:
+def test_updates_from_image_to_text_and_back(server: Client, run: Run) -> None:
     (picture,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     as_text = run("handle.update({'text/plain': 'text'}, raw=True)")
     assert (as_text["assets"], as_text["stdout"]) == ([], "text\n")
@@ -148,7 +148,7 @@ def test_fetching(server: Client, run: Run) -> None:
 
 
 @pytest.mark.row("the request's assetDir; never overwriting")
-def test_a_folder_of_the_clients_own(run: Run) -> None:
+def test_asset_dir_of_a_request(run: Run) -> None:
     folder = run("import tempfile; folder = tempfile.mkdtemp(); print(folder)")["stdout"].strip()
     first, second = (run(_PNG_CODE, assetDir=folder)["assets"][0] for _ in range(2))
     assert first["path"].startswith(f"{folder}/")

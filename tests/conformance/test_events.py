@@ -76,7 +76,7 @@ def test_accumulated_of_a_long_stream(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("content never waits more than 50 ms: what is printed is told while the cell goes on")
-def test_text_is_told_at_once(server: Client, session: str) -> None:
+def test_text_arrives_at_once(server: Client, session: str) -> None:
     with server.streaming("print('now'); input()", session=session, execId=f"{session}-now") as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         server.post("/interrupt", {"session": session})

@@ -14,7 +14,7 @@ _RESULT = {
 
 
 @pytest.mark.row("ExecuteResult")
-def test_the_result_of_what_succeeds(run: Run) -> None:
+def test_result_of_success(run: Run) -> None:
     found = run(
         "import os.path, sys as s\nfrom json import dumps\nprint('out'); print('err', file=s.stderr)\n6 * 7", execId="r"
     )
@@ -29,7 +29,7 @@ def test_the_result_of_what_succeeds(run: Run) -> None:
 
 
 @pytest.mark.row("ExecuteResult.error {type, message, traceback[], line, column}; line and column point into the cell")
-def test_the_result_of_what_fails(run: Run) -> None:
+def test_result_of_failure(run: Run) -> None:
     found = run("def f():\n    return {}['é']\n\nf()", execId="bad")
     error = found["error"]
     assert (found["success"], found["result"]) == (False, None)
@@ -73,7 +73,7 @@ def test_long_results_and_errors_are_shortened(server: Client, session: str, run
 
 
 @pytest.mark.row("storeHistory (true), silent (false)")
-def test_what_counts_as_history(run: Run) -> None:
+def test_which_executions_are_history(run: Run) -> None:
     assert run("1")["executionCount"] == 1
     run("2", storeHistory=False)
     assert run("3")["executionCount"] == 2
@@ -93,14 +93,14 @@ def test_displays(run: Run) -> None:
 @pytest.mark.row(
     "/execute has no stdin: input() raises at once, saying so; allowStdin (true for stream, false otherwise)"
 )
-def test_input_where_nobody_answers(server: Client, session: str, run: Run) -> None:
+def test_input_without_stdin_raises(server: Client, session: str, run: Run) -> None:
     assert run("input()")["error"]["message"]
     events = server.stream("input()", session=session, allowStdin=False)
     assert names_of(events)[-2:] == ["error", "done"]
 
 
 @pytest.mark.row("Idempotent: the same execId with the same code attaches; with other code it is 409")
-def test_what_is_sent_twice_runs_once(server: Client, session: str, run: Run) -> None:
+def test_execution_sent_twice_runs_once(server: Client, session: str, run: Run) -> None:
     code = "count = globals().get('count', 0) + 1; import time; time.sleep(0.3); print(count)"
     exec_id = f"{session}-once"
     with ThreadPoolExecutor() as pool:

@@ -40,7 +40,7 @@ def test_capabilities(server: Client) -> None:
 
 
 @pytest.mark.row("GET /sessions, GET /sessions/{id}: Session")
-def test_sessions_tell_what_goes_on(server: Client, session: str) -> None:
+def test_sessions_report_their_state(server: Client, session: str) -> None:
     server.post("/execute", {"code": "a, b = 1, 2", "session": session})
     found = server.get(f"/sessions/{session}")
     _assert_is_session(found, session)
@@ -84,7 +84,7 @@ def test_making_sessions(server: Client, session: str) -> None:
 @pytest.mark.row(
     "POST /sessions: 422 with the list when dependencies/pythonVersion do not hold there (nothing is installed)"
 )
-def test_what_a_session_needs(server: Client, session: str) -> None:
+def test_requirements_of_a_new_session(server: Client, session: str) -> None:
     version = ".".join(server.get("/capabilities")["pythonVersion"].split(".")[:2])
     refusal = server.refused(
         422, "POST", "/sessions", {"id": session, "dependencies": ["no-such-distribution>=1"], "pythonVersion": "2.7"}

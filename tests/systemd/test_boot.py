@@ -52,7 +52,7 @@ def _logged_in(box: Box) -> Iterator[None]:
         root.read("systemctl", "stop", "visit")
 
 
-def test_over_ssh_without_lingering_it_is_said_what_a_logout_ends(own_box: Box) -> None:
+def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     ssh = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"}
     lingering = dev.mrmd("--id", "a", env=ssh)

@@ -72,7 +72,7 @@ def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
     assert _left(dev) == ""
 
 
-def test_no_bus_is_no_fault(own_box: Box) -> None:
+def test_start_works_without_dbus(own_box: Box) -> None:
     """systemctl speaks to the manager by a socket of its own."""
     dev = own_box.user
     dev.read("systemctl", "--user", "stop", "dbus.socket", "dbus.service")
@@ -84,7 +84,7 @@ def test_no_bus_is_no_fault(own_box: Box) -> None:
     assert _left(dev) == ""
 
 
-def test_a_user_without_a_manager_gets_a_daemon_and_is_told_why_if_they_asked_for_a_unit(own_box: Box) -> None:
+def test_without_user_manager_a_daemon_starts_and_backend_systemd_fails(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     root.read("systemctl", "stop", "user@4242.service")
     started = dev.mrmd("--id", "a")
@@ -109,7 +109,7 @@ def test_a_manager_that_is_reloading_all_the_time(box: Machine) -> None:
     assert _left(box) == ""
 
 
-def test_a_full_disk_is_told_and_a_start_works_once_there_is_room(own_box: Box) -> None:
+def test_start_reports_full_disk_and_works_once_there_is_room(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     for folder in (f"{dev.home}/.mrmd", f"{dev.home}/.config/systemd/user"):
         dev.read("mkdir", "-p", folder)
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_while_a_runtime_runs_costs_it_nothing(own_box: Box) -
     assert dev.run("find", folder, "-type", "f", "-not", "-path", "*/logs/*").stdout == ""
 
 
-def test_a_home_on_a_read_only_disk_is_told(own_box: Box) -> None:
+def test_start_rejects_read_only_home(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     root.read("mount", "--bind", "/home/dev", "/home/dev")
     root.read("mount", "-o", "remount,bind,ro", "/home/dev")

@@ -66,7 +66,7 @@ def test_a_crash_and_a_restart_keep_the_port(box: Machine) -> None:
     assert (again.port, again.value("1 + 1")) == (client.port, "2")
 
 
-def test_stopping_all_by_a_pattern_is_told_by_the_list(box: Machine) -> None:
+def test_list_shows_units_stopped_by_a_pattern(box: Machine) -> None:
     """A unit that the command wrote is there to be started again; an instance of the template is gone."""
     box.start("kept", env={"GIVEN": "yes"})
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
@@ -89,7 +89,7 @@ def test_a_runtime_that_systemctl_has_stopped_starts_anew_by_the_command(box: Ma
     assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"
 
 
-def test_a_stopped_runtime_stays_enabled_when_it_is_started_and_is_forgotten_by_another_keeper(box: Machine) -> None:
+def test_stopped_runtime_stays_enabled_until_another_backend_takes_it(box: Machine) -> None:
     box.start("kept")
     assert box.mrmd("--enable", "kept").returncode == 0
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")

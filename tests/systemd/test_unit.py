@@ -24,7 +24,7 @@ def test_a_crashed_server_comes_back_on_its_port_and_says_what_is_lost(box: Mach
     assert again.execute("1")["stderr"] == "", "it says so once"
 
 
-def test_a_runtime_is_a_unit_that_verifies_and_tells_what_it_does(box: Machine) -> None:
+def test_unit_verifies_and_shows_status(box: Machine) -> None:
     client = box.start("vllm")
     unit = f"{box.home}/.config/systemd/user/mrmd-python@vllm.service"
     verified = box.run("systemd-analyze", "--user", "verify", unit)

@@ -79,7 +79,7 @@ def test_in_a_finally(client: Client) -> None:
 
 
 @pytest.mark.parametrize("wait", ["time.sleep(1000)", "[0 for _ in iter(int, 1)]"])
-def test_code_that_swallows_it_can_be_interrupted_again(client: Client, wait: str) -> None:
+def test_code_that_swallows_an_interrupt_can_be_interrupted_again(client: Client, wait: str) -> None:
     code = f"""
 import time
 for n in range(3):
@@ -118,7 +118,7 @@ def test_where_python_cannot_raise_it(client: Client, swallow: str) -> None:
     assert client.value("1 + 1") == "2"
 
 
-def test_code_that_has_its_own_handler(client: Client) -> None:
+def test_own_sigint_handler_is_respected(client: Client) -> None:
     code = """
 import signal, time
 told = []

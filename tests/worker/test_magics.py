@@ -26,7 +26,7 @@ def test_shell(client: Client) -> None:
     assert client.value("_exit_code") == "3"
 
 
-def test_environment_and_folder(client: Client, home: Path) -> None:
+def test_environment_and_working_directory(client: Client, home: Path) -> None:
     client.execute("%env MRMD_T=set")
     assert client.value("import os; os.environ['MRMD_T']") == "'set'"
     assert client.execute("!echo $MRMD_T")["stdout"] == "set\n"
@@ -110,7 +110,7 @@ def test_a_magic_that_cannot_work_says_so_in_a_line(client: Client, code: str) -
     assert result["stdout"] == ""
 
 
-def test_a_debugger_that_nobody_answers(client: Client) -> None:
+def test_interrupt_ends_unanswered_debugger(client: Client) -> None:
     client.execute("1 / 0")
     result = client.execute("%debug")
     assert result["success"]

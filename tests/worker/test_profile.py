@@ -84,7 +84,7 @@ c.AliasManager.user_aliases = [("hello", "echo hello")]
         ({"a__py": "import sys; sys.exit(4)"}, "startup files"),
     ],
 )
-def test_a_mistake_is_told_in_the_first_cell_and_ends_nothing(
+def test_profile_error_is_shown_in_first_cell(
     runtime: Client, tmp_path: Path, files: dict[str, str], told: str
 ) -> None:
     with _session(runtime, tmp_path / "broken", **files) as session:

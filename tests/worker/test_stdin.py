@@ -63,7 +63,7 @@ def test_a_breakpoint_stays_for_later_cells(client: Client) -> None:
 
 
 @pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()", "import sys; sys.stdin.readline()"])
-def test_where_nobody_listens_it_raises_at_once(client: Client, code: str) -> None:
+def test_input_raises_at_once_without_stdin(client: Client, code: str) -> None:
     for result in (client.execute(code)["error"], client.stream(code, allowStdin=False)[-2].data):
         assert result["type"] == "StdinNotImplementedError"
         assert "allowStdin" in result["message"]
