@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from mrmd_python.manager.backends import all_backends, load
 from mrmd_python.manager.backends.base import State
-from mrmd_python.manager.usage import memory_of
-from mrmd_python.runtime import ServiceError, registry
+from mrmd_python.runtime import ServiceError, processes, registry
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
 
@@ -66,7 +65,7 @@ def _status(runtime_id: str, found: Record | UnreadableRecordError | None, state
         if backend.is_alive(found):
             memory = state.memory if state is not None else None
             if memory is None:
-                memory = sum(map(memory_of, backend.processes(found, None)))
+                memory = sum(map(processes.memory, backend.processes(found, None)))
             return Status(runtime_id, "running", found, None, backend.uptime(found), memory, enabled)
     if state is None:
         return Status(runtime_id, "dead", found)

@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mrmd_python.runtime import procfs
-from mrmd_python.runtime.marker import VARIABLE, marked
+from mrmd_python.runtime import processes
+from mrmd_python.runtime.marker import VARIABLE
 
 _NVIDIA_SMI_SECONDS = 5.0
 
@@ -24,38 +24,14 @@ class Usage:
 
 def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
     """Return the pids of a runtime: the live server, the processes with its marker, and the descendants of both."""
-    server = {server_pid} if server_pid is not None else set()
-    if procfs.IS_HERE:
-        roots = server | (set(procfs.carriers(VARIABLE, marker)) if marker is not None else set())
-        return roots | procfs.below(roots)
-
-    import psutil
-
-    found = {process.pid for process in marked(marker)} if marker is not None else set()
-    for pid in server:
-        try:
-            found |= {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
-        except psutil.Error:
-            pass
-    return found
+    roots = {server_pid} if server_pid is not None else set()
+    carriers = processes.carriers(VARIABLE, marker) if marker is not None else set()
+    return roots | {process.pid for process in carriers | processes.below(roots)}
 
 
 def usage_of(pids: Collection[int]) -> Usage:
     """Return what these processes use."""
-    return Usage(len(pids), sum(map(memory_of, pids)), _gpu_memory(pids))
-
-
-def memory_of(pid: int) -> int:
-    """Return the memory of a process in bytes, or 0 if it is gone or another user's."""
-    if procfs.IS_HERE:
-        return procfs.proportional_bytes(pid)
-
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_full_info().uss)
-    except (psutil.Error, OSError):
-        return 0
+    return Usage(len(pids), sum(map(processes.memory, pids)), _gpu_memory(pids))
 
 
 def _gpu_memory(pids: Collection[int]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home, remove, write_atomically
-from mrmd_python.runtime.process_identity import ProcessIdentity
+from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import is_id
 
@@ -62,7 +62,7 @@ class Record:
     backend: str
     # The systemd unit, the launchd label or the like.
     unit: str | None
-    # Identifies the process together with pid (`ProcessIdentity`).
+    # Identifies the process together with pid (`Process`).
     pid_started: str
     version: str
     # Where the log is: a file, or the command that shows it.
@@ -75,9 +75,9 @@ class Record:
     token_file: str | None
 
     @property
-    def process(self) -> ProcessIdentity:
+    def process(self) -> Process:
         """Return the server's process."""
-        return ProcessIdentity(self.pid, self.pid_started)
+        return Process(self.pid, self.pid_started)
 
     def runtime_spec(self) -> RuntimeSpec:
         """Return what the runtime was started with.

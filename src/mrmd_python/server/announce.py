@@ -11,7 +11,7 @@ import sdnotify
 from mrmd_python import __version__
 from mrmd_python.runtime import registry
 from mrmd_python.runtime.files import Home, write_atomically
-from mrmd_python.runtime.process_identity import ProcessIdentity
+from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server.sessions import Sessions
@@ -26,7 +26,7 @@ _STATUS_LENGTH = 200
 
 def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record:
     """Return what the registry should say about this process."""
-    me = ProcessIdentity.of(os.getpid())
+    me = Process.of(os.getpid())
     assert me is not None
     now = registry.now()
     return Record(

@@ -15,7 +15,6 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn
-from mrmd_python.server.subreaper import become_subreaper
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -47,7 +46,6 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
     listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
-    become_subreaper()
     # The worker loads while this process imports what follows.
     spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
     from mrmd_python.server.lifetime import Prepared, run

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion
 
 from mrmd_python.server.environment import SessionEnvironment
 
-_SCRIPT = Path(__file__).resolve().parent.parent / "worker" / "installed.py"
+_SCRIPT = Path(__file__).with_name("installed.py")
 # How long an interpreter has to list its packages, of which there may be very many on a network's disk.
 _SECONDS = 20.0
 

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import session_marker
 from mrmd_python.server.descriptors import limit_of_children
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.subreaper import is_subreaper
 
-_WORKER = Path(__file__).resolve().parent.parent / "worker"
-_REAPER = [sys.executable, "-I", "-S", str(_WORKER / "reaper.py")]
+_SERVER = Path(__file__).resolve().parent
+_WORKER = _SERVER.parent / "worker"
+# Without site-packages it starts faster. Elsewhere than on Linux it needs psutil.
+_REAPER = [sys.executable, "-I", *(["-S"] if sys.platform == "linux" else []), str(_SERVER / "reaper.py")]
 _PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
 _F_SETPIPE_SZ = 1031  # linux/fcntl.h; the fcntl module has it from Python 3.10 on, on Linux
 
@@ -29,16 +29,16 @@ class SpawnedWorker:
     reaper: "subprocess.Popen[bytes]"
     leash: socket.socket
     control: socket.socket
+    # Carries the answers to input().
     replies: socket.socket
-    """Carries the answers to input()."""
+    # Carries questions about the session, and their answers.
     queries: socket.socket
-    """Carries questions about the session, and their answers."""
     stdout: int
     stderr: int
-    secret: bytes
-    """What the worker's marks in its output begin with."""
-    marker: str | None = None
-    """What all its processes carry in MRMD_RUNTIME, if that is its own: where orphans do not come to this process."""
+    # What the worker's marks in its output begin with.
+    secret: str
+    # What all its processes carry in MRMD_RUNTIME.
+    marker: str
 
 
 _leashes: "WeakSet[socket.socket]" = WeakSet()
@@ -60,18 +60,10 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     Raises:
         OSError: there are no more processes or descriptors to be had.
     """
-    return spawn_program([environment.executable, str(_WORKER)], environment.process_environment(), environment.cwd)
-
-
-def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) -> SpawnedWorker:
-    """Start a reaper that starts a program which speaks as a worker does.
-
-    Raises:
-        OSError: there are no more processes or descriptors to be had.
-    """
-    marker = None if is_subreaper() else session_marker(environ)
+    environ = environment.process_environment()
+    marker = session_marker(environ)
     # RS, the record separator, is rare in output, and so the search for the secret fast.
-    secret = b"\x1e\x02" + os.urandom(15).hex().encode()
+    secret = "\x1e" + os.urandom(16).hex()
     with ExitStack() as theirs, ExitStack() as ours:
         leash, reaper_leash = _pair(ours, theirs)
         control, worker_control = _pair(ours, theirs)
@@ -79,11 +71,11 @@ def spawn_program(program: Sequence[str], environ: Mapping[str, str], cwd: str) 
         queries, worker_queries = _pair(ours, theirs)
         stdout, worker_stdout = _pipe(ours, theirs)
         stderr, worker_stderr = _pipe(ours, theirs)
-        control.sendall(secret)  # before there is anyone to read it, who might be gone again already
         given = [reaper_leash, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
+        arguments = [*map(str, [*given, limit_of_children()]), environment.cwd, environment.executable, str(_WORKER)]
         reaper = subprocess.Popen(
-            [*_REAPER, *map(str, [*given, limit_of_children()]), cwd, *program],
-            env={**environ, **({} if marker is None else {MARKER: marker})},
+            [*_REAPER, *arguments],
+            env={**environ, MARKER: marker, "MRMD_WORKER_SECRET": secret},
             cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=given,

@@ -3,55 +3,81 @@
 import asyncio
 import json
 import logging
-import struct
-from collections import deque
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Protocol
+from typing import Any, Protocol
 
-from mrmd_python.server.framing import Frames, Lines
+from mrmd_python.runtime import processes
+from mrmd_python.runtime.marker import marked
+
 from mrmd_python.server.oom import oom_kills
-from mrmd_python.server.orphans import end_marked, end_orphans
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.queries import QueryChannel
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.worker_exit import WorkerExit
-from mrmd_python.server.worker_message import Message
 
 _log = logging.getLogger(__name__)
 
+# How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own.
 _EXIT_SECONDS = 1.0
-"""How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own."""
+# The pause between two looks whether a process has ended.
 _EXITING_SECONDS = 0.005
-"""How long a reaper that has closed its leash may take to exit, or as much again."""
+# How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
+# less than what backends give the server to end: eight seconds and more.
 _END_SECONDS = 6.0
-"""How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
-less than what keepers give the server to end: eight seconds and more."""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """How a worker ended."""
+
+    # Its wait status, or None if its reaper was killed.
+    status: int | None
+    # Why it never started.
+    failure: str | None = None
+    # Whether the kernel has ended processes for lack of memory since the worker was last sent something.
+    out_of_memory: bool = False
+
+    def cause(self) -> str:
+        """Return it as the predicate of a sentence about the session's process."""
+        if self.failure is not None:
+            return f"could not be started: {self.failure}"
+        if self.status is None:
+            return "was killed together with the process that watches it"
+        if os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            if number == signal.SIGKILL and self.out_of_memory:
+                return "was killed by SIGKILL from the kernel: out of memory"
+            try:
+                return f"was killed by {signal.Signals(number).name}"
+            except ValueError:
+                return f"was killed by signal {number}"
+        return f"exited with status {os.WEXITSTATUS(self.status)}"
 
 
 class Listener(Protocol):
-    """What happens to a worker, told in order."""
+    """What happens to a worker, in order."""
 
     def on_text(self, stream: str, text: str) -> None:
         """Something was written to `stream`, which is stdout or stderr."""
 
     def on_message(self, message: Message) -> None:
-        """The worker sent a message; all output it wrote before has been told."""
+        """The worker sent a message; all output it wrote before has been reported."""
 
     def on_exit(self, exit_: WorkerExit) -> None:
-        """The worker and every process it started are gone; all they wrote has been told."""
+        """The worker and every process it started are gone; all they wrote has been reported."""
 
 
 class WorkerLink:
     """One worker, from its start to the end of its last descendant."""
 
-    _live_reapers: ClassVar[set[int]] = set()
-
     def __init__(self, spawned: SpawnedWorker, listener: Listener) -> None:
         self._spawned = spawned
-        self._live_reapers.add(spawned.reaper.pid)
         self._listener = listener
-        self._messages: deque[Message] = deque()
-        self._delivering = False
         self._status: int | None = None
         self._failure: str | None = None
         self._open_sockets = 2
@@ -64,10 +90,10 @@ class WorkerLink:
         self._ended = asyncio.get_running_loop().create_future()
         self._connected = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
-        self._pipes = {
-            name: OutputPipe(descriptor, spawned.secret, partial(listener.on_text, name), self._deliver)
+        self._pipes = [
+            OutputPipe(descriptor, spawned.secret.encode(), partial(listener.on_text, name))
             for name, descriptor in (("stdout", spawned.stdout), ("stderr", spawned.stderr))
-        }
+        ]
 
     async def connect(self) -> None:
         """Begin to listen."""
@@ -75,18 +101,17 @@ class WorkerLink:
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
         await loop.create_unix_connection(lambda: self.queries, sock=self._spawned.queries)
         self._leash, _ = await loop.create_unix_connection(
-            lambda: Lines(self._hear, self._leash_closed), sock=self._spawned.leash
+            lambda: _Lines(self._receive_from_reaper, self._leash_closed), sock=self._spawned.leash
         )
         self._control, _ = await loop.create_unix_connection(
-            lambda: Frames(self._receive, self._control_closed), sock=self._spawned.control
+            lambda: _Lines(self._receive, self._control_closed), sock=self._spawned.control
         )
         self._connected.set()
 
     def send(self, message: Message) -> None:
         """Send a message; never blocks."""
-        data = json.dumps(message).encode()
-        self._control.write(struct.pack(">I", len(data)) + data)
-        self._oom_kills = oom_kills()  # while the worker is at it: this takes as long as much of what it may be told
+        _write(self._control, message)
+        self._oom_kills = oom_kills()  # while the worker is at it: this takes as long as much of what it may be sent
 
     @property
     def is_ending(self) -> bool:
@@ -95,13 +120,13 @@ class WorkerLink:
 
     def answer(self, number: int, text: str | None) -> None:
         """Answer the worker's request for a line of that number; None cancels it."""
-        self._replies.write(json.dumps({"number": number, "text": text}).encode() + b"\n")
+        _write(self._replies, {"number": number, "text": text})
 
     def interrupt(self) -> None:
         """Send SIGINT to the worker's process group, by way of its reaper, which knows whether it still is that."""
         self._interrupts_under_way += 1
         self._no_interrupt_under_way.clear()
-        self._leash.write(b"interrupt\n")
+        _write(self._leash, {"op": "interrupt"})
 
     async def interrupts_delivered(self) -> None:
         """Wait until no interrupt is on its way, so that none can hit what is sent next."""
@@ -113,68 +138,39 @@ class WorkerLink:
         self.order_end()
         await asyncio.wait({self._ended}, timeout=_END_SECONDS)
         if not self._ended.done():
-            self._spawned.reaper.kill()  # then the worker dies with it, and its orphans are ended from here
+            self._spawned.reaper.kill()  # then the worker dies with it, and what it started is ended from here
             await asyncio.shield(self._ended)
 
     def order_end(self) -> None:
         """Have the reaper end the worker and all it started."""
         if not self._leash.is_closing():
-            self._leash.write(b"end\n")
+            _write(self._leash, {"op": "end"})
 
-    def _hear(self, line: str) -> None:
-        word, _, rest = line.partition(" ")
-        if word == "spawned":
-            self.pid = int(rest)
-        elif word == "failed":
-            self._failure = rest
-        elif word == "exited":
-            self._status = int(rest.split()[0])
-        elif word == "interrupted":
-            self._interrupts_under_way -= 1
-            if self._interrupts_under_way == 0:
-                self._no_interrupt_under_way.set()
+    def _receive_from_reaper(self, message: Message) -> None:
+        match message["op"]:
+            case "spawned":
+                self.pid = message["pid"]
+            case "failed":
+                self._failure = message["reason"]
+            case "exited":
+                self._status = message["status"]
+            case "interrupted":
+                self._interrupts_under_way -= message["count"]
+                if self._interrupts_under_way == 0:
+                    self._no_interrupt_under_way.set()
 
     def _receive(self, message: Message) -> None:
-        self._messages.append(message)
-        self._deliver()
-
-    def _deliver(self) -> None:
-        """Tell the listener every message whose place in the output has been reached."""
-        if self._delivering:
-            return  # called by a pipe that is being read below
-        self._delivering = True
-        try:
-            while self._messages and self._is_reached(self._messages[0].get("mark")):
-                message = self._messages.popleft()
-                if message["op"] == "done":
-                    for pipe in self._pipes.values():
-                        pipe.end_text()
-                self._tell(message)
-                if "mark" in message:
-                    for pipe in self._pipes.values():
-                        pipe.resume()
-        finally:
-            self._delivering = False
-
-    def _tell(self, message: Message) -> None:
-        try:
-            self._listener.on_message(message)
-        except Exception:
-            # No message of a worker's own can bring that about, but a cell has all the means that its worker has.
-            _log.exception("a worker's message cannot be heeded; the worker is ended")
-            self._messages.clear()
-            self._control.close()
-
-    def _is_reached(self, mark: int | None) -> bool:
-        """Return whether the output has come to `mark`, reading on to it if it has been written."""
-        if mark is None:
-            return True
-        for pipe in self._pipes.values():
-            pipe.read_to_mark()
-            while pipe.at_mark is not None and pipe.at_mark < mark:
-                pipe.resume()  # its message was never sent
-                pipe.read_to_mark()
-        return all(pipe.at_mark == mark for pipe in self._pipes.values())
+        mark = message.get("mark")
+        if mark is not None:
+            for pipe in self._pipes:
+                pipe.read_to(mark)
+        if message["op"] == "done":
+            for pipe in self._pipes:
+                pipe.end_text()
+        self._listener.on_message(message)
+        if mark is not None:
+            for pipe in self._pipes:
+                pipe.go_on()
 
     def _leash_closed(self) -> None:
         """Note that the reaper has exited."""
@@ -182,17 +178,22 @@ class WorkerLink:
 
     async def _bury(self) -> None:
         # No thread waits for it: there may be none to be had.
-        while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - nothing tells of it
+        while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(_EXITING_SECONDS)
-        self._live_reapers.discard(self._spawned.reaper.pid)
-        if self._spawned.marker is not None:
-            await end_marked(self._spawned.marker)
-        elif self._status is None:
-            await end_orphans(spare=self._live_reapers)
+        if self._status is None:
+            await self._end_marked()
         self._socket_closed()
 
+    async def _end_marked(self) -> None:
+        """End what the worker has started, in the place of its reaper, which was killed."""
+        while True:
+            found, foreign = processes.kill(lambda: marked(self._spawned.marker))
+            if found == foreign:
+                return
+            await asyncio.sleep(_EXITING_SECONDS)
+
     def _control_closed(self) -> None:
-        """Note that the worker is exiting or that a cell has closed its socket, which is to come to the same."""
+        """Note that the worker is exiting or that its socket was closed otherwise, which is to come to the same."""
         asyncio.get_running_loop().call_later(_EXIT_SECONDS, self.order_end)
         self._socket_closed()
 
@@ -202,21 +203,47 @@ class WorkerLink:
             self._finish()
 
     def _finish(self) -> None:
-        """Tell what is left in the pipes, then the end."""
+        """Report what is left in the pipes, then the end."""
         self._no_interrupt_under_way.set()
         self.queries.close()
-        while True:
-            self._deliver()
-            for pipe in self._pipes.values():
-                pipe.read_to_mark()
-            if all(pipe.at_mark is None for pipe in self._pipes.values()):
-                break
-            for pipe in self._pipes.values():
-                if pipe.at_mark is not None:
-                    pipe.resume()  # the worker died before it sent the message that belongs here
-        for pipe in self._pipes.values():
+        self._replies.close()
+        for pipe in self._pipes:
             pipe.close()
-            pipe.end_text()
         exit_ = WorkerExit(self._status, self._failure, oom_kills() > self._oom_kills)
         self._listener.on_exit(exit_)
         self._ended.set_result(None)
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts a byte stream into messages, each a line of JSON. One that cannot be handled closes the stream."""
+
+    def __init__(self, on_message: Callable[[Message], None], on_close: Callable[[], None]) -> None:
+        self._on_message = on_message
+        self._on_close = on_close
+        self._begun: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on each message that is whole."""
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._begun, lines[0]])
+            self._begun = []
+        self._begun.append(rest)
+        try:
+            for line in lines:
+                self._on_message(json.loads(line))
+        except Exception:  # code in a session can write to its worker's socket
+            _log.exception("cannot handle a message; closing the connection to the worker")
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report the end."""
+        self._on_close()
+
+
+def _write(transport: asyncio.WriteTransport, message: object) -> None:
+    transport.write(json.dumps(message).encode() + b"\n")

@@ -1,15 +1,14 @@
-"""The worker's end of what it shares with the server: the control socket, and the two output pipes.
+"""The worker's end of what it shares with the server: the control socket and the output pipes.
 
-A message is a 4-byte big-endian length and that much JSON. A message that must stand at its place in the output carries
-`mark`: the same number is written into both pipes first, behind a secret that the server told this process alone, and
-the server cuts the output there. So order needs no answer and no pause.
+A message is a line of JSON. One that must keep its place in the output, as a display, carries `mark`: the same number
+is written into both pipes first, behind a secret that the server gave this process alone, and the server cuts the
+output there. So order needs no answer and no pause.
 """
 
 import json
 import math
 import os
 import socket
-import struct
 import threading
 from typing import Any, Optional
 
@@ -22,30 +21,30 @@ _dumps, _loads, _write = json.JSONEncoder(allow_nan=False).encode, json.loads, o
 
 
 class Channel:
-    """The control socket and private copies of the pipes, which survive what a cell does to descriptors 1 and 2."""
+    """The socket, and private copies of the pipes, which survive what a cell does to descriptors 1 and 2."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int, secret: bytes) -> None:
         self.socket = socket.socket(fileno=control)
         os.set_inheritable(control, False)
+        self._secret = secret
+        self._mark = 0
         self._pipes = [os.dup(1), os.dup(2)]
         self._pid = os.getpid()
         # Reentrant, for a signal handler may display something while the cell does.
         self._lock = threading.RLock()
         self._outgoing: "list[tuple[bytes, bool]]" = []
-        self._mark = 0
-        self._secret = self._receive_exactly(32)
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._abandon)
 
     def _abandon(self) -> None:
-        """Let go, in a forked child and in its own, of what answers for the parent."""
+        """Close, in a forked child, what belongs to the parent."""
         self.socket.close()
         for pipe in self._pipes:
             os.close(pipe)
         self._pipes = []
         self._lock.release()
 
-    def send(self, message: Message, *, mark: bool = False) -> None:
-        """Send a message, `mark`ed if it must stand where the output is now; do nothing in a forked child.
+    def send(self, message: Message, *, in_order: bool = False) -> None:
+        """Send a message, `in_order` if it must stay where the output is now; do nothing in a forked child.
 
         Where SIGINT raises, as in a cell, it is to be put off: half a message would be the end of the session.
         """
@@ -55,7 +54,7 @@ class Channel:
         with self._lock:
             # Asked before the message is added: a signal handler that sends between the two would make both wait.
             is_sending = bool(self._outgoing)
-            self._outgoing.append((data, mark))
+            self._outgoing.append((data, in_order))
             if is_sending:
                 return  # this is a signal handler, and what it interrupted here sends this, too
             try:
@@ -65,13 +64,13 @@ class Channel:
             finally:
                 self._outgoing.clear()
 
-    def _send(self, data: bytes, mark: bool) -> None:
-        if mark:
+    def _send(self, data: bytes, in_order: bool) -> None:
+        if in_order:
             self._mark += 1
             data = b'{"mark": %d, ' % self._mark + data[1:]
             for pipe in self._pipes:
                 self._write_mark(pipe)
-        self.socket.sendall(struct.pack(">I", len(data)) + data)
+        self.socket.sendall(data + b"\n")
 
     def _write_mark(self, pipe: int) -> None:
         # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).
@@ -94,22 +93,21 @@ class Channel:
             os.set_blocking(pipe, True)
 
     def receive(self) -> Optional[Message]:
-        """Return the next message, or None when the server has closed the socket."""
-        try:
-            (length,) = struct.unpack(">I", self._receive_exactly(4))
-            message: Message = _loads(self._receive_exactly(length))
-        except (EOFError, ConnectionError):
-            return None
-        return message
+        """Return the next message, or None when the server has closed the socket.
 
-    def _receive_exactly(self, count: int) -> bytes:
+        The server sends none before it has heard that this process is done with the last.
+        """
         data = bytearray()
-        while len(data) < count:
-            chunk = self.socket.recv(count - len(data))
-            if not chunk:
-                raise EOFError
-            data += chunk
-        return bytes(data)
+        try:
+            while not data.endswith(b"\n"):
+                chunk = self.socket.recv(1 << 16)
+                if not chunk:
+                    return None
+                data += chunk
+        except ConnectionError:
+            return None
+        message: Message = _loads(data)
+        return message
 
 
 def _encode(message: Message) -> bytes:

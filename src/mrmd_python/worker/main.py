@@ -28,7 +28,7 @@ _LOOP_PACKAGES = ("asyncio", "selectors", __package__)
 def main() -> None:
     """Run the worker."""
     control, replies, queries = map(int, os.environ.pop("MRMD_WORKER_FDS").split())
-    channel = Channel(control)
+    channel = Channel(control, os.environ.pop("MRMD_WORKER_SECRET").encode())
     streams.install()
     sys.argv = [""]
     # As in Jupyter. A service has none, and `clear`, `tput` and `top` complain.
@@ -120,7 +120,7 @@ class Worker:
                 break  # the server is not to send the next cell
             self._idle_calls.accept(self._loop)  # the server takes the session for idle once it has the message below
             self._channel.send(
-                {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, mark=True
+                {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, in_order=True
             )
 
     def _next_message(self) -> Optional[Message]:
@@ -208,7 +208,7 @@ class Worker:
 
     def _send_in_order(self, message: Message) -> None:
         with sigint.put_off():
-            self._channel.send(message, mark=True)
+            self._channel.send(message, in_order=True)
 
 
 def _without_asyncio(entry: Optional[TracebackType]) -> Optional[TracebackType]:

@@ -102,7 +102,7 @@ class Stdin(io.TextIOBase):
             request = {"op": "stdin_request", "number": self._number, "prompt": prompt, "password": password}
             try:
                 with sigint.put_off():
-                    self._channel.send(request, mark=True)
+                    self._channel.send(request, in_order=True)
                 with sigint.raised():
                     reply = self._reply()
             except BaseException as error:

@@ -1,0 +1,266 @@
+"""Processes: which live, what is below them and in their environment, and how to end a set of them.
+
+Linux answers in /proc, elsewhere psutil does. On Linux the standard library is enough: the reaper runs without
+site-packages, and a command that needs little should not wait for the import of psutil.
+"""
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from mrmd_python.runtime import ServiceError
+
+_TERM_SECONDS = 8.0
+_KILL_SECONDS = 5.0
+_MOST_SCANS = 100
+_LINUX = sys.platform == "linux"
+_boot_id: str | None = None
+
+
+class Process(NamedTuple):
+    """A process: its pid, which the kernel reuses, and an opaque start time that no other process with that pid has."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> "Process | None":
+        """Return the live process `pid`, or None if there is none or only a zombie."""
+        found = _read(pid)
+        return None if found is None else found[0]
+
+    def is_alive(self) -> bool:
+        """Return whether this process is alive."""
+        return Process.of(self.pid) == self
+
+    def age(self) -> float:
+        """Return how many seconds ago this process started, independent of changes of the clock."""
+        if _LINUX:
+            ticks = int(self.started.rpartition(":")[2])
+            return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - float(self.started)
+
+    def signal(self, number: int) -> bool:
+        """Send a signal to this process; return whether it was alive to get it.
+
+        Raises:
+            PermissionError: it belongs to another user.
+        """
+        pidfd = None
+        try:
+            pidfd = _pidfd(self.pid)
+            if not self.is_alive():
+                return False
+            if pidfd is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            if pidfd is not None:
+                os.close(pidfd)
+        return True
+
+    def terminate(self) -> None:
+        """Send SIGTERM, then SIGKILL if that does not end it; return once the process is gone.
+
+        Raises:
+            ServiceError: it survives SIGKILL, or belongs to another user.
+        """
+        if not self.is_alive():
+            return
+        try:
+            for number, seconds in ((signal.SIGTERM, _TERM_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
+                if not self.signal(number) or self._is_gone_within(seconds):
+                    return
+        except PermissionError:
+            raise ServiceError(f"process {self.pid} belongs to another user and cannot be ended") from None
+        raise ServiceError(
+            f"process {self.pid} does not end, not even by SIGKILL: the kernel blocks it, see `ps -lp {self.pid}`"
+        )
+
+    def _is_gone_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            # It is not our child, so it cannot be waited for; a pidfd could be polled, but not on macOS.
+            time.sleep(0.005)
+        return True
+
+
+def signal_all(processes: Iterable[Process], number: int) -> set[Process]:
+    """Send a signal to each of `processes`; return those of other users, which did not get it."""
+    foreign = set()
+    for process in processes:
+        try:
+            process.signal(number)
+        except PermissionError:
+            foreign.add(process)
+    return foreign
+
+
+def kill(find: Callable[[], set[Process]]) -> tuple[set[Process], set[Process]]:
+    """SIGKILL all that `find` returns; return them, and those among them that are another user's and were not killed.
+
+    They are stopped first, until `find` returns no new ones: they may fork faster than they are killed.
+    """
+    stopped: set[Process] = set()
+    for _ in range(_MOST_SCANS):
+        found = find()
+        if found <= stopped:
+            break
+        signal_all(found - stopped, signal.SIGSTOP)
+        stopped |= found
+    return found, signal_all(found, signal.SIGKILL)
+
+
+def below(pids: Iterable[int]) -> set[Process]:
+    """Return all live descendants of the processes with these pids."""
+    children: dict[int, list[Process]] = {}
+    for process, parent in _all():
+        children.setdefault(parent, []).append(process)
+    found: set[Process] = set()
+    pending = list(pids)
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            if child not in found:
+                found.add(child)
+                pending.append(child.pid)
+    return found
+
+
+def carriers(variable: str, value: str) -> set[Process]:
+    """Return the processes whose environment has `variable` set to `value`, or to `value`, a slash and anything.
+
+    Their descendants are among them: a child may have overwritten its environment, as setproctitle does. Other users'
+    environments cannot be read.
+    """
+    entry = f"\0{variable}={value}".encode()
+    found: set[Process] = set()
+    for pid in _pids():
+        environ = _environ(pid)
+        if entry + b"\0" in environ or entry + b"/" in environ:
+            process = Process.of(pid)
+            if process is not None:
+                found.add(process)
+    return found | below(process.pid for process in found) if found else found
+
+
+def is_own(pid: int) -> bool:
+    """Return whether a process has this user's real and effective uid, or is gone."""
+    if _LINUX:
+        try:  # proc_pid_status(5)
+            return f"\nUid:\t{os.getuid()}\t{os.geteuid()}\t".encode() in _content(f"/proc/{pid}/status")
+        except OSError:
+            return True
+    import psutil
+
+    try:
+        return psutil.Process(pid).uids()[:2] == (os.getuid(), os.geteuid())
+    except psutil.Error:
+        return True
+
+
+def memory(pid: int) -> int:
+    """Return the bytes of a process's private memory plus its share of shared memory; 0 if it is gone or not ours."""
+    if _LINUX:
+        try:  # Pss in proc_pid_smaps(5), summed up in smaps_rollup
+            _, _, rest = _content(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
+        except OSError:
+            return 0
+        return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_full_info().uss)
+    except (psutil.Error, OSError):
+        return 0
+
+
+def _pids() -> Iterator[int]:
+    if _LINUX:
+        return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    import psutil
+
+    return iter(psutil.pids())
+
+
+def _all() -> Iterator[tuple[Process, int]]:
+    """Yield every live process and the pid of its parent."""
+    for pid in _pids():
+        found = _read(pid)
+        if found is not None:
+            yield found
+
+
+def _read(pid: int) -> tuple[Process, int] | None:
+    """Return a live process and the pid of its parent, or None if it is gone or a zombie."""
+    if _LINUX:
+        try:
+            # proc_pid_stat(5): field 4 is the parent, and 22 the start in ticks since boot, which no change of the
+            # clock affects. State Z, field 3, means only that the main thread has ended if field 20 counts others. The
+            # command name, field 2, may contain spaces and parentheses.
+            fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        except OSError:
+            return None
+        ended = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
+        return None if ended else (Process(pid, f"{_boot()}:{fields[19].decode()}"), int(fields[1]))
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return Process(pid, f"{process.create_time():.6f}"), process.ppid()
+    except psutil.Error:
+        return None
+
+
+def _environ(pid: int) -> bytes:
+    """Return the environment of a process, a zero byte before and after each variable; empty if it is not to be had."""
+    if _LINUX:
+        try:
+            environ = _content(f"/proc/{pid}/environ")
+            # A main thread that has ended shows none; other threads may still run.
+            tasks = [] if environ else os.listdir(f"/proc/{pid}/task")
+            others = [_content(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != str(pid)]
+        except OSError:
+            return b""
+        return b"\0".join((b"", environ, *others, b""))
+    import psutil
+
+    try:
+        variables = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return b""
+    return b"".join(f"\0{name}={value}\0".encode(errors="surrogateescape") for name, value in variables.items())
+
+
+def _boot() -> str:
+    global _boot_id
+    if _boot_id is None:
+        _boot_id = _content("/proc/sys/kernel/random/boot_id").decode().strip()
+    return _boot_id
+
+
+def _pidfd(pid: int) -> int | None:
+    """Return a pidfd, which never refers to another process, or None where there are none: macOS, Linux before 5.3."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return None
+        raise
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
