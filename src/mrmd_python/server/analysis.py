@@ -1,26 +1,28 @@
-"""The server's side of a process that works on code: started by the first question, replaced when it fails."""
+"""The server's side of a process that works on code: started by the first question, killed when it hangs."""
 
 import asyncio
+import json
 import logging
+import os
+import signal
 import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.spawn import spawn_program
-from mrmd_python.server.worker_exit import WorkerExit
-from mrmd_python.server.worker_link import WorkerLink
-from mrmd_python.server.worker_message import Message
 
 _log = logging.getLogger(__name__)
 
 _PROGRAM = (sys.executable, "-E", str(Path(__file__).resolve().parent.parent / "analysis"))
+# More than that, in characters, would not be through in time.
 _LONGEST_CODE = 1_000_000
-"""More than that, in characters, would not be through in time."""
-
+_LONGEST_ANSWER = 1 << 26
+# After that a process is taken to hang. It is longer than anyone waits for an answer: what a process has read by then,
+# such as the stubs of the standard library, it need not read for the next question.
 _PATIENCE_SECONDS = 8.0
-"""After that a process is taken to hang. It is longer than anyone waits for an answer: what a process has read by then,
-such as the stubs of the standard library, it need not read for the next question."""
 
 Answer = dict[str, Any]
 _T = TypeVar("_T")
@@ -29,103 +31,95 @@ _T = TypeVar("_T")
 class Analysis:
     """One such process at a time, and one question at a time."""
 
-    def __init__(self, environment: SessionEnvironment, kind: Literal["inference", "syntax"]) -> None:
+    def __init__(self, environment: SessionEnvironment) -> None:
         self._environment = environment
-        self._kind = kind
         self._turn = asyncio.Lock()
-        self._process: _Process | None = None
+        self._process: Process | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def ask(self, seconds: float, op: str, code: str, **fields: Any) -> Answer | None:
         """Return the answer to a question; None if there is none, or none within so many seconds."""
         if len(code) > _LONGEST_CODE:
             return None
-        asked = self._keep(asyncio.create_task(self._ask(seconds, {"op": op, "code": code, **fields})))
+        asked = self._keep(self._ask(seconds, {"op": op, "code": code, **fields}))
         await asyncio.wait({asked}, timeout=seconds)
         return asked.result() if asked.done() else None
 
     def prepare(self) -> None:
-        """Start the process if there was none: a first question often means that more will come."""
-        if self._process is None:
-            try:
-                self._process = _Process(self._environment, self._kind)
-            except OSError as error:
-                _log.warning("there is no process to be had for %s: %s", self._kind, error.strerror)
+        """Have the process ready for completion if there is none: a first question often means that more will come."""
+        if self._process is None and not self._turn.locked():
+            self._keep(self._prepare())
 
     async def close(self) -> None:
         """End the process; return when it is gone."""
-        self._replace()
+        process = self._process
+        self._kill()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if process is not None:
+            await process.wait()
 
-    async def _ask(self, seconds: float, question: Message) -> Answer | None:
+    async def _prepare(self) -> None:
+        async with self._turn:
+            process = await self._running()
+            if process is not None:
+                _send(process, {"op": "warm_up"})
+
+    async def _ask(self, seconds: float, question: Answer) -> Answer | None:
         try:
             await asyncio.wait_for(self._turn.acquire(), seconds)
         except asyncio.TimeoutError:
             return None
         try:
-            if self._process is not None and self._process.is_ending:
-                self._process = None
-            self.prepare()
-            if self._process is None:
+            process = await self._running()
+            if process is None:
                 return None
-            return await asyncio.wait_for(self._process.ask(question), _PATIENCE_SECONDS)
-        except asyncio.TimeoutError:
-            self._replace()
+            _send(process, question)
+            assert process.stdout is not None
+            line = await asyncio.wait_for(process.stdout.readline(), _PATIENCE_SECONDS)
+            answer: Answer | None = json.loads(line) if line else None
+            return answer
+        except (asyncio.TimeoutError, ValueError):  # it hangs, or its answer is too long
+            self._kill()
             return None
         finally:
             self._turn.release()
 
-    def _replace(self) -> None:
-        if self._process is not None:
-            self._keep(asyncio.create_task(self._process.link.end()))
+    async def _running(self) -> Process | None:
+        """Return the process, a new one if there is none; None if there is none to be had."""
+        if self._process is not None and self._process.returncode is not None:
+            _log.warning("the process for completion and formatting has ended: status %d", self._process.returncode)
             self._process = None
+        if self._process is None:
+            environ = self._environment.process_environment()
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *_PROGRAM,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    env=environ,
+                    cwd="/",
+                    limit=_LONGEST_ANSWER,
+                    start_new_session=True,
+                )
+            except (OSError, RuntimeError) as error:  # no more processes, or no thread that waits for this one
+                _log.warning("cannot start the process for completion and formatting: %s", error)
+        return self._process
 
-    def _keep(self, task: asyncio.Task[_T]) -> asyncio.Task[_T]:
+    def _kill(self) -> None:
+        """Kill the process, and what jedi has started of the session's interpreter."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process = None
+
+    def _keep(self, coroutine: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Hold on to a task, of which the event loop has but a weak reference (asyncio.create_task)."""
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-class _Process:
-    """Implements `worker_link.Listener`."""
-
-    def __init__(self, environment: SessionEnvironment, kind: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[None] = loop.create_future()
-        self._answered: asyncio.Future[Answer | None] = loop.create_future()
-        self.link = WorkerLink(spawn_program([*_PROGRAM, kind], environment.process_environment(), "/"), self)
-        self._connecting = asyncio.create_task(self.link.connect())
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether it has started and is of no more use."""
-        return self._ready.done() and self.link.is_ending
-
-    async def ask(self, question: Message) -> Answer | None:
-        """Return its answer, None if it has ended."""
-        await asyncio.shield(self._ready)
-        if self.link.is_ending:
-            return None
-        self._answered = asyncio.get_running_loop().create_future()
-        self.link.send(question)
-        return await self._answered
-
-    def on_text(self, stream: str, text: str) -> None:
-        """Pass on to the runtime's log what it complains of."""
-        for line in text.splitlines():
-            _log.info("analysis, %s: %s", stream, line)
-
-    def on_message(self, message: Message) -> None:
-        """Take its answer."""
-        if message["op"] == "ready":
-            self._ready.set_result(None)
-        elif not self._answered.done():
-            self._answered.set_result(message["answer"])
-
-    def on_exit(self, exit_: WorkerExit) -> None:
-        """Leave nobody waiting."""
-        _log.info("analysis: the process %s", exit_.cause())
-        for awaited in (self._ready, self._answered):
-            if not awaited.done():
-                awaited.set_result(None)
+def _send(process: Process, question: Answer) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(question).encode() + b"\n")

@@ -11,7 +11,7 @@ from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.worker_message import Message
+from mrmd_python.server.worker_link import Message
 
 DEFAULT = "default"
 MAX_SESSIONS = 100
@@ -32,8 +32,8 @@ class Sessions:
         self.assets = assets
         self.environment = environment
         """What a session runs in that asks for nothing else."""
-        self.inference = Analysis(environment, "inference")
-        self.syntax = Analysis(environment, "syntax")
+        self.inference = Analysis(environment)
+        self.syntax = Analysis(environment)
         self.changed = asyncio.Event()
         """Set whenever the state of a session changes."""
         self.changed_at = time.monotonic()
