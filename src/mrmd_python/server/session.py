@@ -2,42 +2,29 @@
 
 import asyncio
 import logging
-import re
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
-from mrmd_python.server.assets import AssetFolders, Display, SessionAssets
+from mrmd_python.server.assets import AssetFolders, Display
 from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
+from mrmd_python.server.execution_queue import ExecutionQueue, failed
 from mrmd_python.server.fallback_modules import IncompatibleIPythonError, fallback_modules
 from mrmd_python.server.history import History
+from mrmd_python.server.session_output import SessionOutput
 from mrmd_python.server.spawn import SpawnedWorker, spawn
-from mrmd_python.server.worker_exit import WorkerExit
-from mrmd_python.server.worker_link import WorkerLink
-from mrmd_python.server.worker_message import Message
+from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
 
 State = Literal["starting", "idle", "busy", "dead"]
 
 _log = logging.getLogger(__name__)
 
-LONGEST_QUEUE = 1000
-_KEPT_EXECUTIONS = 32
-# A carriage return at the end may be the first half of "\r\n".
-_LINE_END = re.compile(r"\r?\n|\r(?!\n|\Z)")
-_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_LONGEST_LOG_LINE = 64 * 1024
+# How long a reset waits for the running cell to end by its interrupt before it replaces the worker.
 _RESET_SECONDS = 5.0
-"""How long a reset waits for the running cell to heed its interrupt before it replaces the worker."""
 
 
 class SessionStartError(Exception):
     """A session's process did not come up; the message says why."""
-
-
-class QueueFullError(Exception):
-    """A session has as many executions waiting as it takes."""
 
 
 class SessionJson(TypedDict):
@@ -63,7 +50,6 @@ class Session:
     ) -> None:
         self.id = session_id
         self.environment = environment
-        self._assets = SessionAssets(assets)
         self._on_change = on_change
         self.created = timestamp()
         self.last_activity = self.created
@@ -71,29 +57,23 @@ class Session:
         self.variable_count = 0
         self.python_version: str | None = None
         self.state: State = "starting"
-        self.executions: OrderedDict[str, Execution] = OrderedDict()
-        """Those that wait, run or are kept, oldest first."""
         self.running: Execution | None = None
         self.history = History()
-        self._queue: deque[Execution] = deque()
-        self._is_queued = asyncio.Event()
+        self._queue = ExecutionQueue()
+        self._output = SessionOutput(session_id, environment.cwd, assets)
         self._work = asyncio.create_task(self._run_queue())
         self._worker_use = asyncio.Lock()
         self._link: WorkerLink | None = None
         self._hello: asyncio.Future[None]
+        # Done when the worker is through with what it was sent last.
         self._turn: asyncio.Future[None] | None = None
-        """Done when the worker is through with what it was told last."""
         self._can_interrupt = False
         self._wants_interrupt = False
         # Whether the running execution may be sent to a new worker if this one ends before it begins.
         self._can_retry = False
         self._refusal: str | None = None
-        # What was written while nothing ran, after the last line end.
-        self._partial_lines = {"stdout": "", "stderr": ""}
-        self._last_words = ""
-        """The last line on stderr while the worker starts: what Python says when it cannot."""
+        # An end of the worker that the next execution is to report.
         self._loss: str | None = None
-        """An end of the worker that the next execution is to be told of."""
         self._closing = False
 
     def _enter(self, state: State) -> None:
@@ -104,6 +84,11 @@ class Session:
     def pid(self) -> int | None:
         """The worker's pid, or None if there is no worker."""
         return self._link.pid if self._link is not None else None
+
+    @property
+    def executions(self) -> Mapping[str, Execution]:
+        """Those that wait, run or are kept, oldest first."""
+        return self._queue.executions
 
     @property
     def queued(self) -> int:
@@ -145,14 +130,7 @@ class Session:
         Raises:
             QueueFullError: too many wait already.
         """
-        if self.queued >= LONGEST_QUEUE:
-            raise QueueFullError(
-                f"session {self.id!r} has {self.queued} executions waiting: let some of them end first"
-            )
-        execution = Execution(cell)
-        self.executions[cell.exec_id] = execution
-        self._queue.append(execution)
-        self._is_queued.set()
+        execution = self._queue.add(cell)
         self.last_activity = timestamp()
         return execution
 
@@ -171,13 +149,11 @@ class Session:
         if execution is self.running:
             self.interrupt()
         elif execution.state == "queued":
-            self._queue.remove(execution)
-            _drop(execution, "it was deleted")
-            self._forget_oldest()
+            self._queue.drop(execution, "it was deleted")
 
     def forget(self, execution: Execution) -> None:
         """Keep an execution that has ended no longer."""
-        del self.executions[execution.cell.exec_id]
+        del self._queue.executions[execution.cell.exec_id]
 
     def answer(self, execution: Execution, text: str | None) -> bool:
         """Answer what an execution asks for, None to cancel it; return whether it asked for anything."""
@@ -200,7 +176,7 @@ class Session:
 
     async def reset(self) -> None:
         """Give the session a new namespace: interrupt what runs, and end the worker if that does not heed it."""
-        self._drop_queue("the session was reset")
+        self._queue.drop_all("the session was reset")
         if self.running is not None:
             self.interrupt()
             try:
@@ -224,23 +200,21 @@ class Session:
     async def close(self) -> None:
         """End the worker and every process it started; return when they are gone."""
         self._closing = True
-        self._drop_queue("the session was ended")
+        self._queue.drop_all("the session was ended")
         if self._link is not None:
             await self._link.end()
         self._work.cancel()
         await asyncio.wait({self._work})
-        self.executions.clear()  # or their files would stay open until Python collects what refers to each other
+        self._queue.executions.clear()  # or their files would stay open until Python collects what refers to each other
 
     async def _run_queue(self) -> None:
         while True:
-            await self._is_queued.wait()
+            await self._queue.filled()
             async with self._worker_use:
                 if self._queue and self._link is not None and self._link.is_ending:
-                    await self._link.end()  # or its end would be told as that of the next execution
+                    await self._link.end()  # or its end would be reported as that of the next execution
                 if self._queue and not self._closing:  # a reset may have emptied it
-                    await self._run_guarded(self._queue.popleft())
-                if not self._queue:
-                    self._is_queued.clear()
+                    await self._run_guarded(self._queue.take())
 
     async def _run_guarded(self, execution: Execution) -> None:
         try:
@@ -251,10 +225,10 @@ class Session:
                 await self._run(execution)
         except Exception:
             _log.exception("session %s: an execution failed in the server", self.id)
-            self._end_running(_failed("ServerError", "the server failed; its log says more"))
+            self._end_running(failed("ServerError", "the server failed; its log says more"))
 
     async def _run(self, execution: Execution) -> None:
-        self._log_partial_lines()
+        self._output.end_lines()
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         if execution.state == "queued":
             execution.begin()
@@ -264,7 +238,7 @@ class Session:
                 await self._start_worker()
             assert self._link is not None
         except SessionStartError as error:
-            self._end_running(_failed("SessionStartError", str(error)))
+            self._end_running(failed("SessionStartError", str(error)))
             return
         if loss is not None:
             execution.text("stderr", f"mrmd-python: {loss}. This is a fresh session: the variables are gone.\n")
@@ -289,7 +263,8 @@ class Session:
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
         self._enter("starting")
-        self._refusal, self._last_words = None, ""
+        self._refusal = None
+        self._output.begin_process()
         self._hello = asyncio.get_running_loop().create_future()
         try:
             link = WorkerLink(spawned or spawn(self.environment), self)
@@ -302,29 +277,10 @@ class Session:
 
     def on_text(self, stream: str, text: str) -> None:
         """Give output to the execution that runs or, if none does, to the runtime's log."""
-        if self.running is not None:
-            self.running.text(stream, text)
-            return
-        *lines, rest = _LINE_END.split(self._partial_lines[stream] + text)
-        if len(rest) > _LONGEST_LOG_LINE:
-            lines, rest = [*lines, rest], ""
-        self._partial_lines[stream] = rest
-        for line in lines:
-            self._log(stream, line)
-
-    def _log_partial_lines(self) -> None:
-        for stream, line in self._partial_lines.items():
-            self._log(stream, line)
-            self._partial_lines[stream] = ""
-
-    def _log(self, source: str, line: str) -> None:
-        line = _ESCAPE_SEQUENCE.sub("", line).rstrip()
-        if line:
-            self._last_words = line.lstrip()
-            _log.info("session %s, %s: %s", self.id, source, line)
+        self._output.text(self.running, stream, text)
 
     def on_message(self, message: Message) -> None:
-        """Heed a message of the worker's."""
+        """Handle a message of the worker."""
         match message["op"]:
             case "fallback":
                 self._send_fallback(tuple(message["pythonVersion"]))
@@ -341,27 +297,18 @@ class Session:
             case "done":
                 self.variable_count = message["variables"]
                 self._enter("idle")
-                if self.running is not None and message.get("rich") is not None:
-                    self._show_value(self.running, message["rich"])
+                rich = message.get("rich")
+                if self.running is not None and rich is not None:
+                    self._output.value(self.running, Display(rich["data"], rich["metadata"]))
                 self._end_running(message)
                 self._end_turn()
+            case "display":
+                self._output.display(self.running, _display(message))
             case _ if self.running is not None:
-                self._heed_cell(self.running, message)
-            case "display":
-                self._log_display(_display(message))
+                self._handle_for_cell(self.running, message)
 
-    def _show_value(self, execution: Execution, rich: dict[str, Any]) -> None:
-        value = Display(rich["data"], rich["metadata"])
-        if not self._save_asset(execution, value):
-            execution.value(value)
-
-    def _heed_cell(self, execution: Execution, message: Message) -> None:
-        """Heed what the running cell itself has the worker say."""
+    def _handle_for_cell(self, execution: Execution, message: Message) -> None:
         match message["op"]:
-            case "display":
-                display = _display(message)
-                if not self._save_asset(execution, display):
-                    execution.display(display)
             case "clear_output":
                 execution.clear_output(message["wait"])
             case "stdin_request":
@@ -370,16 +317,16 @@ class Session:
                 execution.awaited_input = None
 
     def on_exit(self, exit_: WorkerExit) -> None:
-        """Report the worker's end to whoever waits for it."""
+        """Report the worker's end to what waits for it."""
         self._link = None
         self._enter("dead")
         self.variable_count = 0
-        self._log_partial_lines()
+        self._output.end_lines()
         cause = self._refusal or f"the session's process {exit_.cause()}"
         if not self._closing:
             _log.warning("session %s: %s", self.id, cause)
         if not self._hello.done():
-            words = f": {self._last_words}" if self._last_words else ""
+            words = f": {self._output.last_words}" if self._output.last_words else ""
             told = f"{self.environment.executable} cannot run a session: its process {exit_.cause()}{words}"
             self._hello.set_exception(SessionStartError(self._refusal or told))
             return
@@ -387,7 +334,7 @@ class Session:
         has_begun = self._can_interrupt or self._wants_interrupt
         if has_begun or self._closing or not self._can_retry:
             gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
-            self._end_running(_failed("SessionDied", gone))
+            self._end_running(failed("SessionDied", gone))
         self._end_turn()
 
     def _send_fallback(self, python_version: tuple[int, ...]) -> None:
@@ -398,72 +345,29 @@ class Session:
             self._refusal = f"{self.environment.virtualenv} cannot be used: {error}"
             self._link.order_end()
 
-    def _save_asset(self, execution: Execution, display: Display) -> bool:
-        """Make a file of a display if it is one that becomes a file; return whether it did."""
-        cell = execution.cell
-        folder = self._assets.default_folder if cell.asset_dir is None else Path(self.environment.cwd, cell.asset_dir)
-        try:
-            asset = self._assets.save(display, folder, cell.exec_id, execution.asset_count + 1)
-        except OSError as error:
-            execution.text("stderr", f"mrmd-python: a display cannot be written to {folder}: {error.strerror}\n")
-            return False
-        if asset is None:
-            return False
-        execution.asset(asset)
-        return True
-
-    def _log_display(self, display: Display) -> None:
-        """Log a display made while nothing ran, unless its text was printed and so is in the log already."""
-        try:
-            self._assets.update(display)
-        except OSError as error:
-            _log.warning("session %s: an update of a display cannot be written: %s", self.id, error.strerror)
-        if display.is_picture or "text/plain" not in display.data:
-            for line in str(display.data.get("text/plain", ", ".join(display.data))).splitlines():
-                self._log("display", line)
-
     def _end_running(self, outcome: dict[str, Any]) -> None:
-        if self.running is not None:
-            execution, self.running = self.running, None
-            self.answer(execution, None)  # a thread may still wait for it, and would keep others from asking
-            if self._closing and not outcome["success"]:
-                outcome = _failed("SessionEnded", "the session was ended while this ran")
-            if execution.cell.store_history:
-                self.execution_count += 1
-                if not execution.cell.silent:
-                    self.history.add(execution.cell.code, outcome.get("executionCount", 0))
-            self.last_activity = timestamp()
-            execution.end(outcome)
-            if execution.cell.stop_on_error and not outcome["success"]:
-                error = outcome["error"]["type"]
-                self._drop_queue(f"execution {execution.cell.exec_id!r} failed with {error}", "Aborted")
-            self._forget_oldest()
+        execution = self.running
+        if execution is None:
+            return
+        self.answer(execution, None)  # a thread may still wait for it, and would keep others from asking
+        if self._closing and not outcome["success"]:
+            outcome = failed("SessionEnded", "the session was ended while this ran")
+        execution.end(outcome)
+        self.running = None
+        if execution.cell.store_history:
+            self.execution_count += 1
+            if not execution.cell.silent:
+                self.history.add(execution.cell.code, outcome.get("executionCount", 0))
+        self.last_activity = timestamp()
+        if execution.cell.stop_on_error and not outcome["success"]:
+            error = outcome["error"]["type"]
+            self._queue.drop_all(f"execution {execution.cell.exec_id!r} failed with {error}", "Aborted")
+        self._queue.forget_oldest()
 
     def _end_turn(self) -> None:
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
-    def _drop_queue(self, why: str, kind: str = "ExecutionDropped") -> None:
-        while self._queue:
-            _drop(self._queue.popleft(), why, kind)
-        self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        """Keep the last executions that ended, for readers that come back."""
-        ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
-        for exec_id in ended[:-_KEPT_EXECUTIONS]:
-            del self.executions[exec_id]
-
 
 def _display(message: Message) -> Display:
     return Display(message["data"], message["metadata"], message.get("displayId"), message.get("update", False))
-
-
-def _drop(execution: Execution, why: str, kind: str = "ExecutionDropped") -> None:
-    execution.begin()
-    execution.end(_failed(kind, f"not run: {why}"))
-
-
-def _failed(kind: str, message: str) -> dict[str, Any]:
-    error: dict[str, Any] = {"type": kind, "message": message, "traceback": [], "line": None, "column": None}
-    return {"success": False, "error": error}

@@ -12,7 +12,7 @@ from mrmd_python.server.api.route import EVENT_STREAM, SESSIONS, Route
 from mrmd_python.server.api.sessions import SessionId, check_session_id
 from mrmd_python.server.event_stream import ExecuteResult, event_stream, result
 from mrmd_python.server.execution import Cell, Execution
-from mrmd_python.server.session import QueueFullError
+from mrmd_python.server.execution_queue import QueueFullError
 from mrmd_python.server.sessions import DEFAULT, Sessions, TooManySessionsError
 
 

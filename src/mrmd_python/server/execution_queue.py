@@ -1,0 +1,87 @@
+"""The executions of a session: those that wait, first in, first out, the one that runs, and the last that ended."""
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import Any
+
+from mrmd_python.server.execution import Cell, Execution
+
+LONGEST_QUEUE = 1000
+_KEPT_EXECUTIONS = 32
+
+
+class QueueFullError(Exception):
+    """A session has as many executions waiting as it takes."""
+
+
+class ExecutionQueue:
+    """Executions by their id, and which of them wait."""
+
+    def __init__(self) -> None:
+        # Those that wait, run or are kept, oldest first.
+        self.executions: OrderedDict[str, Execution] = OrderedDict()
+        self._waiting: deque[Execution] = deque()
+        self._has_waiting = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, cell: Cell) -> Execution:
+        """Queue a cell.
+
+        Raises:
+            QueueFullError: too many wait already.
+        """
+        if len(self) >= LONGEST_QUEUE:
+            raise QueueFullError(
+                f"session {cell.session!r} has {len(self)} executions waiting: let some of them end first"
+            )
+        execution = Execution(cell)
+        self.executions[cell.exec_id] = execution
+        self._waiting.append(execution)
+        self._has_waiting.set()
+        return execution
+
+    async def filled(self) -> None:
+        """Wait until an execution waits."""
+        await self._has_waiting.wait()
+
+    def take(self) -> Execution:
+        """Take the next one, of at least one that waits."""
+        execution = self._waiting.popleft()
+        self._note_removal()
+        return execution
+
+    def drop(self, execution: Execution, why: str) -> None:
+        """End one that waits without running it."""
+        self._waiting.remove(execution)
+        self._note_removal()
+        _drop(execution, why, "ExecutionDropped")
+        self.forget_oldest()
+
+    def drop_all(self, why: str, kind: str = "ExecutionDropped") -> None:
+        """End all that wait without running them."""
+        while self._waiting:
+            _drop(self.take(), why, kind)
+        self.forget_oldest()
+
+    def forget_oldest(self) -> None:
+        """Keep the last executions that ended, for readers that come back."""
+        ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
+        for exec_id in ended[:-_KEPT_EXECUTIONS]:
+            del self.executions[exec_id]
+
+    def _note_removal(self) -> None:
+        if not self._waiting:
+            self._has_waiting.clear()
+
+
+def failed(kind: str, message: str) -> dict[str, Any]:
+    """Return the outcome of an execution that failed outside the worker."""
+    error: dict[str, Any] = {"type": kind, "message": message, "traceback": [], "line": None, "column": None}
+    return {"success": False, "error": error}
+
+
+def _drop(execution: Execution, why: str, kind: str) -> None:
+    execution.begin()
+    execution.end(failed(kind, f"not run: {why}"))
