@@ -1,5 +1,6 @@
 """A server's start until its event loop runs: listen, and spawn the default session's worker."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import spawn
 
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -46,6 +48,7 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
     listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
+    _adopt_orphans()
     # The worker loads while this process imports what follows.
     spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
     from mrmd_python.server.lifetime import Prepared, run
@@ -63,6 +66,12 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
             report_ready,
         )
     )
+
+
+def _adopt_orphans() -> None:
+    """Have what a session leaves become a child of this process, on Linux: `--kill` finds it there (prctl(2))."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _token(home: Home, spec: RuntimeSpec, given: str | None) -> str | None:

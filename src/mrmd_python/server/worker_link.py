@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -186,11 +187,16 @@ class WorkerLink:
 
     async def _end_marked(self) -> None:
         """End what the worker has started, in the place of its reaper, which was killed."""
+        killed: set[processes.Process] = set()
         while True:
             found, foreign = processes.kill(lambda: marked(self._spawned.marker))
+            killed |= found - foreign
             if found == foreign:
-                return
+                break
             await asyncio.sleep(_EXITING_SECONDS)
+        for process in killed:
+            with suppress(ChildProcessError):
+                os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
 
     def _control_closed(self) -> None:
         """Note that the worker is exiting or that its socket was closed otherwise, which is to come to the same."""
