@@ -101,9 +101,10 @@ class Stdin(io.TextIOBase):
             self._number += 1
             request = {"op": "stdin_request", "number": self._number, "prompt": prompt, "password": password}
             try:
-                with sigint.put_off():
-                    self._channel.send(request, in_order=True)
+                # An interrupt as the question is sent is to end the question, too.
                 with sigint.raised():
+                    with sigint.put_off():
+                        self._channel.send(request, in_order=True)
                     reply = self._reply()
             except BaseException as error:
                 # What is answered from now on is answered too late.
