@@ -26,9 +26,9 @@ from mrmd_python.server.assets import AssetFolders
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.http import serving
 from mrmd_python.server.idleness import IdleTimer
-from mrmd_python.server.session import SessionStartError
 from mrmd_python.server.sessions import Sessions
 from mrmd_python.server.spawn import SpawnedWorker
+from mrmd_python.server.worker_start import SessionStartError
 
 _FILE_BYTES = 10 * 1024 * 1024
 _LOSS = "the runtime was restarted after its server had died"

@@ -9,11 +9,11 @@ from mrmd_python.server.assets import AssetFolders, Display
 from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.execution_queue import ExecutionQueue, failed
-from mrmd_python.server.fallback_modules import IncompatibleIPythonError, fallback_modules
 from mrmd_python.server.history import History
 from mrmd_python.server.session_output import SessionOutput
 from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
+from mrmd_python.server.worker_start import SessionStartError, WorkerStart
 
 State = Literal["starting", "idle", "busy", "dead"]
 
@@ -21,10 +21,6 @@ _log = logging.getLogger(__name__)
 
 # How long a reset waits for the running cell to end by its interrupt before it replaces the worker.
 _RESET_SECONDS = 5.0
-
-
-class SessionStartError(Exception):
-    """A session's process did not come up; the message says why."""
 
 
 class SessionJson(TypedDict):
@@ -64,14 +60,13 @@ class Session:
         self._work = asyncio.create_task(self._run_queue())
         self._worker_use = asyncio.Lock()
         self._link: WorkerLink | None = None
-        self._hello: asyncio.Future[None]
+        self._start: WorkerStart
         # Done when the worker is through with what it was sent last.
         self._turn: asyncio.Future[None] | None = None
         self._can_interrupt = False
         self._wants_interrupt = False
         # Whether the running execution may be sent to a new worker if this one ends before it begins.
         self._can_retry = False
-        self._refusal: str | None = None
         # An end of the worker that the next execution is to report.
         self._loss: str | None = None
         self._closing = False
@@ -263,9 +258,8 @@ class Session:
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
         self._enter("starting")
-        self._refusal = None
         self._output.begin_process()
-        self._hello = asyncio.get_running_loop().create_future()
+        self._start = WorkerStart(self.environment)
         try:
             link = WorkerLink(spawned or spawn(self.environment), self)
         except OSError as error:
@@ -273,7 +267,7 @@ class Session:
             raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None
         self._link = link
         await link.connect()
-        await self._hello
+        self.python_version = await self._start.python_version()
 
     def on_text(self, stream: str, text: str) -> None:
         """Give output to the execution that runs or, if none does, to the runtime's log."""
@@ -282,14 +276,11 @@ class Session:
     def on_message(self, message: Message) -> None:
         """Handle a message of the worker."""
         match message["op"]:
-            case "fallback":
-                self._send_fallback(tuple(message["pythonVersion"]))
-            case "hello" if not self._hello.done():
-                self.python_version = message["pythonVersion"]
-                self._enter("idle")
-                self._hello.set_result(None)
-            case "failed":
-                self._refusal = message["message"]
+            case "hello" | "failed" | "fallback":
+                assert self._link is not None
+                self._start.on_message(message, self._link)
+                if self._start.is_over:
+                    self._enter("idle")
             case "running":
                 self._can_interrupt = True
                 if self._wants_interrupt:
@@ -322,13 +313,11 @@ class Session:
         self._enter("dead")
         self.variable_count = 0
         self._output.end_lines()
-        cause = self._refusal or f"the session's process {exit_.cause()}"
+        cause = self._start.refusal or f"the session's process {exit_.cause()}"
         if not self._closing:
             _log.warning("session %s: %s", self.id, cause)
-        if not self._hello.done():
-            words = f": {self._output.last_words}" if self._output.last_words else ""
-            told = f"{self.environment.executable} cannot run a session: its process {exit_.cause()}{words}"
-            self._hello.set_exception(SessionStartError(self._refusal or told))
+        if not self._start.is_over:
+            self._start.on_exit(exit_, self._output.last_words)
             return
         self._loss = cause
         has_begun = self._can_interrupt or self._wants_interrupt
@@ -336,14 +325,6 @@ class Session:
             gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
             self._end_running(failed("SessionDied", gone))
         self._end_turn()
-
-    def _send_fallback(self, python_version: tuple[int, ...]) -> None:
-        assert self._link is not None
-        try:
-            self._link.send({"op": "fallback", **fallback_modules(python_version, self.environment.executable)})
-        except IncompatibleIPythonError as error:
-            self._refusal = f"{self.environment.virtualenv} cannot be used: {error}"
-            self._link.order_end()
 
     def _end_running(self, outcome: dict[str, Any]) -> None:
         execution = self.running

@@ -13,8 +13,9 @@ from mrmd_python.server.api.request import FieldError, Fields, read_body
 from mrmd_python.server.api.response import Success, json_response
 from mrmd_python.server.api.route import SESSIONS, Route
 from mrmd_python.server.environment import SessionEnvironment
-from mrmd_python.server.session import Session, SessionJson, SessionStartError
+from mrmd_python.server.session import Session, SessionJson
 from mrmd_python.server.sessions import DEFAULT, EnvironmentConflictError, Sessions, TooManySessionsError
+from mrmd_python.server.worker_start import SessionStartError
 
 LANGUAGES = ["python", "py", "python3"]
 
