@@ -1,11 +1,12 @@
 """Formatting and is-it-complete: of code that runs nowhere."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.client import Client, Json
-from tests.machine import Machine
+from tests.machine import Machine, wait_until
 
 
 def _format(client: Client, code: str, **fields: object) -> Json:
@@ -82,3 +83,15 @@ def test_is_complete(client: Client, session: str) -> None:
     assert client.request("POST", "/is_complete", {})[1]["code"] == "missing_code"
     assert client.request("POST", "/is_complete", {"code": []})[1]["code"] == "wrong_type"
     assert len(client.get("/sessions")["sessions"]) == 1
+
+
+def test_is_complete_answers_for_code_that_ipython_checks_for_minutes(shared: Client) -> None:
+    unknown = {"status": "unknown", "indent": ""}
+    with ThreadPoolExecutor() as threads:
+        checks = [threads.submit(shared.post, "/is_complete", {"code": "!a\n" * 600}) for _ in range(3)]
+        started = time.monotonic()
+        assert shared.value("1 + 1") == "2"
+        assert time.monotonic() - started < 2, "others do not wait"
+        assert [check.result() for check in checks] == [unknown] * 3
+    assert shared.post("/is_complete", {"code": "(" * 1_000_001}) == unknown
+    wait_until(lambda: shared.post("/is_complete", {"code": "1"})["status"] == "complete", "it checks again")

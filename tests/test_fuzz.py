@@ -132,7 +132,7 @@ _JSON = st.recursive(
 )
 _WORKER = """#!/usr/bin/python3 -IS
 import json, os, socket
-control, replies, looks = (socket.socket(fileno=int(name)) for name in os.environ["MRMD_WORKER_FDS"].split())
+control, replies, queries = (socket.socket(fileno=int(name)) for name in os.environ["MRMD_WORKER_FDS"].split())
 for line in json.loads(os.environ["LINES"]):
     if line is None:
         control.recv(65536)

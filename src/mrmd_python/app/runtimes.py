@@ -15,7 +15,7 @@ from mrmd_python.runtime import ServiceError, environment, token
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import new_marker
-from mrmd_python.runtime.process_identity import ProcessIdentity
+from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec
 
@@ -95,7 +95,7 @@ class ChildRuntime:
             if self._process is None:
                 return
             self._lifeline.close()
-            server = ProcessIdentity.of(self._process.pid)
+            server = Process.of(self._process.pid)
             if server is not None:
                 server.terminate()
             self._process.wait()

@@ -7,7 +7,6 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakSet
 
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import session_marker
@@ -41,19 +40,6 @@ class SpawnedWorker:
     marker: str
 
 
-_leashes: "WeakSet[socket.socket]" = WeakSet()
-
-
-def _let_go() -> None:
-    """Close a forked child's copies of the leashes: with them open, the end of its parent would end no session."""
-    for leash in list(_leashes):
-        if leash.fileno() >= 0:
-            os.close(leash.detach())  # close() would wait for the transport that has it
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
 def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     """Start a reaper that starts a worker.
 
@@ -83,7 +69,6 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
             start_new_session=True,
         )
         ours.pop_all()
-    _leashes.add(leash)
     return SpawnedWorker(reaper, leash, control, replies, queries, stdout, stderr, secret, marker)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from mrmd_python.runtime import processes
 from mrmd_python.runtime.marker import marked
-
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.queries import QueryChannel

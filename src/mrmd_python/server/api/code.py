@@ -16,7 +16,9 @@ from mrmd_python.server.sessions import DEFAULT, Sessions
 _ANSWER_SECONDS = 4.0  # clients give up after five
 _BUSY_ANSWER_SECONDS = 0.3
 _FORMAT_SECONDS = 4.0
-_LONGEST_CHECKED = 100_000
+# IPython's check reads all lines again for each magic or shell command: 600 of them take seconds, in a process that can
+# be killed.
+_CHECK_SECONDS = 4.0
 # How much of the code that has run goes into inference from the code alone.
 _CONTEXT_CHARACTERS = 50_000
 
@@ -99,9 +101,6 @@ class HistoryPage(TypedDict):
     hasMore: bool
 
 
-_UNKNOWN_STATUS = Completeness(status="unknown", indent="")
-
-
 async def complete(request: web.Request) -> web.StreamResponse:
     """POST /complete: from what the session holds, or else from the code alone."""
     at = await read_body(request, CompleteRequest)
@@ -125,10 +124,9 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 async def is_complete(request: web.Request) -> web.StreamResponse:
     """POST /is_complete."""
-    code = (await read_body(request, CodeRequest)).code
-    if len(code) > _LONGEST_CHECKED:
-        return json_response(_UNKNOWN_STATUS)
-    return json_response(await asyncio.to_thread(_check_complete, code))
+    body = await read_body(request, CodeRequest)
+    answer = await request.app[SESSIONS].syntax.ask(_CHECK_SECONDS, "is_complete", body.code)
+    return json_response(answer or Completeness(status="unknown", indent=""))
 
 
 async def format_code(request: web.Request) -> web.StreamResponse:
@@ -150,16 +148,6 @@ async def history(request: web.Request) -> web.StreamResponse:
     page = await asyncio.to_thread(kept.page, max(body.n, 0), body.pattern, body.before)
     entries = [HistoryEntry(historyIndex=entry.index, code=entry.code) for entry in page.entries]
     return json_response(HistoryPage(entries=entries, hasMore=page.has_more))
-
-
-def _check_complete(code: str) -> Completeness:
-    from IPython.core.inputtransformer2 import TransformerManager  # takes a while, and few clients ask
-
-    try:
-        status, indent = TransformerManager().check_complete(code)
-    except (RecursionError, MemoryError):
-        return _UNKNOWN_STATUS
-    return {"status": status, "indent": " " * (indent or 0)}
 
 
 async def _complete_live(session: Session | None, at: Position) -> dict[str, Any] | None:
