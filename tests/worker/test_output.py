@@ -296,3 +296,23 @@ def test_what_is_printed_is_not_kept_in_the_session(client: Client) -> None:
     assert result["success"], result["error"]
     kept = int(client.value("tracemalloc.get_traced_memory()[0], tracemalloc.stop()").strip("()").partition(",")[0])
     assert kept < 4_000_000, "of 30 MB"
+
+
+def test_a_signal_handler_that_raises_while_the_cell_shows_something_does_no_harm(client: Client) -> None:
+    """As those that end a block after some time do."""
+    code = """
+import signal
+from IPython.display import display
+class Late(Exception): pass
+def ring(*_): raise Late
+signal.signal(signal.SIGALRM, ring)
+for n in range(300):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        while True: display({"x/h": ""}, raw=True)
+    except Late: pass
+print("h" * 3_000_000)
+"""
+    result = client.execute(code)
+    assert result["success"], result["error"]
+    assert result["stdout"].count("h") == 3_000_000

@@ -54,23 +54,25 @@ class Channel:
         with self._lock:
             # Asked before the message is added: a signal handler that sends between the two would make both wait.
             is_sending = bool(self._outgoing)
-            self._outgoing.append((data, in_order))
-            if is_sending:
-                return  # this is a signal handler, and what it interrupted here sends this, too
             try:
-                while self._outgoing:
+                self._outgoing.append((data, in_order))
+                # If true, this is a signal handler, and what it interrupted here sends this, too.
+                while self._outgoing and not is_sending:
                     self._send(*self._outgoing[0])
                     del self._outgoing[0]
             finally:
-                self._outgoing.clear()
+                if not is_sending:
+                    self._outgoing.clear()
 
     def _send(self, data: bytes, in_order: bool) -> None:
         if in_order:
             self._mark += 1
             data = b'{"mark": %d, ' % self._mark + data[1:]
-            for pipe in self._pipes:
+        try:
+            for pipe in self._pipes if in_order else ():
                 self._write_mark(pipe)
-        self.socket.sendall(data + b"\n")
+        finally:  # also if a signal handler raises: the server stops at a mark until the message comes
+            self.socket.sendall(data + b"\n")
 
     def _write_mark(self, pipe: int) -> None:
         # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).
