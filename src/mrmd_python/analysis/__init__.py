@@ -1,1 +1,1 @@
-"""Work on code that runs none of it: inference, formatting; in a process of its own, for that may hang."""
+"""Inference and formatting of code, without running it, in a separate process because they may hang."""

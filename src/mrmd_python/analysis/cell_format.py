@@ -1,4 +1,4 @@
-"""Formatting of a cell by black, as the person's project configures it."""
+"""Formats a cell with black, configured by the user's project."""
 
 import ast
 import sys
@@ -19,7 +19,7 @@ else:
 def format_cell(code: str, cwd: str) -> dict[str, Any]:
     """Return MRP's `formatted`, `changed` and, if the cell is not Python, `error`.
 
-    The cell ends in a newline if it did before.
+    The formatted cell ends in a newline only if the cell did.
     """
     if not code.strip():
         return {"formatted": code, "changed": False}
@@ -28,18 +28,18 @@ def format_cell(code: str, cwd: str) -> dict[str, Any]:
     source = code.replace("\r\n", "\n")
     try:
         formatted = black.format_cell(source, fast=False, mode=_mode(cwd))
-    except NothingChanged:  # which a cell that black cannot read comes to as well
-        fault = _syntax_error(source)
-        return {"formatted": code, "changed": False, **({} if fault is None else {"error": fault})}
-    except Exception as error:  # of many kinds, most of them for what is no Python
-        fault = _syntax_error(source) or str(error).partition("\n")[0] or type(error).__name__
-        return {"formatted": code, "changed": False, "error": fault}
+    except NothingChanged:  # also raised for a cell that black cannot parse
+        message = _syntax_error(source)
+        return {"formatted": code, "changed": False, **({} if message is None else {"error": message})}
+    except Exception as error:  # of many types, mostly for cells that are not Python
+        message = _syntax_error(source) or str(error).partition("\n")[0] or type(error).__name__
+        return {"formatted": code, "changed": False, "error": message}
     formatted = (formatted.rstrip("\n") + end).replace("\n", newline)
     return {"formatted": formatted, "changed": formatted != code}
 
 
 def _syntax_error(source: str) -> str | None:
-    """Return what is wrong with a cell, None if nothing is or if it is another language's."""
+    """Return the syntax error of a cell, or None if it is correct or in another language."""
     if source.lstrip().startswith("%%"):
         return None
     try:
@@ -51,13 +51,13 @@ def _syntax_error(source: str) -> str | None:
         )
     except SyntaxError as error:
         return f"line {error.lineno}: {error.msg}" if error.lineno else str(error.msg)
-    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or too deep
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL character, or code nested too deeply
         return str(error) or type(error).__name__
     return None
 
 
 def _mode(cwd: str) -> black.Mode:
-    """Return black's mode: what ``[tool.black]`` of the project that `cwd` is in says, as far as it is about style."""
+    """Return black's mode from the style options in the ``[tool.black]`` table of the project that contains `cwd`."""
     try:
         options = _options(Path(cwd))
         return black.Mode(
@@ -69,21 +69,21 @@ def _mode(cwd: str) -> black.Mode:
             target_versions={TargetVersion[name.upper()] for name in options.get("target-version", ())},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        print(f"the settings of black are not heeded: {error!r}", file=sys.stderr)  # into the runtime's log
+        print(f"ignoring invalid [tool.black] settings: {error!r}", file=sys.stderr)  # goes to the runtime's log
         return black.Mode(is_ipynb=True)
 
 
-def _options(folder: Path) -> dict[str, Any]:
-    """Return the table of the nearest pyproject.toml that has one, up to the root of the repository.
+def _options(directory: Path) -> dict[str, Any]:
+    """Return the ``[tool.black]`` table of the nearest pyproject.toml that has one, up to the repository's root.
 
-    Black's own search remembers what it has found, and would not see a change.
+    Black's own search caches its result and would not notice a change.
     """
-    for place in (folder, *folder.parents):
+    for parent in (directory, *directory.parents):
         try:
-            tables = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))
+            tables = tomllib.loads((parent / "pyproject.toml").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             tables = {}
         options: dict[str, Any] = tables.get("tool", {}).get("black", {})
-        if options or (place / ".git").exists():
+        if options or (parent / ".git").exists():
             return options
     return {}

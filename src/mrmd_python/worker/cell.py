@@ -1,4 +1,4 @@
-"""Running one cell, and saying afterwards what came of it."""
+"""Runs one cell and describes its outcome."""
 
 import ast
 import asyncio
@@ -12,64 +12,64 @@ from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from . import tracebacks
 from .running_loop import RunningLoop
-from .shell import Failure, Shell, message
+from .shell import Failure, Shell, error_message
 from .sigint import CellInterrupted
 
-# Not the function itself, which freezegun would replace in each module that has it.
+# A partial, because freezegun replaces the function itself in every module that has it.
 _clock = partial(time.perf_counter)
 
 
 class Interrupts:
-    """SIGINT: KeyboardInterrupt in a cell that computes, cancellation of one that awaits, nothing when none runs.
+    """Handles SIGINT: raises KeyboardInterrupt in a running cell, cancels an awaiting one, else does nothing.
 
-    While a cell's code runs, the handler is Python's own, which asyncio.run() and trio.run() look for and replace by
-    theirs. While IPython prepares that code, an interrupt waits: somewhere in there it might be swallowed.
+    While a cell's code runs, the handler is Python's own, which asyncio.run() and trio.run() recognize and replace.
+    While IPython prepares the code, an interrupt is deferred, because IPython might swallow it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, running_loop: RunningLoop) -> None:
         self.loop = loop
         self._running_loop = running_loop
+        # Whether the event loop runs tasks and callbacks of earlier cells.
         self.between_cells = False
-        """Whether the event loop runs for what earlier cells have left in it."""
         self._task: "Optional[asyncio.Task[Any]]" = None
-        self._armed = self._early = self._cancelled = False
+        self._armed = self._deferred = self._cancelled = False
         self.disarm()
 
-    def expect(self) -> None:
-        """Begin a cell: from now on an interrupt is meant for it."""
-        self._armed = self._early = self._cancelled = False
+    def begin_cell(self) -> None:
+        """Begin a cell: an interrupt from now on is meant for it."""
+        self._armed = self._deferred = self._cancelled = False
 
     def arm(self) -> None:
-        """Let SIGINT interrupt the cell, whose code is now to run.
+        """Let SIGINT interrupt the cell, whose code is about to run.
 
         Raises:
-            KeyboardInterrupt: it came already.
+            KeyboardInterrupt: SIGINT has arrived already.
         """
         if self._armed:
-            return  # the cell goes on, perhaps with a handler of its own
+            return  # the cell has started, and may have set its own handler
         self._armed = True
         signal.signal(signal.SIGINT, signal.default_int_handler if self._task is None else self._cancel)
-        if self._early:
+        if self._deferred:
             raise KeyboardInterrupt
 
     def disarm(self) -> None:
-        """Let SIGINT wait again, whatever handler the cell has left and whatever signal is pending."""
+        """Defer SIGINT again, whatever handler the cell has set."""
         while True:
             try:
-                signal.signal(signal.SIGINT, self._note)
-            except KeyboardInterrupt:  # one was pending: signal() runs the old handler for it first
+                signal.signal(signal.SIGINT, self._defer)
+            except KeyboardInterrupt:  # signal() first runs the old handler for a pending SIGINT
                 continue
             return
 
     def run(self, coroutine: "Coroutine[Any, Any, Any]") -> Any:
         """Run a cell with a top-level await on the session's event loop."""
         self._task = task = self.loop.create_task(coroutine)
-        self._running_loop.end_cell()  # it runs in earnest
+        self._running_loop.end_cell()  # the loop runs for real now
         try:
             while True:
                 try:
                     return self.loop.run_until_complete(task)
-                except (KeyboardInterrupt, CellInterrupted):  # raised in a callback or another task, which it has ended
+                except (KeyboardInterrupt, CellInterrupted):  # raised in a callback or another task
                     if task.done():
                         raise
                     self._cancelled = True
@@ -78,22 +78,22 @@ class Interrupts:
             self._running_loop.begin_cell(self.loop)
             self._task = None
 
-    def _note(self, number: int, frame: Optional[FrameType]) -> None:
-        self._early = True
-        if self.between_cells and _runs_code(frame):
-            raise KeyboardInterrupt  # a callback of an earlier cell holds up the event loop
+    def _defer(self, number: int, frame: Optional[FrameType]) -> None:
+        self._deferred = True
+        if self.between_cells and _in_user_code(frame):
+            raise KeyboardInterrupt  # a callback of an earlier cell blocks the event loop
 
     def _cancel(self, number: int, frame: Optional[FrameType]) -> None:
-        if _runs_code(frame):
+        if _in_user_code(frame):
             raise KeyboardInterrupt
         assert self._task is not None
         self._cancelled = True
         self._task.cancel()
-        # select() is restarted after a signal (PEP 475) and would not see the cancellation.
+        # select() resumes after a signal (PEP 475) and would not notice the cancellation.
         self.loop.call_soon_threadsafe(lambda: None)
 
-    def as_raised(self, error: BaseException) -> BaseException:
-        """Return KeyboardInterrupt for what an interrupt raised in its place, and any other exception as it is."""
+    def translate(self, error: BaseException) -> BaseException:
+        """Return a KeyboardInterrupt if an interrupt caused `error`, else `error` itself."""
         if isinstance(error, CellInterrupted):
             return KeyboardInterrupt().with_traceback(tracebacks.without_debugger(error.__traceback__))
         if self._cancelled and isinstance(error, asyncio.CancelledError):
@@ -101,10 +101,10 @@ class Interrupts:
         return error
 
 
-def _runs_code(frame: Optional[FrameType]) -> bool:
-    """Return whether a cell's code is on the processor, rather than the event loop or this package.
+def _in_user_code(frame: Optional[FrameType]) -> bool:
+    """Return whether `frame` is a user's code, not the event loop's or this package's.
 
-    A callback in C, as time.sleep is, has no frame of its own: it shows as that of asyncio's Handle._run.
+    A callback written in C, such as time.sleep, has no frame: the topmost one is then asyncio's Handle._run.
     """
     if frame is None:
         return False
@@ -121,36 +121,45 @@ def run(
     store_history: bool,
     silent: bool,
 ) -> "dict[str, Any]":
-    """Run a cell, having announced that an interrupt will reach it; return what the worker knows of ExecuteResult."""
+    """Run a cell and return the worker's part of ExecuteResult.
+
+    Args:
+        shell: the session's shell.
+        interrupts: the SIGINT handlers.
+        announce: called once an interrupt reaches the cell.
+        code: the cell.
+        store_history: whether to add the cell to the history.
+        silent: whether to leave out the history and the output prompt, as IPython does.
+    """
     shell.begin_cell()
     count = shell.execution_count
     started = _clock()
     error: Optional[BaseException]
     try:
         try:
-            interrupts.expect()
+            interrupts.begin_cell()
             announce()
             shell.run_startup()
             result = shell.run_cell(code, store_history=store_history, silent=silent)
         finally:
             interrupts.disarm()
         error = result.error_before_exec or result.error_in_exec
-    except BaseException as raised:  # whatever a cell lets through ends the cell, not the session
+    except BaseException as raised:  # it ends the cell, not the session
         interrupts.disarm()
         error = raised
     if os.getpid() != shell.pid:
-        _end_fork(error)
+        _exit_fork(error)
     failure = _failure(shell, interrupts, error)
     proposal = {} if shell.next_input is None else {"nextInput": shell.next_input}
     if proposal:
         shell.write_output(f"{shell.next_input}\n")
     shell.forget_input(count - shell.cache_size)
-    shown = shell.displayhook
+    hook = shell.displayhook
     duration = (_clock() - started) * 1000
     return {
         "success": failure is None,
-        "result": shown.text,
-        "rich": shown.take(),
+        "result": hook.text,
+        "rich": hook.take(),
         "error": None if failure is None else _describe(failure),
         "executionCount": count,
         "duration": round(duration, 3),
@@ -160,18 +169,18 @@ def run(
 
 
 def _failure(shell: Shell, interrupts: Interrupts, error: Optional[BaseException]) -> Optional[Failure]:
-    """Return why a cell has failed, or None if it has not: its own exception, or that of code it had IPython run."""
+    """Return why a cell failed: its own exception, or that of code it had IPython run. None if it succeeded."""
     nested = shell.nested_failure
-    if nested is not None and (error is None or nested.is_of_body):
-        return replace(nested, error=interrupts.as_raised(nested.error))
-    return None if error is None else shell.failure(interrupts.as_raised(error))
+    if nested is not None and (error is None or nested.in_body):
+        return replace(nested, error=interrupts.translate(nested.error))
+    return None if error is None else shell.failure(interrupts.translate(error))
 
 
-def _end_fork(error: Optional[BaseException]) -> NoReturn:
-    """End a fork of the session that has come to the end of its cell, by the status that a script would have.
+def _exit_fork(error: Optional[BaseException]) -> NoReturn:
+    """Exit a fork of the session at the end of its cell, with the status that a script would have.
 
-    Without finalizing the interpreter: to close the event loop here would take descriptors out of the parent's epoll
-    instance, which a fork shares (epoll(7)), and atexit handlers are the parent's.
+    The interpreter is not finalized: closing the event loop would remove file descriptors from the parent's epoll
+    instance, which the fork shares (epoll(7)), and the atexit handlers are the parent's.
     """
     status = 0 if error is None else 1
     if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
@@ -182,7 +191,7 @@ def _end_fork(error: Optional[BaseException]) -> NoReturn:
 def _describe(failure: Failure) -> "dict[str, Any]":
     return {
         "type": type(failure.error).__name__,
-        "message": message(failure.error),
+        "message": error_message(failure.error),
         "traceback": failure.traceback,
         "line": failure.line,
         "column": failure.column,
@@ -195,7 +204,7 @@ def _imports(shell: Shell, code: str) -> "list[str]":
         return []
     try:
         tree = ast.parse(shell.transform_cell(code))
-    except Exception:  # no Python, too deep for the parser, or a transformer of the person's own
+    except Exception:  # not Python, nested too deeply, or an error in a user's input transformer
         return []
     names: "list[str]" = []
     for node in ast.walk(tree):
@@ -207,10 +216,10 @@ def _imports(shell: Shell, code: str) -> "list[str]":
 
 
 def variable_names(shell: Shell) -> "list[str]":
-    """Return the names of the user's variables, in the order they were made."""
+    """Return the names of the user's variables, in order of creation."""
     hidden = shell.user_ns_hidden
-    variables = shell.user_ns.copy()  # a thread may be adding to it
-    # Most of them are hidden: IPython leaves two for each cell. What a startup file has set, a cell may set again.
+    variables = shell.user_ns.copy()  # a thread of the user's may be adding to it
+    # Most names are hidden: IPython adds two for each cell. A cell may redefine a name that a startup file has set.
     return [
         name
         for name, value in variables.items()

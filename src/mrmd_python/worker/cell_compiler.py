@@ -8,23 +8,23 @@ from typing import Any, Optional
 
 from IPython.core.compilerop import CachingCompiler
 
-# What IPython calls the code of %%time and %%timeit, and code that it only parses.
+# The file names that IPython gives to the code of %%time and %%timeit, and to code that it only parses.
 _IPYTHON_NAMES = frozenset({"<timed exec>", "<timed eval>", "<magic-timeit>", "<unknown>"})
 _CELL_MAGIC = "get_ipython().run_cell_magic("
 
 
 class CellCompiler(CachingCompiler):  # type: ignore[misc]
-    """Compiles what one cell runs. A cell magic may run another, so a cell may have several bodies."""
+    """Compiles the code of one cell. A cell magic may run another, so a cell may have several bodies."""
 
     def __init__(self) -> None:
         super().__init__()
         self.begin_cell()
 
     def begin_cell(self) -> None:
-        """Forget the last cell."""
+        """Clear what is stored about the last cell."""
         # The file name of the running cell, "" until it is compiled.
         self.cell_file = ""
-        # How many lines of the cell stand above each body. A magic may add or drop white space around its body.
+        # The number of the cell's lines above each body. Keys are stripped bodies: magics add and drop white space.
         self._lines_above: "dict[str, int]" = {}
 
     @property
@@ -41,11 +41,11 @@ class CellCompiler(CachingCompiler):  # type: ignore[misc]
             return self._lines_above[code.strip()]
         return code[: len(code) - len(code.lstrip())].count("\n")
 
-    def add_transformed(self, code: str, transformed: str) -> int:
-        """Note what IPython has made of `code`, which may call a cell magic, or be the body of one.
+    def record_transformed(self, code: str, transformed: str) -> int:
+        """Record how IPython transformed `code`, which may call a cell magic or be the body of one.
 
         Returns:
-            How many lines stand above the first line that is not empty.
+            The number of lines above the first line that is not empty.
         """
         above = self._lines_above_first(code)
         if transformed.startswith(_CELL_MAGIC):
@@ -53,19 +53,19 @@ class CellCompiler(CachingCompiler):  # type: ignore[misc]
             if body.strip():
                 self._lines_above[body.strip()] = above + 1 + self._lines_above_first(body)
         elif self.cell_file and self.is_body(code):
-            shown = linecache.getlines(self.cell_file)[:above]
-            self._show(shown + transformed.splitlines(keepends=True))
+            source = linecache.getlines(self.cell_file)[:above]
+            self._set_source(source + transformed.splitlines(keepends=True))
         return above
 
     def cache(self, transformed_code: str, number: int = 0, raw_code: Optional[str] = None) -> str:
-        """Return the file name for a cell's code, and keep its lines for tracebacks."""
+        """Return the file name for a cell's code, and store its lines for tracebacks."""
         if self.cell_file and self.is_body(raw_code):
             return self.cell_file
         name: str = super().cache(transformed_code, number, raw_code)
         if not self.cell_file:
             self.cell_file = name
             if self.has_body and raw_code is not None:
-                self._show([f"{line}\n" for line in raw_code.splitlines()])
+                self._set_source([f"{line}\n" for line in raw_code.splitlines()])
         return name
 
     def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> Any:
@@ -77,17 +77,17 @@ class CellCompiler(CachingCompiler):  # type: ignore[misc]
         return super().__call__(source, self._file(filename, sys._getframe(1)), *args, **options)
 
     def _file(self, filename: str, caller: FrameType) -> str:
-        """Return the cell's file name for a body that the function of a cell magic compiles."""
+        """Return the cell's file name if a cell magic is compiling its body, else `filename`."""
         if self.has_body and filename in _IPYTHON_NAMES and self.is_body(caller.f_locals.get("cell")):
             return self.cell_file
         return filename
 
-    def _show(self, lines: "list[str]") -> None:
+    def _set_source(self, lines: "list[str]") -> None:
         linecache.cache[self.cell_file] = (sum(map(len, lines)), None, lines, self.cell_file)
 
 
 def _body(transformed: str) -> str:
-    """Return the body from the call of a cell magic."""
+    """Return the body argument of a call of run_cell_magic()."""
     statement = ast.parse(transformed).body[0]
     assert isinstance(statement, ast.Expr)
     assert isinstance(statement.value, ast.Call)

@@ -17,76 +17,75 @@ _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"
 
 
 class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
-    """Prints the value of an expression as IPython does, and keeps its forms.
+    """Prints the value of an expression as IPython does, and keeps its MIME bundle.
 
-    The last value is the cell's result. If something runs after it, its forms are a display of their own.
+    The last value is the cell's result. If anything runs or is displayed after it, it is sent as a display.
     """
 
     publisher: "SessionDisplayPublisher"
-    # The text of the last value.
+    # The last value as text/plain.
     text: Optional[str] = None
-    # Its forms and their metadata, until they are sent.
+    # Its MIME bundle and metadata, until they are sent.
     unsent: "Optional[tuple[MimeBundle, dict[str, Any]]]" = None
-    # Whether a __repr__ or the like of a value may be running. IPython shows what it raises, and goes on.
+    # Whether a value's formatter (its __repr__, say) is running. IPython prints the error it raises and goes on.
     is_formatting = False
 
     def write_output_prompt(self) -> None:
-        """Leave it to `write_format_data`: what is written at once reaches the server at once."""
+        """Leave the prompt to `write_format_data`, so that it reaches the server together with the value."""
 
     def compute_format_data(self, result: Any) -> "tuple[MimeBundle, dict[str, Any]]":
-        """Return an object in all forms there are of it.
+        """Return the MIME bundle of an object, and its metadata.
 
-        Of what has no other form than text, unless a cell has given it one, the others are not asked for: that takes
-        longer than to run most such cells.
+        For numbers and strings only text/plain is computed, unless a cell has registered another formatter for their
+        type: trying all formatters takes longer than most cells that return one.
         """
         formatter = self.shell.display_formatter
         others = (formatter.formatters[mime] for mime in formatter.formatters if mime != TEXT)
-        is_text_alone = type(result) in _TEXT_ONLY_TYPES and not any(
-            type(result) in other.type_printers for other in others
-        )
+        kind = type(result)
+        is_text_only = kind in _TEXT_ONLY_TYPES and not any(kind in other.type_printers for other in others)
         self.is_formatting = True
         try:
-            forms: "tuple[MimeBundle, dict[str, Any]]" = formatter.format(
-                result, include={TEXT} if is_text_alone else None
+            bundle: "tuple[MimeBundle, dict[str, Any]]" = formatter.format(
+                result, include={TEXT} if is_text_only else None
             )
         finally:
             self.is_formatting = False
-        return forms
+        return bundle
 
     def write_format_data(self, format_dict: MimeBundle, md_dict: Optional[dict[str, Any]] = None) -> None:
-        """Print the text and keep the forms."""
+        """Print the text and keep the MIME bundle."""
         self.send()
         self.text = format_dict.get(TEXT)
-        # As text alone it has been shown once it is printed.
+        # Text alone is complete once it is printed.
         self.unsent = (format_dict, md_dict or {}) if len(format_dict) > 1 else None
         if self.text is not None:
             prompt = f"Out[{self.prompt_count}]: " if self.do_full_cache else ""
-            start = "\n" if "\n" in self.text else ""  # so that its columns line up
+            start = "\n" if "\n" in self.text else ""  # so that all lines begin in the same column
             self.shell.write_output(f"{prompt}{start}{self.text}\n{self.shell.separate_out2}")
 
     def finish_displayhook(self) -> None:
-        """Leave sys.stdout alone, which a cell may have replaced."""
+        """Do nothing with sys.stdout, which a cell may have replaced."""
         self._is_active = False
 
     def send(self) -> None:
-        """Send the forms of the last value as a display: it is not the result."""
+        """Send the last value as a display: it is not the cell's result."""
         display = self.take()
         if display is not None:
             self.publisher.send({"op": "display", **display})
 
     def take(self) -> "Optional[dict[str, Any]]":
-        """Return the forms of the last value as they are sent, once; None if there are none."""
+        """Return the last value's MIME bundle as JSON, once; None if there is none to send."""
         if self.unsent is None:
             return None
-        (forms, metadata), self.unsent = self.unsent, None
-        return {"data": as_json(forms), "metadata": metadata}
+        (bundle, metadata), self.unsent = self.unsent, None
+        return {"data": as_json(bundle), "metadata": metadata}
 
 
 class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
     """Sends displays to the server, in order with the output."""
 
     send: Callable[[dict[str, Any]], None]
-    # Whether the running cell's client takes `clear_output` events.
+    # Whether the running cell's client handles `clear_output` events.
     rich = False
 
     def publish(
@@ -99,22 +98,22 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         update: bool = False,
         **_: Any,
     ) -> None:
-        """Send a display, and print it unless it is a picture, for clients that show only text."""
+        """Send a display. Print it as well, for clients that show only text, unless it is an image."""
         self.shell.displayhook.send()
-        if TEXT in data and not any(picture in data for picture in _IMAGES):
+        if TEXT in data and not any(image in data for image in _IMAGES):
             streams.session_stream("stdout").write(f"{data[TEXT]}\n")
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
         self.send({"op": "display", "data": as_json(data), "metadata": dict(metadata or {}), **identity})
 
     def clear_output(self, wait: bool = False) -> None:
-        """Send a `clear_output` event, or print the escape sequence that clears a line for clients without it."""
+        """Send a `clear_output` event; for clients without it, print the escape sequence that clears a line."""
         if self.rich:
             self.send({"op": "clear_output", "wait": bool(wait)})
         else:
             super().clear_output(wait)
 
 
-def as_json(forms: MimeBundle) -> MimeBundle:
-    """Return a MIME bundle with its bytes in base64, as it is in JSON."""
-    return {mime: base64.b64encode(form).decode() if isinstance(form, bytes) else form for mime, form in forms.items()}
+def as_json(bundle: MimeBundle) -> MimeBundle:
+    """Return a MIME bundle with bytes encoded in base64."""
+    return {mime: base64.b64encode(form).decode() if isinstance(form, bytes) else form for mime, form in bundle.items()}

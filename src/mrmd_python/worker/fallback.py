@@ -1,6 +1,6 @@
-"""Imports IPython from the server's own copy where the user's venv has none.
+"""Imports IPython from the server's copy if the user's venv has none.
 
-Only the packages that the server names are found, modules and metadata, and only behind everything the venv has.
+Only the packages that the server lists can be found, modules and metadata, and only after everything in the venv.
 """
 
 import re
@@ -10,12 +10,12 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Iterator, Mapping, Optional, Sequence
 
-if TYPE_CHECKING:  # it takes long to import, and most sessions do without
+if TYPE_CHECKING:  # slow to import, and most sessions do not need it
     from importlib.metadata import Distribution, DistributionFinder
 
 
 class FallbackFinder(MetaPathFinder):
-    """Finds modules and distributions by name, behind all other finders.
+    """Finds modules and distributions by name, after all other finders.
 
     Args:
         modules: the directory that holds each top-level module.
@@ -29,13 +29,13 @@ class FallbackFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
-        """Find a top-level module; its submodules are then found by its `__path__`."""
+        """Find a top-level module. Its submodules are found by its `__path__`."""
         if path is not None or fullname not in self._modules:
             return None
         return PathFinder.find_spec(fullname, [self._modules[fullname]], target)
 
     def find_distributions(self, context: "DistributionFinder.Context") -> "Iterator[Distribution]":
-        """Find the metadata of packages, such as entry points, unless the venv has a package of the same name."""
+        """Find metadata, such as entry points, of packages that the venv does not have."""
         from importlib import metadata
 
         if context.path is not sys.path:  # only certain directories are searched
@@ -52,5 +52,5 @@ def _normalized(name: str) -> str:
 
 
 def use_fallback(modules: Mapping[str, str], distributions: Mapping[str, str]) -> None:
-    """Make the modules importable and the distributions known."""
+    """Make the modules importable and their metadata available."""
     sys.meta_path.append(FallbackFinder(modules, distributions))

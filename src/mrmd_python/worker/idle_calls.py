@@ -1,6 +1,6 @@
-"""Short calls into the user's objects, which the query thread has the main thread make while no cell runs.
+"""Short calls of the user's objects, made on the main thread for the query thread while no cell runs.
 
-The main thread is where user code expects to run, and the only one where a signal can end it.
+User code expects to run on the main thread, and only there can a signal interrupt it.
 """
 
 import _thread
@@ -14,11 +14,11 @@ from typing import Any, Callable, Iterator, Optional
 from .cell import Interrupts
 
 _SECONDS = 0.3
-# Code with a bare `except:` swallows an interrupt, and may need another.
-_MOST_INTERRUPTS = 10
+# Code with a bare `except:` swallows an interrupt, so it may take more than one.
+_MAX_INTERRUPTS = 10
 _SECONDS_BETWEEN_INTERRUPTS = 0.02
 
-_WAITING, _RUNNING, _OVER = range(3)
+_WAITING, _RUNNING, _DONE = range(3)
 
 
 Call = Callable[[], "list[object]"]
@@ -41,10 +41,10 @@ class IdleCalls:
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._main_thread = threading.main_thread().ident or 0
         self._last: Optional[_PendingCall] = None
-        self._lock = _thread.allocate_lock()  # guards the state of a call
+        self._lock = _thread.allocate_lock()  # guards the calls' states
 
     def accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make calls from now on: the main thread runs `loop`, or soon will, until the next message."""
+        """Make calls from now on: the main thread runs `loop`, or soon will."""
         self._loop = loop
 
     def refuse(self) -> None:
@@ -52,9 +52,9 @@ class IdleCalls:
         self._loop = None
 
     def results(self, function: Optional[Call]) -> "list[object]":
-        """Return what `function` returns on the main thread.
+        """Return the result of `function`, called on the main thread.
 
-        That is nothing if it is None or raises, if a cell runs, or if 0.3 seconds are not enough.
+        The result is empty if `function` is None or raises, while a cell runs, and after 0.3 seconds.
         """
         loop = self._loop
         if function is None or loop is None or (self._last is not None and self._last.state == _RUNNING):
@@ -69,10 +69,10 @@ class IdleCalls:
         return call.results
 
     def _give_up(self, call: _PendingCall) -> None:
-        for _ in range(_MOST_INTERRUPTS):
-            with self._lock:  # so that the signal cannot hit what the main thread does after the call
-                if call.state == _WAITING:  # a task of an earlier cell holds up the loop
-                    call.state = _OVER
+        for _ in range(_MAX_INTERRUPTS):
+            with self._lock:  # so that the signal cannot reach what the main thread does after the call
+                if call.state == _WAITING:  # a task of an earlier cell blocks the loop
+                    call.state = _DONE
                     return
                 if call.state == _RUNNING:
                     signal.pthread_kill(self._main_thread, signal.SIGINT)
@@ -83,11 +83,11 @@ class IdleCalls:
         with self._lock:
             if call.state != _WAITING:
                 return
-            call.state = _OVER if self._loop is None else _RUNNING
+            call.state = _DONE if self._loop is None else _RUNNING
         if call.state == _RUNNING:
             self._run_interruptible(call)
             with self._lock:
-                call.state = _OVER
+                call.state = _DONE
         call.done.release()
 
     def _run_interruptible(self, call: _PendingCall) -> None:
@@ -98,25 +98,25 @@ class IdleCalls:
                     call.results = call.function()
             finally:
                 self._interrupts.disarm()
-        except BaseException:  # whatever the user's code raises
-            self._interrupts.disarm()  # again: the interrupt may have come just before the line above
+        except BaseException:  # of the user's code
+            self._interrupts.disarm()  # again: SIGINT may have arrived just before the line above
 
 
 @contextmanager
 def _muted() -> "Iterator[None]":
-    """Drop what this thread prints: no cell has asked for it."""
+    """Drop what this thread prints: it belongs to no cell."""
     streams = sys.stdout, sys.stderr
     muted = sys.stdout, sys.stderr = _MutedStream(sys.stdout), _MutedStream(sys.stderr)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
-        for stream in muted:  # a logging handler that was just made may keep it
+        for stream in muted:  # a logging handler created meanwhile may keep it
             stream.muted_thread = None
 
 
 class _MutedStream:
-    """Stands in for a stream, and drops what one thread writes."""
+    """Wraps a stream and drops what one thread writes."""
 
     def __init__(self, stream: Any) -> None:
         self.muted_thread: Optional[int] = _thread.get_ident()

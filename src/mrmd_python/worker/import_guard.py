@@ -1,9 +1,9 @@
-"""Keep files in the working directory from being imported in place of what Python's or IPython's own code means.
+"""Keeps IPython and the standard library from importing files of the working directory.
 
-The empty entry that stands first on ``sys.path`` in a session is the working directory, as in any notebook. A cell that
-says ``import html`` gets the file ``html.py`` there. But IPython and the standard library import many modules late: on
-the first error, the first completion, the first result. In a directory that others can write to, a file of such a name
-would run although no cell asks for it.
+In a session ``sys.path`` begins with an empty entry, the working directory, as in any notebook: ``import html`` in a
+cell gets ``./html.py``. But IPython and the standard library import many modules late: on the first error, the first
+completion, the first result. In a directory that others can write to, a file with such a name would run although no
+cell imports it.
 """
 
 import os
@@ -13,18 +13,18 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Optional, Sequence
 
-# IPython and what it requires, on every version and platform.
+# IPython and its dependencies, on all versions and platforms.
 _IPYTHON = frozenset(
     {"IPython", "asttokens", "backcall", "colorama", "decorator", "exceptiongroup", "executing", "jedi", "parso"}
     | {"ipython_pygments_lexers", "matplotlib_inline", "pexpect", "pickleshare", "prompt_toolkit", "psutil"}
     | {"ptyprocess", "pure_eval", "pygments", "stack_data", "traitlets", "typing_extensions", "wcwidth"}
 )
-# These import, by `__import__` or the import machinery itself, what their caller names: an extension of IPython, say.
+# These import what their caller names, an extension of IPython for example.
 _IMPORTS_BY_NAME = frozenset({"IPython.lib.deepreload", "traitlets.utils.importstring"})
 
 
 class ImportGuard(MetaPathFinder):
-    """Answers the imports of IPython's code, of the worker's, and of one standard module by another."""
+    """Resolves the imports of IPython, of the worker, and of standard modules by one another."""
 
     def __init__(self) -> None:
         self._standard = getattr(sys, "stdlib_module_names", None) or _standard_modules()
@@ -33,10 +33,10 @@ class ImportGuard(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
-        """Find the module anywhere but in the working directory if a library asks for it; else leave it to others.
+        """Find the module outside the working directory if a library imports it; else leave it to the other finders.
 
         Raises:
-            ModuleNotFoundError: it is nowhere else, as an optional module may be.
+            ModuleNotFoundError: it is not found elsewhere, as an optional module may not be.
         """
         if path is not None:
             return None
@@ -46,7 +46,7 @@ class ImportGuard(MetaPathFinder):
         for finder in sys.meta_path:
             if finder is PathFinder:
                 spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry], target)
-            elif finder is self or not hasattr(finder, "find_spec"):  # as before PEP 451, up to Python 3.11
+            elif finder is self or not hasattr(finder, "find_spec"):  # a finder of before PEP 451, up to Python 3.11
                 continue
             else:
                 spec = finder.find_spec(fullname, None, target)
@@ -56,7 +56,7 @@ class ImportGuard(MetaPathFinder):
 
 
 def _importer() -> str:
-    """Return the name of the module whose code the import statement is in, "" if a module is imported by name."""
+    """Return the name of the importing module, or "" if a module is imported by name."""
     frame = sys._getframe(1)
     while True:
         name = frame.f_globals.get("__name__", "")
@@ -70,10 +70,11 @@ def _importer() -> str:
 
 
 def _standard_modules() -> "frozenset[str]":
-    """Return what ``sys.stdlib_module_names`` is from Python 3.10 on, less what other platforms have."""
+    """Return ``sys.stdlib_module_names`` for Python 3.9, without the modules of other platforms."""
     directory = os.path.dirname(os.__file__)
     files = [*os.listdir(directory), *os.listdir(os.path.join(directory, "lib-dynload"))]
-    optional = {"_winapi", "_winreg", "msvcrt", "nt", "winreg"}  # which standard modules try to import everywhere
+    # Standard modules try to import these on every platform.
+    optional = {"_winapi", "_winreg", "msvcrt", "nt", "winreg"}
     return frozenset({name.partition(".")[0] for name in files} | set(sys.builtin_module_names) | optional)
 
 

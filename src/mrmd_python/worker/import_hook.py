@@ -1,4 +1,4 @@
-"""Calls a function each time a certain module has been loaded or reloaded."""
+"""Calls a function whenever a given module is loaded or reloaded."""
 
 import copy
 import sys
@@ -8,41 +8,41 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Callable, Mapping, Optional, Sequence
 
-AfterLoad = Callable[[ModuleType], None]
+LoadCallback = Callable[[ModuleType], None]
 
 
 class LoadHook(MetaPathFinder):
-    """Finds the modules in `callbacks` where the other finders do, and has a callback called after each load."""
+    """Finds the modules in `callbacks` with the other finders, and makes their loaders call the callback."""
 
-    def __init__(self, callbacks: Mapping[str, AfterLoad]) -> None:
+    def __init__(self, callbacks: Mapping[str, LoadCallback]) -> None:
         self._callbacks = callbacks
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
-        """Return the other finders' spec. Code may find a module and never load it, so nothing happens here."""
+        """Return the other finders' spec. The callback runs on load: code may find a module and never load it."""
         if fullname not in self._callbacks:
             return None
-        others = sys.meta_path[sys.meta_path.index(self) + 1 :]  # those before this one have been asked
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]  # those before this one found nothing
         specs = (finder.find_spec(fullname, path, target) for finder in others if hasattr(finder, "find_spec"))
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = _calling(self._callbacks[fullname], spec.loader)
+            spec.loader = _with_callback(self._callbacks[fullname], spec.loader)
         return spec
 
 
-def _calling(callback: AfterLoad, original: Loader) -> Loader:
-    """Return a copy of a loader that calls `callback` after it has executed a module.
+def _with_callback(callback: LoadCallback, original: Loader) -> Loader:
+    """Return a copy of a loader that calls `callback` after it executes a module.
 
-    It keeps its class and attributes, on which `inspect` and `importlib.resources` depend. It is a copy because all
-    modules of a zip archive share one loader.
+    The copy has the loader's class and attributes, which `inspect` and `importlib.resources` need. It is a copy because
+    all modules of a zip archive share one loader.
     """
 
     def exec_module(module: ModuleType) -> None:
         original.exec_module(module)
         try:
             callback(module)
-        except Exception as error:  # our preferences for a library must not keep anybody from importing it
+        except Exception as error:  # the library must stay importable
             warnings.warn(f"mrmd-python cannot set up {module.__name__}: {error}", RuntimeWarning, stacklevel=2)
 
     loader = copy.copy(original)
@@ -50,6 +50,6 @@ def _calling(callback: AfterLoad, original: Loader) -> Loader:
     return loader
 
 
-def install(callbacks: Mapping[str, AfterLoad]) -> None:
-    """Have each callback called with the module of its name, whenever that has been loaded."""
+def install(callbacks: Mapping[str, LoadCallback]) -> None:
+    """Call each callback with its module whenever that module is loaded."""
     sys.meta_path.insert(0, LoadHook(callbacks))

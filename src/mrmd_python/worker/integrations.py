@@ -1,4 +1,4 @@
-"""Set up libraries that show things: matplotlib and plotly draw into the session, pandas prints as in a notebook."""
+"""Sets up libraries with rich output: matplotlib and plotly show figures in the client, pandas prints as in Jupyter."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 from . import import_hook
 
-# The backends of matplotlib that work in a session besides the inline one. The others need windows or a web page.
+# The matplotlib backends that work in a session besides the inline one. The others need a window or a web page.
 FILE_BACKENDS = ("agg", "pdf", "pgf", "ps", "svg")
 _INLINE_BACKEND = "matplotlib_inline.backend_inline"
 _NOTEBOOK_RENDERERS = (
@@ -17,7 +17,7 @@ _NOTEBOOK_RENDERERS = (
 
 
 def install() -> None:
-    """Set up each library once it is imported."""
+    """Set up each library when it is imported."""
     import_hook.install(
         {
             "matplotlib": _set_up_matplotlib,
@@ -28,10 +28,10 @@ def install() -> None:
 
 
 def _set_up_matplotlib(module: ModuleType) -> None:
-    """Choose the inline backend, without MPLBACKEND, which child processes would inherit."""
+    """Choose the inline backend. Not by MPLBACKEND, which child processes would inherit."""
     from IPython.core import pylabtools
 
-    # Matplotlib before 3.9 imports this to find the event loop of a backend. IPython no longer has it.
+    # Matplotlib before 3.9 imports this dict, which new versions of IPython do not have.
     vars(pylabtools).setdefault("backend2gui", {})
     matplotlib: Any = module
     if os.environ.get("MPLBACKEND"):
@@ -40,14 +40,14 @@ def _set_up_matplotlib(module: ModuleType) -> None:
     if isinstance(configured, str) and configured.lower() in FILE_BACKENDS:
         return
     matplotlib.rcParams["backend"] = f"module://{_INLINE_BACKEND}"
-    # The inline backend sets up the matplotlib that it was imported with, so it must be imported again after a reload.
+    # The inline backend configures the matplotlib that it was imported with, so it must be reimported after a reload.
     # Until then, figures are shown at the end of a cell only if matplotlib is interactive.
     if sys.modules.pop(_INLINE_BACKEND, None) is not None:
         matplotlib.interactive(True)
 
 
 def _set_up_pandas(module: ModuleType) -> None:
-    """Print up to 20 columns, as in Jupyter. Pandas leaves out what is wider than a terminal in all but ipykernel."""
+    """Print up to 20 columns, as in Jupyter. Elsewhere pandas fits its output to the width of a terminal."""
     from pandas._config import config  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     if config.get_option("display.max_columns") == 0:
@@ -55,14 +55,14 @@ def _set_up_pandas(module: ModuleType) -> None:
 
 
 def _set_up_plotly(module: ModuleType) -> None:
-    """Show each figure as a page of its own. Plotly's own renderers for notebooks need a page that has plotly.js."""
+    """Show each figure as a complete page. Plotly's own notebook renderers need a page that has loaded plotly.js."""
     renderers: Any = module
 
     class PageRenderer(renderers.ColabRenderer):  # type: ignore[misc]
-        """Shows a figure as a page of its own, which loads plotly.js from its CDN."""
+        """Shows a figure as a complete page, which loads plotly.js from its CDN."""
 
         def to_mimebundle(self, fig_dict: "dict[str, Any]") -> "dict[str, Any]":
-            """Return the page as IPython displays HTML."""
+            """Return the page in the forms that IPython gives to HTML."""
             import plotly.io  # type: ignore[import-not-found,unused-ignore]
             from IPython.display import HTML
 
@@ -75,12 +75,12 @@ def _set_up_plotly(module: ModuleType) -> None:
         renderers.renderers[name] = PageRenderer()
     renderers.renderers.default = os.environ.get("PLOTLY_RENDERER") or "mrmd"
     if renderers.nbformat is None:
-        # Plotly shows no figure without nbformat, but uses nothing of it except its version.
+        # Plotly shows figures only if it finds nbformat, but uses nothing except its version.
         renderers.nbformat = SimpleNamespace(__version__="5.0")
 
 
 def close_all_figures() -> None:
-    """Close all figures of matplotlib, if it is in use."""
+    """Close all matplotlib figures, if matplotlib is in use."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
         pyplot.close("all")

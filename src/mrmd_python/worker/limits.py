@@ -1,8 +1,8 @@
-"""Bounds for the text that a cell's outcome repeats: all of it is in the output, and the server keeps many outcomes."""
+"""Limits the text in a cell's outcome: the output has all of it, and the server keeps many outcomes."""
 
 from typing import Any
 
-# As for MRP's `accumulated`: up to LIMIT characters are whole, of longer text the first and last PART are kept.
+# As for MRP's `accumulated`: text of up to LIMIT characters is kept whole, of longer text the first and last PART.
 LIMIT = 256 * 1024
 PART = 32 * 1024
 
@@ -21,7 +21,7 @@ def limit_outcome(outcome: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def limit_text(text: Any) -> Any:
-    """Return the ends of a long text around a line that says how much is left out, and anything else as it is."""
+    """Return the ends of a long text around a line that says how much is left out; anything else unchanged."""
     if not isinstance(text, str) or len(text) <= LIMIT:
         return text
     left_out = len(text) - 2 * PART

@@ -1,4 +1,4 @@
-"""The magics that need a terminal, an editor or Jupyter elsewhere: as ipykernel has them, or saying what is missing."""
+"""Magics that elsewhere need a terminal, an editor or Jupyter: they work as in ipykernel, or say what to use."""
 
 from IPython.core import page
 from IPython.core.error import UsageError
@@ -14,14 +14,14 @@ class SessionMagics(Magics):  # type: ignore[misc]
 
     @line_magic
     def clear(self, line: str) -> None:
-        """Clear the output, where the client shows it as a terminal does."""
+        """Clear the output, in clients that handle terminal escape sequences."""
         self.shell.write_output(_CLEAR_SCREEN)
 
     cls = line_magic("cls")(clear)
 
     @line_magic
     def less(self, line: str) -> None:
-        """Print a file, Python code in colors."""
+        """Print a file, with Python code in color."""
         if not line:
             raise UsageError("Missing filename.")
         try:
@@ -40,17 +40,17 @@ class SessionMagics(Magics):  # type: ignore[misc]
     @line_magic
     def edit(self, line: str) -> None:
         """Say that there is no editor."""
-        raise UsageError("%edit is not available: a session has no editor. %load puts code into a cell")
+        raise UsageError("%edit is not available: a session has no editor. Use %load to put code into a cell")
 
     @line_magic
     def autosave(self, line: str) -> None:
-        """Say that the client saves the notebook."""
+        """Say that the client's editor saves the notebook."""
         print("%autosave does nothing here: the editor saves the notebook")
 
     @line_magic
     def connect_info(self, line: str) -> None:
         """Say how to connect."""
-        print("This is not a Jupyter kernel. `mrmd-python --list` shows the address of each runtime")
+        print("This is not a Jupyter kernel. `mrmd-python --list` shows the URL of each runtime")
 
     @line_magic
     def qtconsole(self, line: str) -> None:

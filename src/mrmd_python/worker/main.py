@@ -66,7 +66,7 @@ class Worker:
         self._stdin = stdin.Stdin(channel, replies)
         self._stdin.install()
         self._shell.before_code = self._interrupts.arm
-        self._shell.replace_error = self._interrupts.as_raised
+        self._shell.replace_error = self._interrupts.translate
         self._shell.loop_runner = self._interrupts.run
         self._publisher = self._shell.display_pub
         self._publisher.send = self._send_in_order
@@ -74,7 +74,7 @@ class Worker:
         self._message_came = False
         self._terminated = False
         self._queries = queries
-        self._session_ends = shell.SessionEnds
+        self._session_ends = shell.SessionTerminated
         self._cwd = os.getcwd()
         sigint.send_unraised_again()
         signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge

@@ -1,4 +1,4 @@
-"""Find out whether there is an IPython profile: configuration or startup files, which few users have."""
+"""Finds out whether the user has an IPython profile, configuration or startup files. Few users do."""
 
 import os
 from glob import escape, iglob
@@ -9,7 +9,7 @@ _FILES = ("ipython_config.*", "ipython_kernel_config.*", "startup/*.py", "startu
 
 
 def exists(ipython_dir: str) -> bool:
-    """Return whether there is anything to configure or run, so that what does it need not be imported."""
+    """Return whether there is any configuration or startup file: reading them needs slow imports."""
     directories = [os.path.join(ipython_dir, "profile_default"), *ENV_CONFIG_DIRS, *SYSTEM_CONFIG_DIRS]
     patterns = (os.path.join(escape(directory), files) for directory in directories for files in _FILES)
     return bool(os.environ.get("PYTHONSTARTUP")) or any(next(iglob(pattern), None) for pattern in patterns)

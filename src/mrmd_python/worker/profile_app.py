@@ -1,4 +1,4 @@
-"""Configure the shell by IPython's profile, and run what that wants to be run at the start, as ipykernel does."""
+"""Configures the shell from the IPython profile and runs its startup files, as ipykernel does."""
 
 import logging
 import sys
@@ -11,26 +11,26 @@ from traitlets.config import Config
 
 
 class _ConfigError(Exception):
-    """The configuration is invalid; the log says how."""
+    """The configuration is invalid; details are in the log."""
 
 
 class _Warnings(logging.Handler):
-    """Keeps what is logged until a cell runs, then writes it to the cell's stderr."""
+    """Keeps log messages until a cell runs, then writes them to the cell's stderr."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._texts: "list[str]" = []
-        self.is_shown = False
+        self.is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep or write a warning."""
         self._texts.append(self.format(record) + "\n")
-        if self.is_shown:
-            self.show()
+        if self.is_open:
+            self.flush_to_cell()
 
-    def show(self) -> None:
-        """Write what there is, and from now on write at once."""
-        self.is_shown = True
+    def flush_to_cell(self) -> None:
+        """Write the messages kept so far, and later ones at once."""
+        self.is_open = True
         while self._texts:
             sys.stderr.write(self._texts.pop(0))
 
@@ -38,7 +38,7 @@ class _Warnings(logging.Handler):
 class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[misc]
     """Reads ``ipython_config.py`` and ``ipython_kernel_config.py``, in which ipykernel's classes may have sections.
 
-    A mistake in them must not be the end of the session. It is reported in the first cell.
+    An error in them does not end the session. It is reported in the first cell.
     """
 
     name = "ipython-kernel"
@@ -63,15 +63,15 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):  # type: ignore[
         self.config.InteractiveShell.merge(self.config.ZMQInteractiveShell)
 
     def run_startup(self) -> None:
-        """Load the extensions and run the startup files and lines, as a part of the cell that is about to run."""
-        self.log.handlers[0].show()
+        """Load the extensions and run the startup files and lines, as part of the cell that is about to run."""
+        self.log.handlers[0].flush_to_cell()
         try:
             self.init_gui_pylab()
             self.init_extensions()
             self.init_code()
         except SystemExit:
-            self.log.warning("The startup files called sys.exit(): the rest of them was not run")
+            self.log.warning("A startup file called sys.exit(): the rest was not run")
 
     def exit(self, exit_status: Any = 0) -> None:
-        """Give up the configuration rather than the process."""
+        """Stop reading the configuration instead of ending the process."""
         raise _ConfigError

@@ -1,6 +1,6 @@
-"""Answers to the server's questions about the session, from a thread, so also while a cell computes or waits.
+"""Answers the server's queries about the session on a thread, so also while a cell computes or waits.
 
-The thread is started by `_thread`, so that `threading.enumerate()` does not list it and exit does not wait for it.
+The thread is started with `_thread`, so `threading.enumerate()` does not list it and exit does not wait for it.
 """
 
 import _thread
@@ -19,15 +19,24 @@ from .shell import Shell
 
 Request = Mapping[str, Any]
 
-_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
+_CRASH_SIGNALS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGABRT,
+    signal.SIGTRAP,
+    signal.SIGSYS,
+}
 
-_dumps, _loads = json.dumps, json.loads  # a cell may put others into the module
+_dumps, _loads = json.dumps, json.loads  # a cell may replace them in the module
 
 
 class QueryThread:
-    """Reads requests from a socket, each a line of JSON, and answers them.
+    """Reads queries from a socket, each a line of JSON, and answers them.
 
-    An answer is a line too: JSON about it, a tab, and its own JSON, which the server may pass on unread.
+    An answer is a line with two JSON values and a tab between: its header, and the answer, which the server may pass on
+    without parsing it.
     """
 
     def __init__(self, descriptor: int, shell: Shell, idle_calls: IdleCalls) -> None:
@@ -35,14 +44,14 @@ class QueryThread:
         self._shell = shell
         self._idle_calls = idle_calls
         self._socket = socket.socket(fileno=descriptor)
-        # From CPython 3.12 on os.fork() warns in a process that has another thread, as this one always has.
+        # From CPython 3.12 on, os.fork() warns in a process with several threads, and this thread always runs.
         warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
         os.register_at_fork(after_in_child=self._socket.close)
         _thread.start_new_thread(self._serve, ())
 
     def _serve(self) -> None:
-        # An interrupt that the system gave to this thread would not wake the one that it is meant for.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASHES)
+        # A SIGINT delivered to this thread would not wake the main thread.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASH_SIGNALS)
         rest = b""
         try:
             while True:
@@ -52,19 +61,19 @@ class QueryThread:
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._socket.sendall(self._reply(line))
-        except Exception:  # noqa: S110 - it would be printed into the cell's output
-            pass  # a cell has closed the socket, or there is no memory
+        except Exception:  # noqa: S110 - a traceback would appear in the cell's output
+            pass  # a cell has closed the socket, or memory is exhausted
 
     def _reply(self, line: bytes) -> bytes:
         request = _loads(line)
-        about = {"number": request["number"]}
+        header = {"number": request["number"]}
         try:
             answer = _dumps(self._answer(request))
         except Exception as error:
-            # For the runtime's log. The error's own text could be a cell's, and its __str__ then anything.
-            place = "".join(traceback.format_tb(error.__traceback__))
-            answer, about["error"] = "null", f"{place}{type(error).__name__}"
-        return f"{_dumps(about)}\t{answer}\n".encode()
+            # For the runtime's log. Without the error's text: its __str__ may be the user's.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            answer, header["error"] = "null", f"{frames}{type(error).__name__}"
+        return f"{_dumps(header)}\t{answer}\n".encode()
 
     def _answer(self, request: Request) -> "Optional[dict[str, Any]]":
         if request["op"] == "complete":

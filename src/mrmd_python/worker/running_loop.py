@@ -1,8 +1,8 @@
-"""The session's event loop counts as running while a cell runs, so that asyncio.create_task() works without `await`.
+"""Makes the session's event loop count as running while a cell runs, so asyncio.create_task() works without `await`.
 
-Code that runs a loop itself, such as asyncio.run(), first makes sure that none runs in its thread. asyncio and uvloop
-ask that by `_get_running_loop`, and announce their own loop by `_set_running_loop`, while get_running_loop(), which all
-others call, is C code that knows nothing of these functions being replaced.
+Code that runs a loop itself, such as asyncio.run(), first checks that no loop runs in its thread. asyncio and uvloop
+check with `_get_running_loop` and announce their own loop with `_set_running_loop`. get_running_loop(), which all
+other code calls, is written in C and does not notice that these functions are replaced.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ Loop = asyncio.AbstractEventLoop
 
 
 class RunningLoop:
-    """The running loop of the thread that makes this, as the cells in it see it."""
+    """Controls which loop the cells of the current thread see as running."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        # The session's loop during a cell, and the one that counts as running when none does.
+        # The session's loop during a cell, and the loop that counts as running when none does.
         self._session: Optional[Loop] = None
         self._default: Optional[Loop] = None
-        # A loop that the last cell has left while it ran, as Playwright's sync API does by switching greenlets.
+        # A loop that still ran when the last cell ended: Playwright's sync API leaves it so by switching greenlets.
         self._suspended: Optional[Loop] = None
         self._replace("_get_running_loop", self._get)
         self._replace("_set_running_loop", self._set)
         self._replace("set_event_loop", self._set_event_loop)
-        os.register_at_fork(after_in_child=self._forget)
+        os.register_at_fork(after_in_child=self._reset_in_child)
 
     @staticmethod
     def _replace(name: str, function: Any) -> None:
@@ -38,24 +38,24 @@ class RunningLoop:
             setattr(module, name, function)
 
     def begin_cell(self, session: Loop) -> None:
-        """Have the session's loop count as running."""
+        """Make the session's loop count as running."""
         self._session = self._default = session
         suspended = self._suspended is not None and self._suspended.is_running()
         _set_running_loop(self._suspended if suspended else session)
 
     def end_cell(self) -> None:
-        """Have no loop count as running, so that the session's can run."""
+        """Make no loop count as running, so that the session's can run."""
         self._suspended = self._get()
         self._session = self._default = None
         _set_running_loop(None)
 
-    def _forget(self) -> None:
-        """Have a forked child start without a loop, as asyncio itself sees to in any Python."""
+    def _reset_in_child(self) -> None:
+        """Let a forked child start without a loop, as asyncio does in any Python."""
         self._session = self._default = self._suspended = None
         _set_running_loop(None)
 
     def _get(self) -> Optional[Loop]:
-        """Return the loop that runs, and not one that only counts as running."""
+        """Return the loop that really runs, not one that only counts as running."""
         loop = _get_running_loop()
         return None if loop is not None and loop is self._default and not loop.is_running() else loop
 
@@ -65,7 +65,7 @@ class RunningLoop:
         _set_running_loop(loop)
 
     def _set_event_loop(self, loop: Optional[Loop]) -> None:
-        """Set the thread's event loop. If it is the cell's own, get_event_loop() must not return the session's."""
+        """Set the thread's event loop. If a cell sets one, get_event_loop() must not return the session's."""
         _set_event_loop(loop)
         if threading.get_ident() == self._thread and self._get() is None:
             self._default = self._session if loop in (None, self._session) else None

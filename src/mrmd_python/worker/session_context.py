@@ -1,27 +1,27 @@
-"""The context that all cells of a session share, those with `await` too: a context variable keeps its value."""
+"""The context shared by all cells of a session, those with `await` included, so that context variables last."""
 
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Coroutine, Generator
 
-_is_inside: "ContextVar[bool]" = ContextVar("is_inside", default=False)
+_is_active: "ContextVar[bool]" = ContextVar("is_active", default=False)
 
 
 def new_context() -> Context:
-    """Return a context for the cells of a session."""
+    """Create the context for the cells of a session."""
     context = copy_context()
-    context.run(_is_inside.set, True)
+    context.run(_is_active.set, True)
     return context
 
 
-def is_inside() -> bool:
-    """Return whether this code runs in a session's context, or in a copy of it, as the tasks of cells do."""
-    return _is_inside.get()
+def is_active() -> bool:
+    """Return whether this code runs in a session's context or a copy of it, such as a task's."""
+    return _is_active.get()
 
 
 class InContext:
-    """Awaits a coroutine each of whose steps runs in `context`, whatever context the task that awaits it has.
+    """Awaits a coroutine, running each of its steps in `context`.
 
-    From Python 3.11 on, a task can be given a context, but not one that the code which runs the event loop is in.
+    From Python 3.11 on a task can have a context, but not the context that the event loop itself runs in.
     """
 
     def __init__(self, context: Context, coroutine: "Coroutine[Any, Any, Any]") -> None:
@@ -38,5 +38,5 @@ class InContext:
             try:
                 argument = yield awaited
                 step = self._coroutine.send
-            except BaseException as error:  # a cancellation, say, which the coroutine is to handle
+            except BaseException as error:  # a cancellation, for example, which the coroutine handles
                 step, argument = self._coroutine.throw, error

@@ -1,4 +1,4 @@
-"""IPython's shell as a session runs it: displays go to the server, everything else to descriptors 1 and 2."""
+"""IPython's shell in a session: displays go to the server, all other output to file descriptors 1 and 2."""
 
 import os
 import re
@@ -23,46 +23,46 @@ from .magics import SessionMagics
 from .shell_command import ShellCommand
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# Of %run, and of %time in old versions of IPython.
-_RUNS_CODE = ("safe_execfile", "safe_run_module", "time")
+# The functions of %run and, in old versions of IPython, of %time.
+_CODE_RUNNERS = ("safe_execfile", "safe_run_module", "time")
 
 
-class SessionEnds(SystemExit):
-    """The session is told to end: a cell is left as by sys.exit(), so that its `finally` blocks run."""
+class SessionTerminated(SystemExit):
+    """Ends the session. It leaves the running cell as sys.exit() does, so that `finally` blocks run."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception that has ended a cell, or code that the cell had IPython run."""
+    """An exception that ended a cell, or ended code that the cell had IPython run."""
 
     error: BaseException
     traceback: "list[str]"
     line: Optional[int]
     column: Optional[int]
-    # Whether the code is the body of the cell, which is a cell magic.
-    is_of_body: bool = False
+    # Whether it was raised by the body of the cell's cell magic.
+    in_body: bool = False
 
 
 class Shell(InteractiveShell):  # type: ignore[misc]
     """The shell of one session."""
 
+    # The traceback that the running cell printed, without colors.
     traceback_text: list[str]
-    """The traceback that the running cell printed, plain."""
+    # The first failure of code that the running cell had IPython run, by ``%run``, ``%%capture`` or ``run_cell()``.
     nested_failure: Optional[Failure]
-    """The first failure in code that the running cell had IPython run, by ``%run``, ``%%capture`` or ``run_cell()``."""
+    # What ``%load`` proposes as the next cell.
     next_input: Optional[str]
-    """What ``%load`` proposes as the next cell."""
+    # Called before the cell's own code runs.
     before_code: Callable[[], None]
-    """Called when a cell's own code is about to run."""
+    # Returns the exception to report in place of another.
     replace_error: Callable[[BaseException], BaseException]
-    """Says what a traceback is shown for in place of an exception."""
+    # The session's process; in a fork of it, os.getpid() differs.
     pid: int
-    """Of the session's process; in a fork of it, os.getpid() is another."""
+    # Runs the profile's startup files.
     startup: Optional[Callable[[], None]] = None
-    """Runs the profile's startup files."""
 
     def init_instance_attrs(self) -> None:
-        """Set what the rest of the initialization needs."""
+        """Set the attributes that the rest of the initialization needs."""
         super().init_instance_attrs()
         self.compile = CellCompiler()
         self._running_cells = 0
@@ -70,24 +70,24 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self._context = session_context.new_context()
 
     def init_hooks(self) -> None:
-        """Have what IPython would show in a pager printed."""
+        """Print what IPython would show in a pager."""
         super().init_hooks()
         self.set_hook("show_in_pager", page.as_hook(_print_page), 99)
 
     def init_magics(self) -> None:
-        """Register the magics, those of a session among them."""
+        """Register IPython's magics and the session's."""
         super().init_magics()
         self.register_magics(SessionMagics)
 
     def begin_cell(self) -> None:
-        """Forget what came of the last cell."""
+        """Clear the results of the last cell."""
         self.traceback_text = []
         self.nested_failure = self.next_input = None
         self.displayhook.text = self.displayhook.unsent = None
         self.compile.begin_cell()
 
     def run_startup(self) -> None:
-        """Run the startup files of the profile, once. What they print is output of the cell that runs next."""
+        """Run the profile's startup files, once. Their output belongs to the cell that runs next."""
         if self.startup is None or self._has_started:
             return
         self._has_started = True
@@ -96,24 +96,24 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self.begin_cell()
 
     def start_over(self) -> None:
-        """Be as a new session is."""
+        """Return to the state of a new session."""
         self.reset(new_session=True)
         self.execution_count = 1
         self._has_started = False
         self._context = session_context.new_context()
 
     def write_output(self, text: str) -> None:
-        """Write IPython's own text to the session's stdout, whatever a cell has put in place of sys.stdout."""
+        """Write text of IPython's to the session's stdout, even if a cell has replaced sys.stdout."""
         stdout = streams.session_stream("stdout")
         stdout.write(text if stdout.at_line_start else f"\n{text}")
 
-    def failure(self, error: BaseException, *, is_of_body: bool = False) -> Failure:
-        """Return an exception as a failure, its traceback as it was printed."""
+    def failure(self, error: BaseException, *, in_body: bool = False) -> Failure:
+        """Return the failure for an exception, with the traceback that was printed."""
         line, column = tracebacks.position(error, self.compile)
-        return Failure(error, self.traceback_text or self._plain_traceback(error), line, column, is_of_body)
+        return Failure(error, self.traceback_text or self._plain_traceback(error), line, column, in_body)
 
     def run_cell(self, raw_cell: str, *args: Any, **options: Any) -> Any:
-        """Run a cell, or code that a cell wants to be run as one. If that code fails, so has the cell."""
+        """Run a cell, or code that a cell passes to `run_cell`. If that code fails, so does the cell."""
         self._running_cells += 1
         try:
             result = super().run_cell(raw_cell, *args, **options)
@@ -121,17 +121,17 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             self._running_cells -= 1
         if self._running_cells and not result.success:
             error = result.error_before_exec or result.error_in_exec
-            self._note_failure(error, is_of_body=self.compile.is_body(raw_cell))
+            self._note_failure(error, in_body=self.compile.is_body(raw_cell))
         return result
 
     async def run_cell_async(self, *args: Any, **options: Any) -> Any:
-        """Run a cell in the context of the session."""
+        """Run a cell in the session's context."""
         cell = super().run_cell_async(*args, **options)
-        return await (cell if session_context.is_inside() else session_context.InContext(self._context, cell))
+        return await (cell if session_context.is_active() else session_context.InContext(self._context, cell))
 
-    def _note_failure(self, error: BaseException, *, is_of_body: bool = False) -> None:
+    def _note_failure(self, error: BaseException, *, in_body: bool = False) -> None:
         if self.nested_failure is None:
-            self.nested_failure = self.failure(error, is_of_body=is_of_body)
+            self.nested_failure = self.failure(error, in_body=in_body)
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
         lines = [stb] if isinstance(stb, str) else stb
@@ -147,98 +147,98 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         exception_only: bool = False,
         running_compiled_code: bool = False,
     ) -> None:
-        """Show the traceback of the exception in `exc_tuple`, of the one being handled, or of the last one."""
-        has_run_code = _has_run_code(sys._getframe(1))
+        """Print the traceback of `exc_tuple`, else of the exception being handled, else of the last one."""
+        is_nested = _is_code_runner(sys._getframe(1))
         kind, error, traceback = exc_tuple or sys.exc_info()
         if isinstance(error, KeyboardInterrupt) and not self._running_cells:
-            raise error  # of a startup file: old versions of IPython would go on with the cell
+            raise error  # from a startup file: old versions of IPython would go on with the cell
         if error is not None:
-            shown = self.replace_error(error.with_traceback(traceback))
-            traceback = tracebacks.user_part(shown.__traceback__, self.compile)
-            exception_only = exception_only and shown is error  # IPython sets it for a SystemExit
-            error = shown.with_traceback(traceback)
+            reported = self.replace_error(error.with_traceback(traceback))
+            traceback = tracebacks.user_frames(reported.__traceback__, self.compile)
+            exception_only = exception_only and reported is error  # IPython sets it for a SystemExit
+            error = reported.with_traceback(traceback)
             kind = type(error)
         if isinstance(error, SystemExit):
-            self._show_exit(error, is_of_cell=self._running_cells > 0 and not has_run_code)
+            self._show_exit(error, ends_cell=self._running_cells > 0 and not is_nested)
         elif error is not None and _has_group(error):
-            # IPython leaves groups to Python, which shows the frames of IPython that are left, too.
+            # IPython has Python print a group, with those of its own frames that are left.
             self._showtraceback(type(error), error, "".join(format_exception(kind, error, traceback)).splitlines())
         else:
-            # The frames that `tb_offset` would leave out, of IPython's own, are gone.
-            running_compiled_code = running_compiled_code or has_run_code
+            # IPython's own frames, which `tb_offset` counts, are removed already.
+            running_compiled_code = running_compiled_code or is_nested
             super().showtraceback((kind, error, traceback), filename, 0, exception_only, running_compiled_code)
-        if error is not None and (has_run_code or self.displayhook.is_formatting):
+        if error is not None and (is_nested or self.displayhook.is_formatting):
             self._note_failure(error)
 
     def showsyntaxerror(self, filename: Optional[str] = None, running_compiled_code: bool = False) -> None:
-        """Show a syntax error, and where in the user's code it was raised if that was running."""
+        """Print a syntax error, and if it was raised at run time, where in the user's code."""
         kind, error, traceback = self._get_exc_info()
         was_running = running_compiled_code and error.filename != self.compile.cell_file
-        frames = extract_tb(tracebacks.user_part(traceback, self.compile)) if was_running else []
+        frames = extract_tb(tracebacks.user_frames(traceback, self.compile)) if was_running else []
         self._showtraceback(kind, error, self.SyntaxTB.structured_traceback(kind, error, frames))
 
     def show_usage_error(self, exc: BaseException) -> None:
-        """Show what is wrong with the use of a magic, on the session's stderr."""
+        """Print the error of a magic that was used wrongly, on the session's stderr."""
         text = f"UsageError: {exc}"
         self.traceback_text = [text]
         streams.session_stream("stderr").write(f"{text}\n")
 
     def _plain_traceback(self, error: BaseException) -> "list[str]":
-        """Return the traceback of an error that was shown in another way, or not at all."""
-        traceback = tracebacks.user_part(error.__traceback__, self.compile)
+        """Return the traceback of an error that was printed in another form, or not at all."""
+        traceback = tracebacks.user_frames(error.__traceback__, self.compile)
         if traceback is None:
             lines = format_exception_only(type(error), error)
         else:
             try:
                 lines = self.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
-            except Exception:  # of an import of IPython's, say, when the process has no descriptor left
+            except Exception:  # IPython's own imports fail when no file descriptor is left, for example
                 lines = format_exception(type(error), error, traceback)
         return _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
 
-    def _show_exit(self, error: SystemExit, *, is_of_cell: bool) -> None:
-        if isinstance(error, SessionEnds) or os.getpid() != self.pid:
-            return  # the process does end
+    def _show_exit(self, error: SystemExit, *, ends_cell: bool) -> None:
+        if isinstance(error, SessionTerminated) or os.getpid() != self.pid:
+            return  # here the process does end
         lines = ["SystemExit" if error.code is None else f"SystemExit: {error.code}"]
-        if is_of_cell:
-            lines.append("Only the cell has ended: the session goes on, and its variables are still there.")
+        if ends_cell:
+            lines.append("Only the cell has ended: the session and its variables are still there.")
         self._showtraceback(type(error), error, ["\n".join(lines)])
 
     def debugger(self, force: bool = False) -> None:
-        """Debug the last error, if there is someone to answer the debugger."""
+        """Debug the last error, if the client answers input requests."""
         try:
             super().debugger(force=force)
         except StdinNotImplementedError as error:
             sys.stderr.write(f"No debugger: {error}\n")
 
     def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> "dict[str, Any]":
-        """Return what ``%notebook`` saves of an error. IPython would format it anew, and fall over its ``__str__``."""
+        """Return what ``%notebook`` saves of an error. IPython's version fails if the error's ``__str__`` raises."""
         return {
             "ename": type(exception).__name__,
-            "evalue": message(exception),
+            "evalue": error_message(exception),
             "traceback": self.traceback_text,
         }
 
     @contextmanager
     def _tee(self, channel: str) -> Iterator[None]:
-        """Keep no copy of what cells print, as IPython 9 does for ``%notebook`` for as long as the session lives."""
+        """Do not keep what cells print: IPython 9 keeps all of it, for ``%notebook``, until the session ends."""
         yield
 
     def forget_input(self, number: int) -> None:
-        """Let go of ``_i<number>``, as IPython does of old results; in ``In`` it stays.
+        """Delete ``_i<number>``, as IPython does with old results; it stays in ``In``.
 
-        What has to be done with all names after each cell would else take longer and longer.
+        Otherwise each cell would add a name, and all names are read after each cell.
         """
         for names in (self.user_ns, self.user_ns_hidden):
             names.pop(f"_i{number}", None)
 
     def transform_cell(self, raw_cell: str) -> str:
-        """Return a cell as Python, its lines where they were: IPython drops empty ones at its start."""
+        """Return a cell as Python, on its original lines: IPython drops empty lines at its start."""
         transformed = str(super().transform_cell(raw_cell))
-        lines_above = self.compile.add_transformed(raw_cell, transformed)
+        lines_above = self.compile.record_transformed(raw_cell, transformed)
         return "\n" * lines_above + transformed
 
     def should_run_async(self, raw_cell: str, *, transformed_cell: str, **options: Any) -> bool:
-        """Return whether a cell awaits anything. IPython compiles each cell to find that out."""
+        """Return whether a cell uses `await`. IPython compiles each cell to find out."""
         if "await" not in transformed_cell and "async" not in transformed_cell:
             return False
         return bool(super().should_run_async(raw_cell, transformed_cell=transformed_cell, **options))
@@ -248,7 +248,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self.next_input = text
 
     def reset(self, *args: Any, **kwargs: Any) -> None:
-        """Empty the namespace, which stays that of a module: multiprocessing looks for its ``__spec__``."""
+        """Clear the namespace, but keep it a module's: multiprocessing reads ``__spec__``."""
         super().reset(*args, **kwargs)
         for name in ("__doc__", "__loader__", "__package__", "__spec__"):
             self.user_ns.setdefault(name, None)
@@ -256,31 +256,31 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     def enable_matplotlib(self, gui: Optional[str] = None) -> Any:
         """Choose matplotlib's backend, inline by default."""
         name = "inline" if gui in (None, "auto") else gui
-        # Before IPython finds out that a backend does not work, it has given up the one that did.
+        # IPython drops the backend in use before it finds out that the new one does not work.
         if name.lower() not in ("inline", *integrations.FILE_BACKENDS):
-            raise UsageError(f"a session cannot show figures by {name}: use %matplotlib inline")
-        chosen = super().enable_matplotlib(name)
-        # IPython's runner for windows calls plt.draw() after %run, which makes an empty figure where there is none.
+            raise UsageError(f"a session cannot show figures with the {name} backend: use %matplotlib inline")
+        result = super().enable_matplotlib(name)
+        # IPython's runner for GUI backends calls plt.draw() after %run, which makes an empty figure if there is none.
         self.magics_manager.registry["ExecutionMagics"].default_runner = self.safe_execfile
-        return chosen
+        return result
 
     def enable_gui(self, gui: Optional[str] = None) -> None:
-        """Refuse the event loop of a window system, which ``%matplotlib`` and ``%gui`` ask for."""
+        """Raise an error for a GUI event loop, as ``%matplotlib`` and ``%gui`` ask for one."""
         if gui not in (None, "", "inline"):
-            raise UsageError(f"a session has no windows, and so no event loop of {gui}: use %matplotlib inline")
+            raise UsageError(f"a session has no GUI event loop ({gui}): use %matplotlib inline")
 
     def system(self, cmd: str) -> None:
-        """Run ``!cmd`` and leave its status in ``_exit_code``."""
+        """Run ``!cmd`` and store its exit status in ``_exit_code``."""
         command = ShellCommand(self.var_expand(cmd, depth=1))
         try:
             command.finish()
         finally:
             self.user_ns["_exit_code"] = command.status
-            # Unless the command has left a line open, as few do.
+            # Assume that the command ended its last line, as most do.
             streams.session_stream("stdout").at_line_start = True
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
-        """Run a statement of the cell, which can be interrupted from here on."""
+        """Run a statement of the cell. From here on an interrupt reaches it."""
         self.before_code()
         self.displayhook.send()
         return bool(await super().run_code(code_obj, result, async_=async_))
@@ -290,10 +290,10 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         raise SystemExit
 
 
-def _has_run_code(frame: FrameType) -> bool:
-    """Return whether a frame is of a function that runs code for a cell, and shows its error rather than raise it."""
+def _is_code_runner(frame: FrameType) -> bool:
+    """Return whether `frame` is a function of IPython's that runs code and prints its error instead of raising it."""
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith("IPython.core.") and frame.f_code.co_name in _RUNS_CODE
+    return module.startswith("IPython.core.") and frame.f_code.co_name in _CODE_RUNNERS
 
 
 def _print_page(text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Optional[str] = None) -> None:
@@ -302,7 +302,7 @@ def _print_page(text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Opt
 
 
 def _has_group(error: BaseException) -> bool:
-    """Return whether an exception, or one it came of, is an exception group, be it that of the backport for 3.10."""
+    """Return whether an exception or one of its causes is an exception group, the backport included."""
     seen: "set[int]" = set()
     current: Optional[BaseException] = error
     while current is not None and id(current) not in seen:
@@ -319,15 +319,15 @@ def create() -> Shell:
     Shell.displayhook_class = display.SessionDisplayHook
     Shell.display_pub_class = display.SessionDisplayPublisher
     if profile.exists(ipython_dir):
-        shell = _create_by_profile()
+        shell = _create_with_profile()
     else:
         shell = Shell.instance(ipython_dir=ipython_dir, config=_config())
     shell.displayhook.publisher = shell.display_pub
     shell.begin_cell()
     shell.pid = os.getpid()
-    # IPython's advice on SystemExit is for a terminal, and %cd keeps no list of folders from one start to the next.
-    for message in ("To exit: use", ".*dhist requires"):
-        warnings.filterwarnings("ignore", message, UserWarning)
+    # IPython's advice on SystemExit is for a terminal, and %cd saves no directory history between sessions.
+    for pattern in ("To exit: use", ".*dhist requires"):
+        warnings.filterwarnings("ignore", pattern, UserWarning)
     return shell
 
 
@@ -341,7 +341,7 @@ def _config() -> Config:
     return config
 
 
-def _create_by_profile() -> Shell:
+def _create_with_profile() -> Shell:
     from .profile_app import IPKernelApp  # only here: it takes a while to import
 
     app = IPKernelApp()
@@ -357,9 +357,9 @@ def _create_by_profile() -> Shell:
     return shell
 
 
-def message(error: BaseException) -> str:
-    """Return ``str(error)``, or what prevents it: a person's ``__str__`` may raise anything."""
+def error_message(error: BaseException) -> str:
+    """Return ``str(error)``, or a replacement: a user's ``__str__`` may raise anything."""
     try:
         return str(error)
-    except Exception as fault:
-        return f"<its __str__ raised {type(fault).__name__}>"
+    except Exception as raised:
+        return f"<its __str__ raised {type(raised).__name__}>"

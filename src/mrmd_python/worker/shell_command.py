@@ -1,4 +1,4 @@
-"""Run the commands of ``!command``, ``%pip`` and other magics."""
+"""Runs the shell commands of ``!command``, ``%pip`` and other magics."""
 
 import codecs
 import os
@@ -12,30 +12,30 @@ from typing import IO, Any, Optional
 from . import sigint
 from .streams import Stream
 
-# How often to look whether a command has ended while a child of it keeps its pipes open.
+# How often to check whether a command has ended, while a child of it keeps its pipes open.
 _POLL_SECONDS = 0.1
 
 
 class ShellCommand:
-    """A command that has been started as os.system does it.
+    """A shell command, started as os.system does.
 
-    It writes to the session's descriptors. Where a cell has replaced ``sys.stdout`` or ``sys.stderr``, what it writes
-    is copied to the replacement as it comes.
+    It writes to the session's file descriptors. If a cell has replaced ``sys.stdout`` or ``sys.stderr``, its output
+    is copied to the replacement as it arrives.
     """
 
     def __init__(self, command: str) -> None:
-        # Rather than /bin/sh, which may be dash, and that drops a SIGINT that comes while it forks (0.5.12).
+        # Not /bin/sh, which may be dash: version 0.5.12 loses a SIGINT that arrives while it forks.
         program = os.environ.get("SHELL") or shutil.which("bash")
-        out, err = (_replaced(name) for name in ("stdout", "stderr"))
+        out, err = (_replacement(name) for name in ("stdout", "stderr"))
         with sigint.noted() as came:
-            self._process = subprocess.Popen(  # noqa: S602 - its purpose
+            self._process = subprocess.Popen(  # noqa: S602 - that is what it is for
                 command,
                 shell=True,
                 executable=program,
                 stdout=None if out is None else subprocess.PIPE,
                 stderr=None if err is None else subprocess.PIPE,
             )
-            if came:  # before the child was there to get it
+            if came:  # before the child existed
                 os.killpg(0, signal.SIGINT)
         self._is_interrupted = bool(came)
         pipes = (self._process.stdout, out), (self._process.stderr, err)
@@ -43,14 +43,14 @@ class ShellCommand:
 
     @property
     def status(self) -> Optional[int]:
-        """Its exit status, negative if a signal ended it."""
+        """The exit status; minus the signal number if a signal killed the command."""
         return self._process.returncode
 
     def finish(self) -> None:
-        """Wait until the command has ended.
+        """Wait for the command.
 
         Raises:
-            KeyboardInterrupt: an interrupt came, which the command has got as well.
+            KeyboardInterrupt: an interrupt arrived, which was sent to the command as well.
         """
         with self._process:
             try:
@@ -73,7 +73,7 @@ class ShellCommand:
                     if key.data.is_complete:
                         selector.unregister(key.fileobj)
                 if not ready and self._process.poll() is not None:
-                    break  # a process that it has left behind holds the pipes
+                    break  # a process that it left behind keeps the pipes open
         self._process.wait()
 
 
@@ -90,7 +90,7 @@ class _Copy:
         self._stream.write(self._decoder.decode(data, final=not data))
 
 
-def _replaced(name: str) -> Any:
-    """Return what a cell has put in place of ``sys.stdout`` or ``sys.stderr``, or None if it has not."""
+def _replacement(name: str) -> Any:
+    """Return the stream that a cell has assigned to ``sys.stdout`` or ``sys.stderr``, or None."""
     stream = getattr(sys, name, None)
     return None if isinstance(stream, Stream) else stream

@@ -1,4 +1,4 @@
-"""What a traceback says to a user: the frames of the user's code, and the place in the cell."""
+"""Tracebacks as users see them: only the frames of their code, and the position in the cell."""
 
 import linecache
 import sys
@@ -8,12 +8,12 @@ from typing import Optional
 from .cell_compiler import CellCompiler
 
 
-def user_part(entry: Optional[TracebackType], compiler: CellCompiler) -> Optional[TracebackType]:
-    """Return a traceback without the frames of IPython, as its newest versions show it, and of this package.
+def user_frames(entry: Optional[TracebackType], compiler: CellCompiler) -> Optional[TracebackType]:
+    """Return a traceback without the frames of IPython and of this package.
 
-    If the error is in the body of a cell magic, it begins there.
+    If the error was raised in the body of a cell magic, the traceback begins in the body.
     """
-    entry = _without_machinery(entry)
+    entry = _without_internal(entry)
     if compiler.has_body:
         magic = _next_in(compiler.cell_file, entry)
         body = magic and _next_in(compiler.cell_file, magic.tb_next)
@@ -22,7 +22,7 @@ def user_part(entry: Optional[TracebackType], compiler: CellCompiler) -> Optiona
 
 
 def without_debugger(entry: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Return a traceback up to where it enters a debugger."""
+    """Return a traceback without the debugger's frames and those they call."""
     current = entry
     while current is not None and current.tb_next is not None:
         if current.tb_next.tb_frame.f_globals.get("__name__") in ("bdb", "pdb"):
@@ -32,12 +32,12 @@ def without_debugger(entry: Optional[TracebackType]) -> Optional[TracebackType]:
 
 
 def position(error: BaseException, compiler: CellCompiler) -> "tuple[Optional[int], Optional[int]]":
-    """Return the line and column (1-based) in the cell that `error` points to, each None if it is not known."""
+    """Return the 1-based line and column in the cell that `error` points to, each None if unknown."""
     if isinstance(error, SyntaxError) and error.filename == compiler.cell_file:
         return error.lineno, error.offset
     in_cell = _last_in(compiler.cell_file, error.__traceback__)
     if in_cell is None:
-        # It was caught on its way to the cell, which is still running, or the cell was not compiled.
+        # It was caught before it reached the cell, which is still running, or the cell did not compile.
         line = _running_line(compiler.cell_file)
         if line is None and isinstance(error, SyntaxError):
             return error.lineno, error.offset
@@ -83,17 +83,17 @@ def _last_in(file: str, entry: Optional[TracebackType]) -> Optional[TracebackTyp
     return found
 
 
-def _without_machinery(entry: Optional[TracebackType]) -> Optional[TracebackType]:
-    while entry is not None and _is_machinery(entry):
+def _without_internal(entry: Optional[TracebackType]) -> Optional[TracebackType]:
+    while entry is not None and _is_internal(entry):
         entry = entry.tb_next
     kept = entry
     while kept is not None:
-        while kept.tb_next is not None and _is_machinery(kept.tb_next):
+        while kept.tb_next is not None and _is_internal(kept.tb_next):
             kept.tb_next = kept.tb_next.tb_next
         kept = kept.tb_next
     return entry
 
 
-def _is_machinery(entry: TracebackType) -> bool:
+def _is_internal(entry: TracebackType) -> bool:
     package = str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0]
     return package in ("IPython", __package__)

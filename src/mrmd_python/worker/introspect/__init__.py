@@ -1,1 +1,1 @@
-"""Answers about a session's objects, which run none of their code: completion, hover, inspection, variables."""
+"""Introspection of a session's objects without running their code: completion, hover, inspection, variables."""

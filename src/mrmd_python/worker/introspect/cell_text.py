@@ -1,4 +1,4 @@
-"""What stands before the cursor of a cell, read without a parser: code that is being typed is rarely Python yet."""
+"""Reads the code before the cursor without a parser, because code that is being typed is rarely valid Python."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _PATH = re.compile(rf"(?<![\w.)\]}}\"'])(?P<root>{_NAME})(?P<steps>(?:\s*\.\s*{_
 _AFTER_CALL = re.compile(rf"(?P<close>\))(?P<steps>(?:\s*\.\s*{_NAME}|{_SUBSCRIPT})*)\s*\Z")
 _STEP = re.compile(rf"\.\s*({_NAME})|\[\s*(?:(-?\d+)|'([^']*)'|\"([^\"]*)\")\s*\]")
 _WORD = re.compile(r"\w*\Z")
-_LONGEST_PATH = 400
+_MAX_PATH_LENGTH = 400
 
 _IMPORTS = re.compile(r"(?:^|;)[ \t]*import[ \t]+([^\n;#]+)", re.MULTILINE)
 _FROM_IMPORTS = re.compile(r"(?:^|;)[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\(([^)#]*)|([^\n;#(]+))", re.MULTILINE)
@@ -42,7 +42,7 @@ _BINDINGS = (
     (re.compile(r"^[ \t]*from[ \t]+[\w.]+[ \t]+import[ \t]+\(?([\w, \t\n]+)", re.MULTILINE), "variable"),
 )
 _BOUND_NAME = re.compile(r"(?:\A|,)\s*\*{0,2}([^\W\d]\w*)(?!\w*[ \t]+as\b)")
-# Cell magics whose body is not Python, or not for this process.
+# Cell magics whose body is not Python, or is run by another process.
 _FOREIGN_CELLS = frozenset(
     {"!", "HTML", "R", "SVG", "bash", "cmd", "cython", "file", "html", "javascript", "js", "latex", "markdown", "perl"}
     | {"pypy", "python", "python2", "python3", "ruby", "script", "sh", "sql", "svg", "sx", "system", "writefile"}
@@ -53,7 +53,7 @@ _FOREIGN_CELLS = frozenset(
 class OpenString:
     """A string literal that the cursor is in."""
 
-    start: int  # where its first character is, behind the quote
+    start: int  # the index of its first character, after the quote
     prefix: str  # such as ``f`` or ``rb``, in lower case
     quote: str
 
@@ -64,17 +64,17 @@ class Scan:
 
     in_comment: bool
     string: Optional[OpenString]
-    brackets: "tuple[int, ...]"  # where the brackets are that are open, the innermost last
-    closed: Optional[int]  # where the bracket opened that was the last to close
+    brackets: "tuple[int, ...]"  # the indexes of the open brackets, innermost last
+    closed: Optional[int]  # the index of the bracket that opened the pair closed last
 
 
 @dataclass(frozen=True)
-class Path:
-    """A dotted name with calls and constant subscripts, as ``a.b["c"][0].d(e).f``."""
+class DottedPath:
+    """A dotted name with calls and constant subscripts, such as ``a.b["c"][0].d(e).f``."""
 
     start: int
     root: str
-    # Pairs: ``.`` and a name, ``[`` and a key, or ``(`` and None for a call, whatever its arguments.
+    # Pairs: ``.`` and a name, ``[`` and a key, or ``(`` and None for a call with any arguments.
     steps: "tuple[tuple[str, Any], ...]"
 
 
@@ -105,7 +105,7 @@ def scan(text: str) -> Scan:
 
 
 def field_start(text: str, string: OpenString) -> Optional[int]:
-    """Return where the expression begins that is open at the end of `text`, in a string; None if none is."""
+    """Return the index of the expression that is open at the end of `text`, in an f-string or t-string, or None."""
     if not {"f", "t"} & set(string.prefix):
         return None
     opened: "list[int]" = []
@@ -123,18 +123,18 @@ def field_start(text: str, string: OpenString) -> Optional[int]:
 
 
 def word_before(text: str) -> str:
-    """Return the part of a name, perhaps empty, that `text` ends with."""
-    match = _WORD.search(text, max(0, len(text) - _LONGEST_PATH))
+    """Return the part of a name that `text` ends with, "" if it ends with none."""
+    match = _WORD.search(text, max(0, len(text) - _MAX_PATH_LENGTH))
     assert match is not None
     return match[0]
 
 
-def path_before(text: str, calls: int = 20) -> Optional[Path]:
-    """Return the path that `text` ends with, of at most so many calls, or None if that is no path."""
-    start = max(0, len(text) - _LONGEST_PATH)
+def path_before(text: str, calls: int = 20) -> Optional[DottedPath]:
+    """Return the path that `text` ends with, with up to `calls` calls, or None."""
+    start = max(0, len(text) - _MAX_PATH_LENGTH)
     match = _PATH.search(text, start)
     if match is not None:
-        return Path(match.start(), match["root"], _steps(match["steps"]))
+        return DottedPath(match.start(), match["root"], _steps(match["steps"]))
     match = _AFTER_CALL.search(text, start)
     if match is None or not calls:
         return None
@@ -142,7 +142,7 @@ def path_before(text: str, calls: int = 20) -> Optional[Path]:
     called = path_before(text[:opened], calls - 1) if opened is not None else None
     if called is None:
         return None
-    return Path(called.start, called.root, (*called.steps, ("(", None), *_steps(match["steps"])))
+    return DottedPath(called.start, called.root, (*called.steps, ("(", None), *_steps(match["steps"])))
 
 
 def _steps(text: str) -> "tuple[tuple[str, Any], ...]":
@@ -153,19 +153,19 @@ def _steps(text: str) -> "tuple[tuple[str, Any], ...]":
 
 
 def imported_from(text: str) -> Optional[str]:
-    """Return the module that a name at the end of `text` is imported from, or None if it is not."""
+    """Return the module of a ``from ... import`` that is open at the end of `text`, or None."""
     found = _FROM.search(text)
     return None if found is None else found[1]
 
 
 def imported_package(text: str) -> Optional[str]:
-    """Return the package, perhaps "", of the module that is named at the end of `text` in an import, or None."""
+    """Return the package ("" at top level) of the module name that `text` ends with, in an import, or None."""
     found = _IMPORT.search(text)
     return None if found is None else found[1].rstrip(".")
 
 
 def imports_in(code: str) -> "Iterator[tuple[str, str, str]]":
-    """Yield each name that an import in `code` binds, its module, and the member of that, "" for the module itself."""
+    """Yield each name that an import in `code` binds, its module, and the imported member ("" for the module)."""
     for statement in _IMPORTS.finditer(code):
         for module, alias in _IMPORTED.findall(statement[1]):
             first = module.partition(".")[0]
@@ -176,7 +176,7 @@ def imports_in(code: str) -> "Iterator[tuple[str, str, str]]":
 
 
 def bound_names(code: str) -> "dict[str, str]":
-    """Return the names that `code` binds, complete or not, each with MRP's kind of it."""
+    """Return the names that `code` binds, complete or not, with MRP's kinds."""
     found: "dict[str, str]" = {}
     for pattern, kind in _BINDINGS:
         for binding in pattern.finditer(code):
@@ -185,20 +185,20 @@ def bound_names(code: str) -> "dict[str, str]":
 
 
 def parameters_in(code: str, function: str) -> "list[str]":
-    """Return the names of the parameters of a function that `code` defines."""
+    """Return the parameter names of a function that `code` defines."""
     signatures = re.findall(rf"\bdef[ \t]+{function}[ \t]*\(([^()]*)", code)
     return _BOUND_NAME.findall(signatures[-1]) if signatures else []
 
 
 def is_foreign(text: str) -> bool:
-    """Return whether the end of `text` is in the body of a cell magic that is not Python for this process."""
+    """Return whether `text` ends in the body of a cell magic that is not Python of this process."""
     first, newline, _ = text.partition("\n")
     name = re.match(r"%%(!|\w+)", first)
     return bool(newline) and name is not None and name[1] in _FOREIGN_CELLS
 
 
 def without_magics(code: str) -> str:
-    """Return `code` with what IPython alone understands replaced by Python or blanks of the same length."""
+    """Return `code` with IPython's syntax replaced by Python or blanks of the same length."""
     return re.sub(r"^[ \t]*(%%?\w*|!)[^\n]*", _masked, code, flags=re.MULTILINE) if re.search("[%!]", code) else code
 
 
@@ -208,5 +208,5 @@ def _masked(line: "re.Match[str]") -> str:
     if sign == "!" or sign.startswith("%%"):
         return " " * len(line[0])
     indent = line[0][: line.start(1) - line.start()]
-    # "%time f(x)" as "_   =f(x)": the rest of most line magics is Python, and so is its place.
+    # "%time f(x)" becomes "_   =f(x)": the rest of most line magics is Python, and must keep its position.
     return indent + ("_" + " " * (len(sign) - 1) + "=" + rest[1:] if rest else " " * len(sign))

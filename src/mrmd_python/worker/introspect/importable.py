@@ -1,4 +1,4 @@
-"""What can be imported, found by listing directories and reading source: nothing is imported for it."""
+"""Finds modules and the names in them by listing directories and reading source, without importing anything."""
 
 import importlib.machinery
 import importlib.util
@@ -9,19 +9,19 @@ import sys
 from types import ModuleType
 from typing import Iterator, Optional
 
-from .objects import instance_dict, is_a
+from .objects import instance_dict, is_instance
 
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
-_MOST_DIRECTORIES = 1000
-_LONGEST_SOURCE = 1_000_000
-_DEEPEST = 5  # star imports, one in another
+_MAX_DIRECTORIES = 1000
+_MAX_SOURCE_LENGTH = 1_000_000
+_MAX_DEPTH = 5  # of star imports in modules that are star-imported
 _STAR_IMPORT = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+\*", re.MULTILINE)
-# Of each directory that was listed: when it had been changed last, and the modules in it.
+# For each listed directory: its modification time, and its modules.
 _modules: "dict[str, tuple[int, frozenset[str]]]" = {}
 
 
 def top_level() -> "set[str]":
-    """Return the names of all modules that ``import`` finds."""
+    """Return the names of all top-level modules that ``import`` finds."""
     found = set(sys.builtin_module_names) | set(getattr(sys, "stdlib_module_names", ()))  # from Python 3.10 on
     found.update(name for name in list(sys.modules) if "." not in name)
     for directory in list(sys.path):
@@ -32,7 +32,7 @@ def top_level() -> "set[str]":
 
 
 def submodules(package: str) -> "set[str]":
-    """Return the names of the modules in a package, whether it is imported or not."""
+    """Return the names of the modules in a package, imported or not."""
     found: "set[str]" = set()
     for directory in _package_directories(package):
         found |= _in_directory(directory)
@@ -40,25 +40,25 @@ def submodules(package: str) -> "set[str]":
 
 
 def submodules_of(value: object) -> "set[str]":
-    """Return the names of the modules in a package that is imported; none if `value` is no package."""
-    name = instance_dict(value).get("__name__") if is_a(value, ModuleType) else None
+    """Return the names of the modules in an imported package; none if `value` is not a package."""
+    name = instance_dict(value).get("__name__") if is_instance(value, ModuleType) else None
     return submodules(name) if type(name) is str else set()
 
 
 def loaded(name: str) -> Optional[ModuleType]:
-    """Return a module that is imported already, or None."""
+    """Return a module if it is imported already, else None."""
     found = sys.modules.get(name)
-    return found if is_a(found, ModuleType) else None
+    return found if is_instance(found, ModuleType) else None
 
 
 def names_in_source(module: str, depth: int = 0) -> "dict[str, str]":
-    """Return the global names that the source of a module binds, each with MRP's kind of it; none if there is none."""
+    """Return the global names that a module's source binds, with MRP's kinds; none if it has no source."""
     file = _source_file(module)
-    if file is None or depth > _DEEPEST:
+    if file is None or depth > _MAX_DEPTH:
         return {}
     try:
-        with open(file, "rb") as opened:
-            source = importlib.util.decode_source(opened.read(_LONGEST_SOURCE))
+        with open(file, "rb") as stream:
+            source = importlib.util.decode_source(stream.read(_MAX_SOURCE_LENGTH))
         table = symtable.symtable(source, file, "exec")
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
@@ -67,7 +67,7 @@ def names_in_source(module: str, depth: int = 0) -> "dict[str, str]":
     for name in _STAR_IMPORT.findall(source):
         try:
             found.update(names_in_source(importlib.util.resolve_name(name, package), depth + 1))
-        except ImportError:  # it leads out of the package
+        except ImportError:  # the relative import leaves the package
             continue
     modules = submodules(module)
     for symbol in table.get_symbols():
@@ -93,7 +93,7 @@ def _package_directories(package: str) -> "list[str]":
         directories = instance_dict(module).get("__path__", ())
         try:
             return [directory for directory in directories if type(directory) is str]
-        except Exception:  # it may be anything
+        except Exception:  # `__path__` may be any object
             return []
     name = package.rpartition(".")[2]
     candidates = (os.path.join(directory, name) for directory in _search_path(package))
@@ -101,7 +101,7 @@ def _package_directories(package: str) -> "list[str]":
 
 
 def _search_path(module: str) -> "Iterator[str]":
-    """Yield the directories that a module is looked for in."""
+    """Yield the directories in which a module is searched."""
     parent = module.rpartition(".")[0]
     for directory in _package_directories(parent) if parent else list(sys.path):
         if type(directory) is str:
@@ -115,9 +115,9 @@ def _in_directory(directory: str) -> "frozenset[str]":
         if known is not None and known[0] == changed:
             return known[1]
         found = frozenset(filter(None, map(_module_name, os.scandir(directory))))
-    except OSError:  # it is a zip file perhaps, or cannot be read
+    except OSError:  # a zip file, or not readable
         return frozenset()
-    if len(_modules) < _MOST_DIRECTORIES:
+    if len(_modules) < _MAX_DIRECTORIES:
         _modules[directory] = changed, found
     return found
 

@@ -1,7 +1,7 @@
-"""Objects of numpy, pandas, polars, torch and Pillow: described by their metadata, and read element by element.
+"""Describes objects of numpy, pandas, polars, torch and Pillow by their metadata, and reads their elements.
 
-None of these is imported here. An instance of a user's subclass is read through the library's own class where the
-library can give such a view without copying; where it cannot, it is an object like any other.
+None of these libraries is imported here. An instance of a user's subclass is read through the library's own class if
+the library can give such a view without copying. Otherwise it is treated like any other object.
 """
 
 import math
@@ -10,43 +10,52 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
 
-from .objects import class_attribute, class_name, full_name, instance_dict, is_a, is_of, loaded_class, mro
+from .objects import (
+    class_attribute,
+    class_name,
+    full_name,
+    instance_dict,
+    is_instance,
+    is_library_instance,
+    loaded_class,
+    mro,
+)
 
-_PREVIEWED_COLUMNS, _LONGEST_LABEL = 8, 100
-_MOST_KEYS = 1000
+_PREVIEWED_COLUMNS, _MAX_LABEL_LENGTH = 8, 100
+_MAX_KEYS = 1000
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What describes a library's object."""
+    """The metadata of a library's object."""
 
-    label: str  # without the name of its class
+    label: str  # without the class name
     shape: "Optional[list[int]]" = None
     dtype: Optional[str] = None
     size: Optional[int] = None  # in bytes
-    elements: "Optional[Elements]" = None  # None if its parts cannot be read
+    elements: "Optional[Elements]" = None  # None if they cannot be read
 
 
 @dataclass(frozen=True)
 class Elements:
-    """The parts of an array along its first axis, or the columns of a table."""
+    """The elements of an array along its first axis, or the columns of a table."""
 
     length: int
     get: "Callable[[int], Any]"
-    labels: "Optional[Iterable[Any]]" = None  # of columns
+    labels: "Optional[Iterable[Any]]" = None  # the column labels
 
 
 def metadata(value: object) -> Optional[Metadata]:
-    """Return what describes an object, or None if it is of no library that is known here."""
+    """Return an object's metadata, or None if its library is not known here."""
     for cls in mro(type(value)):
-        for module, describe in _KNOWN.get(class_name(cls), ()):
+        for module, describe in _DESCRIBERS.get(class_name(cls), ()):
             if loaded_class(module, class_name(cls)) is cls:
                 return describe(value, cls)
     return None
 
 
 def is_scalar(value: object) -> bool:
-    """Return whether an object is a scalar of numpy or pandas, whose own repr is short and safe."""
+    """Return whether an object is a numpy or pandas scalar, whose own repr is short and safe."""
     cls = type(value)
     for module in ("numpy", "pandas"):
         if loaded_class(module, class_name(cls)) is cls:
@@ -59,20 +68,20 @@ def is_scalar(value: object) -> bool:
 
 
 def keys(value: Any) -> "list[object]":
-    """Return the keys, columns or fields that can stand in ``value[...]``."""
-    if is_a(value, dict):
-        return list(dict.keys(value))[:_MOST_KEYS]
-    if is_of(value, "os", "_Environ"):
-        return list(value)[:_MOST_KEYS]
+    """Return the keys, columns or fields possible in ``value[...]``."""
+    if is_instance(value, dict):
+        return list(dict.keys(value))[:_MAX_KEYS]
+    if is_library_instance(value, "os", "_Environ"):
+        return list(value)[:_MAX_KEYS]
     series = loaded_class("pandas", "Series")
-    if series is not None and is_a(value, series):
-        return list(class_attribute(series, "index").__get__(value)[:_MOST_KEYS])
+    if series is not None and is_instance(value, series):
+        return list(class_attribute(series, "index").__get__(value)[:_MAX_KEYS])
     found = metadata(value)
     if found is not None and found.elements is not None and found.elements.labels is not None:
-        return list(islice(found.elements.labels, _MOST_KEYS))
-    if is_of(value, "numpy", "ndarray"):
+        return list(islice(found.elements.labels, _MAX_KEYS))
+    if is_library_instance(value, "numpy", "ndarray"):
         names = sys.modules["numpy"].ndarray.dtype.__get__(value).names
-        return list(names or ())[:_MOST_KEYS]
+        return list(names or ())[:_MAX_KEYS]
     return []
 
 
@@ -82,9 +91,9 @@ def _array(value: Any, cls: Any) -> Metadata:
     kind = array.dtype.kind
     readable = bool(shape) and kind in "biufcSUmMO"
     return Metadata(
-        f"{tuple(shape)} {_cut(array.dtype)}",
+        f"{tuple(shape)} {_shortened(array.dtype)}",
         shape,
-        _cut(array.dtype),
+        _shortened(array.dtype),
         array.nbytes,
         Elements(shape[0], array.__getitem__) if readable else None,
     )
@@ -114,10 +123,10 @@ def _series(value: Any, cls: Any) -> Metadata:
     series = value if type(value) is cls or not _is_series(cls) else cls(value, copy=False)
     length = len(series)
     values = series.array if _is_series(cls) else series
-    dtype = _cut(series.dtype)
+    dtype = _shortened(series.dtype)
     label = f"({length},) {dtype}"
     if type(series.dtype).__module__.partition(".")[0] not in ("numpy", "pandas"):
-        return Metadata(label, [length], dtype)  # an array of someone else's
+        return Metadata(label, [length], dtype)  # a third-party extension array
     return Metadata(label, [length], dtype, int(series.nbytes), Elements(length, values.__getitem__))
 
 
@@ -143,7 +152,7 @@ def _polars_frame(value: Any, cls: Any) -> Metadata:
 
 def _polars_series(value: Any, cls: Any) -> Metadata:
     length = cls.len(value)
-    dtype = _cut(cls.dtype.fget(value))
+    dtype = _shortened(cls.dtype.fget(value))
 
     def element(position: int) -> Any:
         return cls.__getitem__(value, position)
@@ -157,12 +166,12 @@ def _lazy_frame(value: Any, cls: Any) -> Metadata:
 
 def _tensor(value: Any, cls: Any) -> "Optional[Metadata]":
     if not full_name(type(value)).startswith("torch."):
-        return None  # its class decides what `shape` is
+        return None  # a subclass may define `shape` as it likes
     shape = [int(extent) for extent in value.shape]
-    dtype = _cut(value.dtype).replace("torch.", "")
-    # Elements are not read: those of a GPU would make it synchronize.
+    dtype = _shortened(value.dtype).replace("torch.", "")
+    # Elements are not read: on a GPU that would force a synchronization.
     size = value.element_size() * math.prod(shape)
-    return Metadata(f"{tuple(shape)} {dtype} on {_cut(value.device)}", shape, dtype, size)
+    return Metadata(f"{tuple(shape)} {dtype} on {_shortened(value.device)}", shape, dtype, size)
 
 
 def _image(value: Any, cls: Any) -> "Optional[Metadata]":
@@ -175,8 +184,8 @@ def _image(value: Any, cls: Any) -> "Optional[Metadata]":
 
 
 _Describe = Callable[[Any, Any], Optional[Metadata]]
-# By the name of a class: the modules that have one of that name, and the function that describes it.
-_KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
+# By class name: the modules with a class of that name, and the function that describes its instances.
+_DESCRIBERS: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
     "ndarray": [("numpy", _array)],
     "DataFrame": [("pandas", _frame), ("polars", _polars_frame)],
     "Series": [("pandas", _series), ("polars", _polars_series)],
@@ -188,13 +197,13 @@ _KNOWN: "Mapping[str, Sequence[Tuple[str, _Describe]]]" = {
 
 
 def _table(rows: int, columns: int, labels: "Iterable[Any]") -> str:
-    """Return the label of a table: its size, and the first column labels if those are text."""
-    first = [label[:_LONGEST_LABEL] for label in islice(labels, _PREVIEWED_COLUMNS + 1) if type(label) is str]
+    """Return the label of a table: its size, and the first column labels if they are strings."""
+    first = [label[:_MAX_LABEL_LENGTH] for label in islice(labels, _PREVIEWED_COLUMNS + 1) if type(label) is str]
     more = ["…"] if len(first) > _PREVIEWED_COLUMNS else []
     extent = f"{rows} row{'s' * (rows != 1)} × {columns} column{'s' * (columns != 1)}"
     return f"{extent}: {', '.join(first[:_PREVIEWED_COLUMNS] + more)}" if first else extent
 
 
-def _cut(value: object) -> str:
+def _shortened(value: object) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,6 +1,6 @@
-"""Reading objects without running their code: no property, no `__getattr__`, no `__class__` that lies.
+"""Reads objects without running their code: no property, no `__getattr__`, no `__class__` that lies.
 
-Every access goes through a slot of `type`, or of the built-in type that stores what is read.
+Every access uses a slot of `type`, or of the built-in type that stores the data.
 """
 
 import functools
@@ -31,37 +31,37 @@ class _Pair(NamedTuple):
     field: int
 
 
-def types(*classes: type) -> "frozenset[int]":
-    """Return classes as `is_exactly` takes them: by id, for a metaclass may have an __eq__ or __hash__ of its own."""
+def type_ids(*classes: type) -> "frozenset[int]":
+    """Return the ids of classes, for `type_in`. A class itself may have a metaclass with its own __eq__ or __hash__."""
     return frozenset(map(id, classes))
 
 
-_METHODS_IN_C = types(MethodDescriptorType, ClassMethodDescriptorType, WrapperDescriptorType)
-FUNCTIONS_IN_C = _METHODS_IN_C | types(BuiltinFunctionType, MethodWrapperType)
-FUNCTIONS = FUNCTIONS_IN_C | types(FunctionType, MethodType)
+_METHODS_IN_C = type_ids(MethodDescriptorType, ClassMethodDescriptorType, WrapperDescriptorType)
+FUNCTIONS_IN_C = _METHODS_IN_C | type_ids(BuiltinFunctionType, MethodWrapperType)
+FUNCTIONS = FUNCTIONS_IN_C | type_ids(FunctionType, MethodType)
 PROPERTIES = (property, functools.cached_property, DynamicClassAttribute, GetSetDescriptorType)
-_FIELDS = types(MemberDescriptorType, type(_Pair.field))  # of a slot, and of a named tuple
-_STORED_IN_C = types(GetSetDescriptorType, MemberDescriptorType)
-WRAPPERS = types(staticmethod, classmethod)
-_SEQUENCES = types(list, tuple)
-_CACHED = type(functools.lru_cache(maxsize=None)(len))
+_FIELD_DESCRIPTORS = type_ids(MemberDescriptorType, type(_Pair.field))  # of slots and of named tuples
+_STORED_IN_C = type_ids(GetSetDescriptorType, MemberDescriptorType)
+WRAPPERS = type_ids(staticmethod, classmethod)
+_SEQUENCES = type_ids(list, tuple)
+_LRU_CACHE = type(functools.lru_cache(maxsize=None)(len))
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made by a class statement or its like
-# Packages whose attributes written in C compute nothing worth mentioning.
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, Include/object.h: created at run time, for example by a class statement
+# Packages whose attributes written in C are cheap to read.
 _CHEAP_PACKAGES = frozenset({"_io", "builtins", "collections", "datetime", "decimal", "functools", "numpy", "re"})
-_MOST_KEYS = 1000
+_MAX_KEYS = 1000
 
-# Stands for what only code could tell, or for what is not there.
+# A missing value, or one that only running code could give.
 UNKNOWN: Any = object()
 
 
 class UnknownError(LookupError):
-    """There is no such attribute or item, or only code could tell."""
+    """There is no such attribute or item, or only running code could tell."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """Stands for a value of which only the class is known."""
+    """Stands for an instance that does not exist yet: only its class is known."""
 
     cls: type
 
@@ -72,17 +72,17 @@ class Attribute:
 
     # As the object or its class stores it: a function, a property, or the value itself.
     definition: Any
-    # What ``object.name`` would be; UNKNOWN if only code could tell.
+    # The value of ``object.name``; UNKNOWN if only running code could tell.
     value: Any
 
     @property
-    def shown(self) -> Any:
-        """What there is to describe."""
-        return shown(self.definition, self.value)
+    def subject(self) -> Any:
+        """The object to describe: the value, or the definition if the value is unknown."""
+        return subject(self.definition, self.value)
 
 
-def shown(definition: Any, value: Any) -> Any:
-    """Return what there is to describe: the value or, where that is not known, the definition."""
+def subject(definition: Any, value: Any) -> Any:
+    """Return the object to describe: the value, or the definition if the value is unknown."""
     return definition if value is UNKNOWN or type(value) is Instance else value
 
 
@@ -92,7 +92,7 @@ def mro(cls: type) -> "Tuple[type, ...]":
 
 
 def class_dict(cls: type) -> "Mapping[str, Any]":
-    """Return what a class itself defines."""
+    """Return the attributes that the class itself defines."""
     return _DICT(cls)  # type: ignore[no-any-return]
 
 
@@ -102,46 +102,46 @@ def class_name(cls: type) -> str:
 
 
 def full_name(cls: type) -> str:
-    """Return the name of a class with those of its module and of the classes around it."""
+    """Return the name of a class, qualified by its module and enclosing classes."""
     module = class_dict(cls).get("__module__")
     name: str = _QUALNAME(cls)
     return f"{module}.{name}" if type(module) is str and module not in ("builtins", "__main__") else name
 
 
-def is_a(value: object, base: type) -> bool:
-    """Return what isinstance() would, but for classes that lie about themselves."""
-    return is_below(type(value), base)
+def is_instance(value: object, base: type) -> bool:
+    """Like isinstance(), but ignores a false `__class__`."""
+    return is_subclass(type(value), base)
 
 
-def is_below(cls: type, base: type) -> bool:
-    """Return what issubclass() would, but for bases that lie."""
-    # Not `in`, for a metaclass may have an __eq__; not any(), which takes twice as long, and this is called most.
+def is_subclass(cls: type, base: type) -> bool:
+    """Like issubclass(), but without `__subclasscheck__`."""
+    # Not `in`: a metaclass may define __eq__. Not any(): it takes twice as long, and this is called most often.
     for ancestor in _MRO(cls):  # noqa: SIM110
         if ancestor is base:
             return True
     return False
 
 
-def is_exactly(value: object, classes: "frozenset[int]") -> bool:
-    """Return whether the type of a value is one of these, and not derived from one."""
+def type_in(value: object, classes: "frozenset[int]") -> bool:
+    """Return whether the exact type of a value is one of `classes`, made by `type_ids`."""
     return id(type(value)) in classes
 
 
 def loaded_class(module: str, name: str) -> "Optional[type]":
-    """Return a class of a module if that is imported."""
+    """Return a class of a module, or None if the module is not imported."""
     loaded = sys.modules.get(module)
     found = instance_dict(loaded).get(name) if loaded is not None else None
-    return found if is_a(found, type) else None
+    return found if is_instance(found, type) else None
 
 
-def is_of(value: object, module: str, name: str) -> bool:
-    """Return whether a value is an instance of the class of that name in a module."""
+def is_library_instance(value: object, module: str, name: str) -> bool:
+    """Return whether a value is an instance of the class with this name in a module."""
     cls = loaded_class(module, name)
-    return cls is not None and is_a(value, cls)
+    return cls is not None and is_instance(value, cls)
 
 
 def class_attribute(cls: type, name: str) -> Any:
-    """Return what a class or one of its bases defines under a name, as it is stored there, or UNKNOWN."""
+    """Return the attribute that a class or its bases define, as it is stored, or UNKNOWN."""
     for ancestor in _MRO(cls):
         if name in _DICT(ancestor):
             return _DICT(ancestor)[name]
@@ -149,19 +149,19 @@ def class_attribute(cls: type, name: str) -> Any:
 
 
 def instance_dict(value: object) -> "dict[str, Any]":
-    """Return the dict in which an object stores attributes, to be read only; an empty one if it has none."""
+    """Return the dict in which an object stores its attributes, for reading only; an empty one if it has none."""
     stored = class_attribute(type(value), "__dict__")
-    if not is_exactly(stored, _STORED_IN_C):
-        return {}  # there is none, or a property of the user's
+    if not type_in(stored, _STORED_IN_C):
+        return {}  # no `__dict__`, or a property of the user's
     attributes = stored.__get__(value)
     if type(attributes) is dict:
         return attributes
-    return dict(dict.items(attributes)) if is_a(attributes, dict) else {}
+    return dict(dict.items(attributes)) if is_instance(attributes, dict) else {}
 
 
 def stored_attributes(value: Any) -> "Iterator[Tuple[str, Any]]":
-    """Yield the names and values of the attributes that an object stores, less those that Python itself has named."""
-    is_class = is_a(value, type)
+    """Yield the names and values of the attributes that an object stores, except names like `__this__` or `_this_`."""
+    is_class = is_instance(value, type)
     own: Mapping[Any, Any] = class_dict(value) if is_class else instance_dict(value)
     for name, item in _items(own).items():
         if not (name.startswith("_") and name.endswith("_")):
@@ -178,32 +178,32 @@ def _slots(value: object) -> "Iterator[Tuple[str, Any]]":
                     try:
                         yield name, slot.__get__(value)
                     except AttributeError:
-                        pass  # it is empty
+                        pass  # the slot is empty
 
 
 def attributes(value: Any) -> "dict[str, Any]":
-    """Return the names that can stand behind ``value.``, each with its definition, or UNKNOWN."""
-    if is_a(value, ModuleType):
+    """Return the names possible after ``value.``, each with its definition, or UNKNOWN."""
+    if is_instance(value, ModuleType):
         found = _items(instance_dict(value))
         exported: Any = found.get("__all__")
-        if is_exactly(exported, _SEQUENCES):
-            # A name that is not there yet is one of a module that is imported when it is asked for.
+        if type_in(exported, _SEQUENCES):
+            # A name in `__all__` that is missing is a module that is imported on first access.
             found = {**{name: UNKNOWN for name in list(exported) if type(name) is str}, **found}
         return found
     if type(value) is Instance:
         return _class_attributes(value.cls)
-    if is_a(value, type):
+    if is_instance(value, type):
         return _class_attributes(value)
-    held = _held(value)
+    held = _torch_members(value)
     held.update(dict.fromkeys(_columns(value), UNKNOWN))
     return {**_class_attributes(type(value)), **_items(instance_dict(value)), **held}
 
 
 def attribute(owner: Any, name: str) -> Attribute:
-    """Return the attribute of that name.
+    """Return the attribute with this name.
 
     Raises:
-        UnknownError: there is none, or only code could tell.
+        UnknownError: it does not exist, or only running code could tell.
     """
     definition = _definition(owner, name)
     if definition is UNKNOWN:
@@ -213,22 +213,22 @@ def attribute(owner: Any, name: str) -> Attribute:
 
 def _definition(owner: Any, name: str) -> Any:
     own = instance_dict(owner)
-    if is_a(owner, ModuleType):
-        # A submodule may be imported and yet given out only by a `__getattr__` of its package.
+    if is_instance(owner, ModuleType):
+        # The attribute for an imported submodule may come only from its package's `__getattr__`.
         return own[name] if name in own else sys.modules.get(f"{own.get('__name__')}.{name}", UNKNOWN)
-    if is_a(owner, type):
+    if is_instance(owner, type):
         members = class_attribute(owner, "_member_map_")  # of an Enum
         return members[name] if type(members) is dict and name in members else class_attribute(owner, name)
     in_class = class_attribute(owner.cls if type(owner) is Instance else type(owner), name)
     is_data_descriptor = class_attribute(type(in_class), "__set__") is not UNKNOWN
     if name in own and not is_data_descriptor:
         return own[name]
-    return in_class if in_class is not UNKNOWN else _held(owner).get(name, UNKNOWN)
+    return in_class if in_class is not UNKNOWN else _torch_members(owner).get(name, UNKNOWN)
 
 
 def _items(mapping: Any) -> "dict[str, Any]":
-    # Copied in one step: another thread may be adding to it.
-    pairs = list(dict.items(mapping) if is_a(mapping, dict) else mapping.items())
+    # Copied in one step, because another thread may be adding to it.
+    pairs = list(dict.items(mapping) if is_instance(mapping, dict) else mapping.items())
     return {key: value for key, value in pairs if type(key) is str}
 
 
@@ -240,67 +240,69 @@ def _class_attributes(cls: type) -> "dict[str, Any]":
     return {**found, **_items(members)} if type(members) is dict else found
 
 
-def _held(value: Any) -> "dict[str, Any]":
-    """Return what torch's modules offer as attributes by a `__getattr__` of theirs."""
-    if not is_of(value, "torch.nn", "Module"):
+def _torch_members(value: Any) -> "dict[str, Any]":
+    """Return the attributes that a torch module offers by `__getattr__`."""
+    if not is_library_instance(value, "torch.nn", "Module"):
         return {}
     own = _items(instance_dict(value))
     parts = (own.get(name) for name in ("_parameters", "_buffers", "_modules"))
-    return {name: found for part in parts if is_a(part, dict) for name, found in _items(part).items()}
+    return {name: found for part in parts if is_instance(part, dict) for name, found in _items(part).items()}
 
 
 def _columns(value: Any) -> "list[str]":
-    """Return the columns of a data frame that it offers as attributes."""
-    if not is_of(value, "pandas", "DataFrame"):
+    """Return the columns of a pandas data frame that are also its attributes."""
+    if not is_library_instance(value, "pandas", "DataFrame"):
         return []
     try:
         columns = vars(sys.modules["pandas"].DataFrame)["columns"].__get__(value)
-    except Exception:  # it is only half made
+    except Exception:  # it is not fully initialized
         return []
-    return [name for name in columns[:_MOST_KEYS] if type(name) is str and name.isidentifier()]
+    return [name for name in columns[:_MAX_KEYS] if type(name) is str and name.isidentifier()]
 
 
 def binder(owner: Any) -> "Callable[[str, Any], Any]":
-    """Return what gives the value of an attribute of `owner` from its name and definition, or UNKNOWN."""
-    if is_a(owner, ModuleType):
+    """Return a function that maps an attribute's name and definition to its value in `owner`, or UNKNOWN."""
+    if is_instance(owner, ModuleType):
         return lambda name, definition: definition
-    if is_a(owner, type):
-        return lambda name, definition: _of_class(definition, owner)
+    if is_instance(owner, type):
+        return lambda name, definition: _bind_to_class(definition, owner)
     cls = owner.cls if type(owner) is Instance else type(owner)
     own = instance_dict(owner)
-    return lambda name, definition: definition if own.get(name) is definition else _bound(definition, owner, cls)
+    return lambda name, definition: (
+        definition if own.get(name) is definition else _bind_to_instance(definition, owner, cls)
+    )
 
 
-def _of_class(found: Any, cls: type) -> Any:
-    """Return what ``cls.name`` is where `found` is stored."""
-    if is_exactly(found, FUNCTIONS):
+def _bind_to_class(found: Any, cls: type) -> Any:
+    """Return the value of ``cls.name`` if `found` is stored under that name."""
+    if type_in(found, FUNCTIONS):
         return found.__get__(None, cls) if type(found) is ClassMethodDescriptorType else found
-    if is_exactly(found, WRAPPERS):
-        return found.__func__ if type(found) is staticmethod else _method(found.__func__, cls)
-    return found if is_exactly(found, _FIELDS) or is_property(found) else _without_descriptor(found)
+    if type_in(found, WRAPPERS):
+        return found.__func__ if type(found) is staticmethod else _bound_method(found.__func__, cls)
+    return found if type_in(found, _FIELD_DESCRIPTORS) or is_property(found) else _unless_descriptor(found)
 
 
-def _bound(found: Any, instance: Any, cls: type) -> Any:
-    """Return what ``instance.name`` is where its class, `cls`, stores `found`."""
+def _bind_to_instance(found: Any, instance: Any, cls: type) -> Any:
+    """Return the value of ``instance.name`` if its class, `cls`, stores `found` under that name."""
     if type(found) is FunctionType:
         return MethodType(found, instance)
-    if is_exactly(found, WRAPPERS) or type(found) is ClassMethodDescriptorType:
-        return _of_class(found, cls)
-    is_in_c = is_exactly(found, FUNCTIONS) or is_callable_in_c(found)
-    if is_in_c or is_exactly(found, _FIELDS) or (type(found) is GetSetDescriptorType and _is_cheap(found)):
+    if type_in(found, WRAPPERS) or type(found) is ClassMethodDescriptorType:
+        return _bind_to_class(found, cls)
+    is_in_c = type_in(found, FUNCTIONS) or is_callable_in_c(found)
+    if is_in_c or type_in(found, _FIELD_DESCRIPTORS) or (type(found) is GetSetDescriptorType and _is_cheap(found)):
         if type(instance) is Instance or not _is_descriptor(found):
             return found if is_in_c else UNKNOWN
         try:
             return found.__get__(instance, cls)
-        except Exception:  # a slot that is empty, or a method of another class
+        except Exception:  # an empty slot, or a method of another class
             return found if is_in_c else UNKNOWN
-    return _without_descriptor(found)
+    return _unless_descriptor(found)
 
 
-def _without_descriptor(found: Any) -> Any:
-    """Return what has no `__get__` as it is, and UNKNOWN for what has: that would have to run."""
+def _unless_descriptor(found: Any) -> Any:
+    """Return `found`, or UNKNOWN if it is a descriptor, whose `__get__` would have to run."""
     for name in ("Accessor", "CachedAccessor"):
-        if is_of(found, "pandas.core.accessor", name):
+        if is_library_instance(found, "pandas.core.accessor", name):
             return Instance(found._accessor)
     return UNKNOWN if _is_descriptor(found) and not is_callable_in_c(found) else found
 
@@ -309,27 +311,27 @@ def _is_descriptor(found: Any) -> bool:
     return class_attribute(type(found), "__get__") is not UNKNOWN
 
 
-def _method(function: Any, owner: Any) -> Any:
+def _bound_method(function: Any, owner: Any) -> Any:
     try:
         return MethodType(function, owner)
-    except TypeError:  # it is not callable
+    except TypeError:  # `function` is not callable
         return UNKNOWN
 
 
 def _is_cheap(descriptor: Any) -> bool:
     owner = descriptor.__objclass__
-    if descriptor.__name__ == "imag":  # numpy's makes an array of zeros
+    if descriptor.__name__ == "imag":  # numpy allocates an array of zeros for it
         return False
     return not owner.__flags__ & _HEAP_TYPE and owner.__module__.partition(".")[0] in _CHEAP_PACKAGES
 
 
 def is_callable_in_c(value: Any) -> bool:
-    """Return whether a value is a function of a kind that an extension module defines, as numpy's ufuncs."""
+    """Return whether a value is a callable that an extension module defines, such as a numpy ufunc."""
     cls = type(value)
-    written_in_c = not cls.__flags__ & _HEAP_TYPE or cls is _CACHED or class_name(cls) == "cython_function_or_method"
+    written_in_c = not cls.__flags__ & _HEAP_TYPE or cls is _LRU_CACHE or class_name(cls) == "cython_function_or_method"
     return written_in_c and class_attribute(cls, "__call__") is not UNKNOWN
 
 
 def is_property(value: Any) -> bool:
-    """Return whether what a class stores computes an attribute of its instances."""
-    return any(is_a(value, cls) for cls in PROPERTIES)
+    """Return whether a class attribute is a property: it computes an attribute of the instances."""
+    return any(is_instance(value, cls) for cls in PROPERTIES)

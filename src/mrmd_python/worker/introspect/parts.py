@@ -1,7 +1,7 @@
-"""What a value consists of: items, columns or attributes, page by page, and the path to one of them.
+"""The parts of a value (items, columns or attributes), page by page, and the path to one of them.
 
-A step of a path is a string (a key, a column or an attribute), a whole number (an index, or a key that is one), or
-``{"position": n}`` for a key that is neither, or that another key looks like.
+A step of a path is a string (a key, column or attribute), an integer (an index or an integer key), or
+``{"position": n}`` for any other key, or one that looks like another.
 """
 
 import collections
@@ -12,12 +12,12 @@ from itertools import chain, islice
 from typing import Any, Callable, Iterable, Mapping, Optional, Tuple, Union
 
 from . import libraries
-from .objects import UnknownError, is_a, stored_attributes
+from .objects import UnknownError, is_instance, stored_attributes
 from .render import repr_is_complete, text
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
-_MOST_LABELS = 10_000  # among which a key is looked for by its text
-_LONGEST_LABEL = 100
+_MAX_LABELS = 10_000  # of the keys that are compared by their labels
+_MAX_LABEL_LENGTH = 100
 
 CONTAINERS: "Tuple[type, ...]" = (list, tuple, dict, set, frozenset, collections.deque, range)
 TEXTS: "Tuple[type, ...]" = (str, bytes, bytearray, memoryview)
@@ -28,7 +28,7 @@ Step = Union[str, int, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that a value consists of."""
+    """One part of a value."""
 
     name: str
     step: Step
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Indexed:
-    """Parts that have a number."""
+    """Parts with an index."""
 
     length: int
     take_values: "Callable[[int, int], Iterable[object]]"
@@ -47,7 +47,7 @@ class Indexed:
         return [Part(f"[{at}]", at, value) for at, value in enumerate(self.take_values(start, count), start)]
 
     def find(self, step: Step) -> object:
-        """Return the part that a step leads to: ``3``, ``"3"`` or ``"[3]"``.
+        """Return the part at a step: ``3``, ``"3"`` or ``"[3]"``.
 
         Raises:
             UnknownError: there is none.
@@ -69,11 +69,11 @@ class Indexed:
 
 @dataclass(frozen=True)
 class Keyed:
-    """Parts that have a key, any object."""
+    """Parts with a key, which may be any object."""
 
     length: int
     keys: "Callable[[], Iterable[object]]"
-    pairs: "Callable[[], Iterable[Tuple[object, Any]]]"  # each key with what `open` turns into the part
+    pairs: "Callable[[], Iterable[Tuple[object, Any]]]"  # each key with the argument for `open`
     open: "Callable[[Any], object]" = lambda part: part
 
     def take(self, start: int, count: int) -> "list[Part]":
@@ -82,7 +82,7 @@ class Keyed:
         return [Part(label(key), _step(key, at), self.open(part)) for at, (key, part) in enumerate(taken, start)]
 
     def find(self, step: Step) -> object:
-        """Return the part that a step leads to: its key, or else what its key is shown as.
+        """Return the part at a step, which is its key or else the label of its key.
 
         Raises:
             UnknownError: there is none.
@@ -95,12 +95,12 @@ class Keyed:
     def _position(self, step: "Union[str, int]") -> int:
         keys = list(self.keys())  # copied at once: another thread may be adding to them
         kind = type(step)
-        # Not by the dict's own lookup, which may call an __eq__ of the user's.
+        # Not by looking the key up in the dict, which may call the __eq__ of a user's key.
         exact = (at for at, key in enumerate(keys) if type(key) is kind and key == step)
         number = int(step) if isinstance(step, str) and _NUMBER.fullmatch(step) else None
         by_number = (at for at, key in enumerate(keys) if type(key) is int and key == number)
-        shown = (at for at, key in enumerate(keys[:_MOST_LABELS]) if label(key) == step)
-        for position in chain(exact, by_number, shown):
+        by_label = (at for at, key in enumerate(keys[:_MAX_LABELS]) if label(key) == step)
+        for position in chain(exact, by_number, by_label):
             return position
         raise UnknownError(step)
 
@@ -109,20 +109,20 @@ Parts = Union[Indexed, Keyed]
 
 
 def items_of(value: object) -> "Optional[Parts]":
-    """Return the items of a container, array or table, None if it is none."""
+    """Return the items of a container, array or table, or None for any other value."""
     metadata = libraries.metadata(value)
     if metadata is not None:
-        return _of_library(metadata.elements) if metadata.elements is not None else None
-    if is_a(value, dict):
+        return _library_parts(metadata.elements) if metadata.elements is not None else None
+    if is_instance(value, dict):
         return Keyed(dict.__len__(value), lambda: dict.keys(value), lambda: dict.items(value))  # type: ignore[arg-type]
     for base in CONTAINERS:
-        if is_a(value, base):
-            return Indexed(base.__len__(value), _slicer(value, base))  # type: ignore[attr-defined]
+        if is_instance(value, base):
+            return Indexed(base.__len__(value), _slice_function(value, base))  # type: ignore[attr-defined]
     return None
 
 
 def parts_of(value: object) -> "Optional[Parts]":
-    """Return the items of a value or else its attributes, None if it has neither."""
+    """Return the items of a value, else its attributes, or None if it has neither."""
     items = items_of(value)
     if items is not None or libraries.metadata(value) is not None or not has_attributes(value):
         return items
@@ -131,8 +131,12 @@ def parts_of(value: object) -> "Optional[Parts]":
 
 
 def has_attributes(value: object) -> bool:
-    """Return whether an object stores attributes that are worth a look."""
-    if repr_is_complete(value) or any(is_a(value, leaf) for leaf in _WITHOUT_PARTS) or libraries.is_scalar(value):
+    """Return whether an object stores attributes that its text does not show."""
+    if (
+        repr_is_complete(value)
+        or any(is_instance(value, leaf) for leaf in _WITHOUT_PARTS)
+        or libraries.is_scalar(value)
+    ):
         return False
     return next(stored_attributes(value), None) is not None
 
@@ -141,22 +145,22 @@ def item(value: object, key: Step) -> object:
     """Return ``value[key]`` of a container, array or table.
 
     Raises:
-        UnknownError: there is none, or only code could tell.
+        UnknownError: there is no such item, or only running code could tell.
     """
     items = items_of(value)
     if items is None:
         raise UnknownError(key)
     try:
         return items.find(key)
-    except Exception:  # there is none, or its library cannot read it
+    except Exception:  # no such item, or its library cannot read it
         raise UnknownError(key) from None
 
 
 def follow(value: object, path: "Iterable[Step]") -> object:
-    """Return what a path leads to.
+    """Return the object at the end of a path.
 
     Raises:
-        UnknownError: it leads nowhere.
+        UnknownError: there is no such path.
     """
     for step in path:
         parts = parts_of(value)
@@ -167,12 +171,12 @@ def follow(value: object, path: "Iterable[Step]") -> object:
 
 
 def _step(key: object, position: int) -> Step:
-    if type(key) is str and len(key) <= _LONGEST_LABEL:
+    if type(key) is str and len(key) <= _MAX_LABEL_LENGTH:
         return key
     return key if type(key) is int and abs(key) < sys.maxsize else {"position": position}
 
 
-def _of_library(elements: libraries.Elements) -> Parts:
+def _library_parts(elements: libraries.Elements) -> Parts:
     get = elements.get
     if elements.labels is None:
         stop = elements.length
@@ -181,7 +185,7 @@ def _of_library(elements: libraries.Elements) -> Parts:
     return Keyed(elements.length, lambda: labels, lambda: ((key, at) for at, key in enumerate(labels)), get)
 
 
-def _slicer(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
+def _slice_function(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
     if base in (list, tuple, range):
         return lambda start, count: base.__getitem__(value, slice(start, start + count))
     if base is collections.deque:
@@ -190,8 +194,8 @@ def _slicer(value: Any, base: Any) -> "Callable[[int, int], Iterable[object]]":
 
 
 def label(key: object) -> str:
-    """Return how a key or a column is shown: a string without quotes."""
-    if not is_a(key, str):
-        return text(key, _LONGEST_LABEL)[0]
-    shown = str.__getitem__(key, slice(0, _LONGEST_LABEL + 1))  # type: ignore[index]
-    return shown if len(shown) <= _LONGEST_LABEL else f"{shown[: _LONGEST_LABEL - 1]}…"
+    """Return the label of a key or column: strings without quotes."""
+    if not is_instance(key, str):
+        return text(key, _MAX_LABEL_LENGTH)[0]
+    cut = str.__getitem__(key, slice(0, _MAX_LABEL_LENGTH + 1))  # type: ignore[index]
+    return cut if len(cut) <= _MAX_LABEL_LENGTH else f"{cut[: _MAX_LABEL_LENGTH - 1]}…"

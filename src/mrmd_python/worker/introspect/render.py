@@ -1,4 +1,4 @@
-"""Short text for any object, which runs no code of the object's and takes no longer for a large one."""
+"""Renders any object as short text, without running its code and in bounded time."""
 
 import collections
 import datetime
@@ -15,85 +15,88 @@ from typing import Any, Callable, Iterable, Mapping, Tuple
 
 from . import libraries, objects
 
-_DEEPEST = 6
-_GREAT = 10**18
-_LONGEST_INTEGER = 1000  # in bits; to write one in decimal takes quadratic time
-_MOST_ATTRIBUTES = 100
-_TIME_ZONES = objects.types(type(None), datetime.timezone, zoneinfo.ZoneInfo)  # whose repr runs no code of the user's
+_MAX_DEPTH = 6
+_SHORT_INTEGERS = 10**18
+_MAX_INTEGER_BITS = 1000  # converting to decimal takes quadratic time
+_MAX_ATTRIBUTES = 100
+# Time zones whose repr runs no code of the user's.
+_TIME_ZONES = objects.type_ids(type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 Write = Callable[["Writer", Any], None]
 
 
 def is_leaf(value: Any) -> bool:
-    """Return whether a value is one whose repr() is quick, short and Python's own."""
+    """Return whether a value's repr() is quick, short and Python's own."""
     kind = type(value)
-    return (kind is int and -_GREAT < value < _GREAT) or kind is float or kind is bool or value is None
+    return (
+        (kind is int and -_SHORT_INTEGERS < value < _SHORT_INTEGERS) or kind is float or kind is bool or value is None
+    )
 
 
-class FullError(Exception):
-    """There is no room for more text."""
+class LimitReachedError(Exception):
+    """The text has reached its limit."""
 
 
 class Writer:
-    """Text that is being put together."""
+    """Builds the text."""
 
     def __init__(self, room: int, writer_of: "Callable[[object], Write]") -> None:
         self.pieces: "list[str]" = []
-        self.truncated = False  # whether something was too deep, or could not be read
-        self.room = room  # for how many characters more
-        self._writer_of = writer_of
-        self._open: "list[object]" = []  # the containers that are being written, outermost first
+        self.truncated = False  # whether something was nested too deeply or could not be read
+        self.room = room  # the number of characters left
+        self._writer_for = writer_of
+        self._open: "list[object]" = []  # the containers being written, outermost first
 
     @property
     def depth(self) -> int:
-        """How many objects are being written, one in another."""
+        """The number of nested objects being written."""
         return len(self._open)
 
     def put(self, piece: str) -> None:
         """Add text.
 
         Raises:
-            FullError: that is too much.
+            LimitReachedError: the text is too long.
         """
         self.pieces.append(piece)
         self.room -= len(piece)
         if self.room < 0:
-            raise FullError
+            raise LimitReachedError
 
     def write(self, value: object) -> None:
-        """Add an object, by what writes objects like it."""
+        """Add an object."""
         depth = len(self._open)
-        if depth < _DEEPEST and is_leaf(value):  # for speed: most values are
+        if depth < _MAX_DEPTH and is_leaf(value):  # for speed: most values are
             self.put(repr(value))
             return
-        if depth >= _DEEPEST or self._is_open(value):
+        if depth >= _MAX_DEPTH or self._is_open(value):
             self.truncated = True
             self.put("...")
             return
         self._open.append(value)
         try:
-            self._writer_of(value)(self, value)
-        except FullError:
+            self._writer_for(value)(self, value)
+        except LimitReachedError:
             raise
-        except Exception:  # what is only half made, or changes while it is looked at
+        except Exception:  # the object is half-initialized, or changed by another thread
             self.truncated = True
             self.put(f"<{objects.class_name(type(value))}, unreadable>")
         finally:
             self._open.pop()
 
     def _is_open(self, value: object) -> bool:
-        # Not any(), which takes twice as long.
+        # Not any(): it takes twice as long.
         for container in self._open:  # noqa: SIM110
             if container is value:
                 return True
         return False
 
     def write_all(self, start: str, items: "Iterable[object]", end: str) -> None:
-        """Add objects with commas between."""
+        """Add objects, separated by commas."""
         self.put(start)
         between = ""
         for item in items:
-            if is_leaf(item) and len(self._open) < _DEEPEST:  # for speed, as in write()
+            if is_leaf(item) and len(self._open) < _MAX_DEPTH:  # for speed, as in write()
                 self.put(f"{between}{item!r}")
             else:
                 self.put(between)
@@ -102,7 +105,7 @@ class Writer:
         self.put(end)
 
     def write_named(self, start: str, items: "Iterable[Tuple[str, object]]", end: str) -> None:
-        """Add ``name=object`` for each, with commas between."""
+        """Add ``name=object`` for each item, separated by commas."""
         self.put(start)
         for number, (name, item) in enumerate(items):
             self.put(f"{', ' if number else ''}{name}=")
@@ -111,28 +114,28 @@ class Writer:
 
 
 def text(value: object, limit: int) -> "Tuple[str, bool]":
-    """Return an object as text of at most `limit` characters, and whether that is all of it."""
-    writer = Writer(limit, _writer_of)
+    """Return an object as text of at most `limit` characters, and whether the text is complete."""
+    writer = Writer(limit, _writer_for)
     try:
         writer.write(value)
-    except FullError:
+    except LimitReachedError:
         return "".join(writer.pieces)[: max(0, limit - 1)] + "…", False
     return "".join(writer.pieces), not writer.truncated
 
 
 def repr_is_complete(value: object) -> bool:
-    """Return whether an object is of a built-in class whose text says all about it."""
+    """Return whether an object's text shows all of it, as for some built-in classes."""
     return id(type(value)) in _EXACT
 
 
 def _string(writer: Writer, value: Any) -> None:
-    kind = str if objects.is_a(value, str) else bytes if objects.is_a(value, bytes) else bytearray
+    kind = str if objects.is_instance(value, str) else bytes if objects.is_instance(value, bytes) else bytearray
     writer.put(repr(kind.__getitem__(value, slice(0, writer.room + 1))))
 
 
 def _integer(writer: Writer, value: Any) -> None:
     bits = int.bit_length(value)
-    writer.put(int.__repr__(value) if bits <= _LONGEST_INTEGER else f"<int of {bits} bits>")
+    writer.put(int.__repr__(value) if bits <= _MAX_INTEGER_BITS else f"<int of {bits} bits>")
 
 
 def _float(writer: Writer, value: Any) -> None:
@@ -156,8 +159,8 @@ def _fraction(writer: Writer, value: "fractions.Fraction") -> None:
 
 
 def _datetime(writer: Writer, value: Any) -> None:
-    # The repr of a datetime has that of its time zone in it.
-    writer.put(repr(value if objects.is_exactly(value.tzinfo, _TIME_ZONES) else value.replace(tzinfo=None)))
+    # The repr of a datetime includes that of its time zone.
+    writer.put(repr(value if objects.type_in(value.tzinfo, _TIME_ZONES) else value.replace(tzinfo=None)))
 
 
 def _memoryview(writer: Writer, value: memoryview) -> None:
@@ -181,7 +184,7 @@ def _tuple(writer: Writer, value: Any) -> None:
 
 
 def _set(writer: Writer, value: Any) -> None:
-    kind: Any = set if objects.is_a(value, set) else frozenset
+    kind: Any = set if objects.is_instance(value, set) else frozenset
     start, end = ("{", "}") if kind.__len__(value) else ("", "")
     if type(value) is not set or not start:
         start, end = f"{objects.class_name(type(value))}({start}", f"{end})"
@@ -255,28 +258,28 @@ def _fallback(writer: Writer, value: object) -> None:
 
 def _library_object(writer: Writer, value: object, metadata: libraries.Metadata) -> None:
     elements = metadata.elements
-    what = f"{objects.class_name(type(value))} {metadata.label}"
+    title = f"{objects.class_name(type(value))} {metadata.label}"
     if elements is None or elements.labels is not None:
-        writer.put(f"<{what}>")
+        writer.put(f"<{title}>")
     else:
-        start = f"{what} [" if writer.depth == 1 else "["
+        start = f"{title} [" if writer.depth == 1 else "["
         writer.write_all(start, (elements.get(position) for position in range(elements.length)), "]")
 
 
 def _instance(writer: Writer, value: object) -> None:
-    """Write an object of a class that is not known here, by what it stores."""
-    stored = dict(islice(objects.stored_attributes(value), _MOST_ATTRIBUTES))
+    """Write an object of any other class, by its stored attributes."""
+    stored = dict(islice(objects.stored_attributes(value), _MAX_ATTRIBUTES))
     fields = _declared_fields(type(value))
     if fields:
         shown = ((name, stored[name]) for name in fields if name in stored)
         writer.write_named(f"{objects.class_name(type(value))}(", shown, ")")
         return
     public = [(name, item) for name, item in stored.items() if not name.startswith("_")]
-    what = f"<{objects.full_name(type(value))} object"
+    title = f"<{objects.full_name(type(value))} object"
     if writer.depth == 1 and public:
-        writer.write_named(f"{what}: ", public, ">")
+        writer.write_named(f"{title}: ", public, ">")
     else:
-        writer.put(f"{what}>")
+        writer.put(f"{title}>")
 
 
 def _declared_fields(cls: type) -> "list[str]":
@@ -285,17 +288,17 @@ def _declared_fields(cls: type) -> "list[str]":
         declared = objects.class_attribute(cls, mark)
         if type(declared) is dict:
             return [name for name in declared if type(name) is str]
-        if objects.is_a(declared, tuple):
+        if objects.is_instance(declared, tuple):
             return [objects.attribute(field, "name").value for field in tuple.__iter__(declared)]
     return []
 
 
-def _writer_of(value: object) -> Write:
+def _writer_for(value: object) -> Write:
     cls = type(value)
     exact = _EXACT.get(id(cls))
     if exact is not None:
         return exact
-    if objects.is_below(type(cls), enum.EnumMeta):
+    if objects.is_subclass(type(cls), enum.EnumMeta):
         return _enum_member
     for base in objects.mro(cls):
         found = _WITH_SUBCLASSES.get(id(base))
@@ -305,11 +308,11 @@ def _writer_of(value: object) -> Write:
 
 
 def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, Write]":
-    # By id: a class may have a metaclass with a __hash__ of its own.
+    # By id, because a metaclass may define its own __hash__.
     return {id(cls): writer for writer, classes in writers.items() for cls in classes}
 
 
-# Classes whose subclasses may look different.
+# Classes whose subclasses are rendered differently.
 _EXACT = _by_identity(
     {
         _plain: (
@@ -329,7 +332,7 @@ _EXACT = _by_identity(
         _generator: (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
     }
 )
-# Classes that are read by their own methods, whatever a subclass has made of those.
+# Classes whose subclasses are read with the methods of these classes, even if they override them.
 _WITH_SUBCLASSES = _by_identity(
     {
         _string: (str, bytes, bytearray),

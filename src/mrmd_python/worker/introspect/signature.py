@@ -1,4 +1,4 @@
-"""How a callable is called, read without running code of its own."""
+"""Reads the signature of a callable without running its code."""
 
 import functools
 import inspect
@@ -7,105 +7,105 @@ from types import FunctionType, MethodDescriptorType, MethodType, WrapperDescrip
 from typing import Any, Mapping, NamedTuple, Optional
 
 from . import kinds, objects
-from .objects import class_attribute, is_a, is_exactly
+from .objects import class_attribute, is_instance, type_in
 from .render import text
 
 _KINDS = inspect.Parameter
-_DEEPEST = 20
-_LONGEST = 300
-_LONGEST_VALUE = 60
-_UNBOUND_IN_C = objects.types(MethodDescriptorType, WrapperDescriptorType)
+_MAX_DEPTH = 20
+_MAX_LENGTH = 300
+_MAX_VALUE_LENGTH = 60
+_UNBOUND_IN_C = objects.type_ids(MethodDescriptorType, WrapperDescriptorType)
 _CO_VARARGS, _CO_VARKEYWORDS = 4, 8  # Include/cpython/code.h
-# The parameter that a function in C fills by itself: https://docs.python.org/3/howto/clinic.html
+# The bound parameter of a function in C: https://docs.python.org/3/howto/clinic.html
 _BOUND_IN_C = re.compile(r"\$\w+(, /)?(, )?")
 
 
 class Signature(NamedTuple):
-    """How a callable is called: inspect.Signature takes ten times as long to be made."""
+    """A signature. inspect.Signature takes ten times as long to create."""
 
-    # Its parameters as they are written, less defaults and annotations: ["a", "/", "b", "*", "c", "**rest"].
+    # The parameters as written, without defaults and annotations: ["a", "/", "b", "*", "c", "**rest"].
     layout: "list[str]"
     defaults: "Mapping[str, Any]"
-    annotations: "Mapping[str, Any]"  # that of what is returned is called "return"
+    annotations: "Mapping[str, Any]"  # including "return"
 
     @property
-    def by_name(self) -> "list[str]":
-        """The parameters that can be given by name."""
+    def keywords(self) -> "list[str]":
+        """The parameters that can be passed by keyword."""
         start = self.layout.index("/") + 1 if "/" in self.layout else 0
         return [name for name in self.layout[start:] if not name.startswith("*")]
 
 
-NONE = Signature([], {}, {})
+NO_PARAMETERS = Signature([], {}, {})
 
 
 def of(value: Any) -> Optional[Signature]:
-    """Return the signature of a callable, None if it does not show its parameters or is not callable."""
+    """Return the signature of a callable, or None if it has none or is not callable."""
     try:
         return _of_any(value, 0)
-    except (ValueError, TypeError):  # it is written in C, and has none
+    except (ValueError, TypeError):  # a function in C without a signature
         return None
 
 
 def full_text(value: Any) -> Optional[str]:
-    """Return ``(a, b=1)`` for a callable that shows its parameters, with defaults and annotations; else None."""
-    in_c = _text_in_c(value)
-    if in_c is not None:
-        return in_c
+    """Return ``(a, b=1)``, with defaults and annotations, or None if there is no signature."""
+    text_in_c = _c_text(value)
+    if text_in_c is not None:
+        return text_in_c
     signature = of(value)
     if signature is None:
         return None
     annotations = signature.annotations
     returned = f" -> {_annotation(annotations['return'])}" if "return" in annotations else ""
     written = f"({', '.join(_with_default(signature, each) for each in signature.layout)}){returned}"
-    return written if len(written) <= _LONGEST else f"{written[: _LONGEST - 1]}…"
+    return written if len(written) <= _MAX_LENGTH else f"{written[: _MAX_LENGTH - 1]}…"
 
 
 def short_text(value: Any) -> Optional[str]:
-    """Return ``(a, b)`` for a function that shows its parameters, in a fraction of the time; else None."""
-    if is_exactly(value, objects.FUNCTIONS_IN_C):
-        return _text_in_c(value)
-    signature = of(value) if is_exactly(value, objects.FUNCTIONS) else None
+    """Return ``(a, b)`` for a function, or None if there is no signature. Much faster than `full_text`."""
+    if type_in(value, objects.FUNCTIONS_IN_C):
+        return _c_text(value)
+    signature = of(value) if type_in(value, objects.FUNCTIONS) else None
     return None if signature is None else f"({', '.join(signature.layout)})"
 
 
-def _text_in_c(value: Any) -> Optional[str]:
-    """Return the signature that a function in C has as text."""
-    if not is_exactly(value, objects.FUNCTIONS_IN_C):
+def _c_text(value: Any) -> Optional[str]:
+    """Return the `__text_signature__` of a function in C, without what is bound."""
+    if not type_in(value, objects.FUNCTIONS_IN_C):
         return None
     written = value.__text_signature__
     if type(written) is not str:
         return None
     written = " ".join(written.split())
-    if is_exactly(value, _UNBOUND_IN_C):
+    if type_in(value, _UNBOUND_IN_C):
         return written.replace("$", "")
     return _BOUND_IN_C.sub("", written)
 
 
 def _of_any(value: Any, depth: int) -> Optional[Signature]:
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return None
     kind = type(value)
     if kind is MethodType:
-        return _bound(_of_any(value.__func__, depth + 1))
+        return _without_first(_of_any(value.__func__, depth + 1))
     value = kinds.undecorated(value)
     if type(value) is FunctionType:
         return _of_function(value)
     if kinds.unwrapped(value) is not value:
         return _of_any(value.__func__, depth + 1)
-    if is_a(value, type):
+    if is_instance(value, type):
         return _of_class(value, depth)
-    if is_a(value, functools.partial):
+    if is_instance(value, functools.partial):
         return _of_any(functools.partial.func.__get__(value), depth + 1)
-    if is_exactly(value, objects.FUNCTIONS_IN_C) or objects.is_callable_in_c(value):
-        return _converted(inspect.signature(value))
+    if type_in(value, objects.FUNCTIONS_IN_C) or objects.is_callable_in_c(value):
+        return _from_inspect(inspect.signature(value))
     call = class_attribute(kind, "__call__")
-    return _bound(_of_any(call, depth + 1)) if type(call) is FunctionType else None
+    return _without_first(_of_any(call, depth + 1)) if type(call) is FunctionType else None
 
 
 def _of_function(function: FunctionType) -> Signature:
     own = function.__dict__.get("__signature__")
     if type(own) is inspect.Signature:
-        return _converted(own)
+        return _from_inspect(own)
     code, names = function.__code__, function.__code__.co_varnames
     count = code.co_argcount
     end = count + code.co_kwonlyargcount
@@ -128,22 +128,22 @@ def _of_class(cls: type, depth: int) -> Optional[Signature]:
         maker = class_attribute(cls, name)
         inner = kinds.unwrapped(maker)
         if type(inner) is FunctionType:
-            return _bound(_of_any(inner, depth + 1))
-    if "__module__" not in objects.class_dict(cls):  # as only classes of Python itself
-        return _converted(inspect.signature(cls))
-    makes_itself = any(class_attribute(cls, name) is not object.__dict__[name] for name in ("__init__", "__new__"))
-    return None if makes_itself else NONE
+            return _without_first(_of_any(inner, depth + 1))
+    if "__module__" not in objects.class_dict(cls):  # only in classes of Python itself
+        return _from_inspect(inspect.signature(cls))
+    is_built_in_c = any(class_attribute(cls, name) is not object.__dict__[name] for name in ("__init__", "__new__"))
+    return None if is_built_in_c else NO_PARAMETERS
 
 
-def _bound(signature: Optional[Signature]) -> Optional[Signature]:
-    """Return a signature less its first parameter, which the instance or the class fills."""
+def _without_first(signature: Optional[Signature]) -> Optional[Signature]:
+    """Return a signature without its first parameter, which the instance or class fills."""
     if signature is None or not signature.layout or signature.layout[0].startswith("*"):
         return signature
     layout = signature.layout[1:]
     return signature._replace(layout=layout[1:] if layout[:1] == ["/"] else layout)
 
 
-def _converted(signature: inspect.Signature) -> Signature:
+def _from_inspect(signature: inspect.Signature) -> Signature:
     layout: "list[str]" = []
     defaults, annotations = {}, {}
     before = None
@@ -168,22 +168,22 @@ def _converted(signature: inspect.Signature) -> Signature:
 
 
 def _with_default(signature: Signature, written: str) -> str:
-    # By the short text of defaults and annotations: their repr could run anything.
+    # Defaults and annotations are rendered as short text: their repr could run any code.
     name = written.lstrip("*")
     annotated = name in signature.annotations
     if annotated:
         written += f": {_annotation(signature.annotations[name])}"
     if name in signature.defaults:
-        written += f"{' = ' if annotated else '='}{text(signature.defaults[name], _LONGEST_VALUE)[0]}"
+        written += f"{' = ' if annotated else '='}{text(signature.defaults[name], _MAX_VALUE_LENGTH)[0]}"
     return written
 
 
 def _annotation(annotation: Any) -> str:
-    if is_a(annotation, str):
+    if is_instance(annotation, str):
         return str.__str__(annotation)
-    if is_a(annotation, type):
+    if is_instance(annotation, type):
         return objects.full_name(annotation)
     module = objects.class_dict(type(annotation)).get("__module__")
-    # What typing makes writes itself and the classes in it, which have a __repr__ of theirs only by a metaclass.
+    # The repr of typing's objects is safe, except for classes in them whose metaclass defines __repr__.
     is_known = module in ("typing", "types")
-    return repr(annotation).replace("typing.", "") if is_known else text(annotation, _LONGEST_VALUE)[0]
+    return repr(annotation).replace("typing.", "") if is_known else text(annotation, _MAX_VALUE_LENGTH)[0]

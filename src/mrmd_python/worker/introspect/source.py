@@ -1,4 +1,4 @@
-"""Where something is defined, and the source text of that."""
+"""Finds where an object is defined, and the source text."""
 
 import inspect
 import linecache
@@ -11,30 +11,30 @@ from typing import Any, Optional
 from ..shell import Shell
 from . import kinds, objects
 
-_LONGEST = 200_000
-_MOST_CELLS = 1000  # in which the definition of a class is looked for
+_MAX_LENGTH = 200_000
+_MAX_CELLS = 1000  # in which a class definition is searched
 
 
 @dataclass(frozen=True)
 class Definition:
-    """The place of a definition in lines of source."""
+    """The location of a definition in lines of source."""
 
     lines: "list[str]"
     line: int  # 1-based
-    file: Optional[str]  # the absolute path; None if it is in a cell
-    is_whole: bool = False  # whether it is all of the lines, as a module is
+    file: Optional[str]  # the absolute path, or None in a cell
+    is_whole: bool = False  # whether it is all the lines, as for a module
 
     def text(self) -> Optional[str]:
-        """Return the source of what is defined."""
+        """Return the source of the definition."""
         try:
             lines = self.lines if self.is_whole else inspect.getblock(self.lines[self.line - 1 :])
-        except Exception:  # of whatever tokenize makes of a file that has changed since
+        except Exception:  # tokenize's errors, for a file that has changed since
             return None
-        return "".join(lines)[:_LONGEST] or None
+        return "".join(lines)[:_MAX_LENGTH] or None
 
 
 def of(shell: Shell, value: Any) -> Optional[Definition]:
-    """Return where a function, class or module is defined; None for anything else, and for what is written in C."""
+    """Return where a function, class or module is defined; None for anything else and for code in C."""
     value = kinds.undecorated(kinds.unwrapped(value))
     if type(value) is types.MethodType:
         value = kinds.undecorated(value.__func__)
@@ -43,15 +43,15 @@ def of(shell: Shell, value: Any) -> Optional[Definition]:
     if type(value) is types.FunctionType:
         file = _file_of_function(value)
         return Definition(_lines(file), value.__code__.co_firstlineno, _file(file))
-    if objects.is_a(value, types.ModuleType):
+    if objects.is_instance(value, types.ModuleType):
         path = objects.instance_dict(value).get("__file__")
         is_text = type(path) is str and path.endswith(".py")
         return Definition(_lines(path), 1, _file(path), is_whole=True) if is_text else None  # type: ignore[arg-type]
-    return _of_class(shell, value) if objects.is_a(value, type) else None
+    return _of_class(shell, value) if objects.is_instance(value, type) else None
 
 
 def _of_class(shell: Shell, cls: type) -> Optional[Definition]:
-    """Find the line of a class in the file of its methods or in a cell. Python keeps no note of it before 3.13."""
+    """Find a class in the file of its methods, or in a cell. Python does not record its line before 3.13."""
     name = objects.class_name(cls)
     for member in list(objects.class_dict(cls).values()):
         if type(member) is types.FunctionType:
@@ -61,7 +61,7 @@ def _of_class(shell: Shell, cls: type) -> Optional[Definition]:
                 return found
     if objects.class_dict(cls).get("__module__") != "__main__":
         return None
-    for cell in reversed(shell.history_manager.input_hist_parsed[-_MOST_CELLS:]):
+    for cell in reversed(shell.history_manager.input_hist_parsed[-_MAX_CELLS:]):
         found = _class_in(cell.splitlines(keepends=True), name, None)
         if found is not None:
             return found
@@ -77,7 +77,7 @@ def _class_in(lines: "list[str]", name: str, file: Optional[str]) -> Optional[De
 
 def _file_of_function(function: types.FunctionType) -> str:
     name = function.__code__.co_filename
-    if not name.startswith("<frozen "):  # a part of the standard library that is built into the interpreter
+    if not name.startswith("<frozen "):  # a part of the standard library that is compiled into the interpreter
         return name
     file = function.__globals__.get("__file__")
     return file if type(file) is str else name
