@@ -59,8 +59,9 @@ def _answer(question: Question) -> dict[str, Any]:
             from mrmd_python.analysis import static_completion
 
             os.chdir(question["cwd"])  # which paths in the code start from
-            place = static_completion.Place(question["code"], question["cursor"], tuple(question["context"]))
-            return static_completion.complete(place, question["executable"], question["cwd"])
+            context = tuple(question["context"])
+            position = static_completion.CursorPosition(question["code"], question["cursor"], context)
+            return static_completion.complete(position, question["executable"], question["cwd"])
         case "format":
             from mrmd_python.analysis.cell_format import format_cell
 
