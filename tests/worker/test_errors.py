@@ -98,7 +98,7 @@ def test_exit_ends_the_cell_and_says_so(client: Client, code: str, first: str) -
     result = client.execute(f"kept = 42\n{code}\nkept = 0")
     assert result["error"]["type"] == "SystemExit"
     assert result["stdout"].splitlines()[0] == first
-    assert "the session goes on" in result["stdout"]
+    assert "the session and its variables are still there" in result["stdout"]
     assert result["stderr"] == ""
     assert (client.value("kept"), client.get("/sessions/default")["pid"]) == ("42", pid)
 
