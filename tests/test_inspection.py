@@ -295,6 +295,8 @@ def test_introspection_survives_what_cells_do_to_the_process(client: Client) -> 
     assert client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41"
     client.execute("import warnings; warnings.simplefilter('error')")
     assert client.post("/variables")["count"] > 0
+    client.execute("import builtins; builtins.sorted = None")
+    assert client.post("/variables/number", {})["fullValue"] == "41"
 
 
 @pytest.mark.parametrize("version", supported()[-2:])

@@ -30,7 +30,7 @@ def _main():  # type: () -> None
             module.__builtins__ = original_builtins
             super().exec_module(module)
 
-    for directory in (_HERE, os.path.join(_HERE, "completion")):
+    for directory in (_HERE, os.path.join(_HERE, "introspect")):
         sys.path_importer_cache[directory] = FileFinder(directory, (Loader, SOURCE_SUFFIXES))
     spec = util.spec_from_file_location(
         "_mrmd_worker", os.path.join(_HERE, "__init__.py"), submodule_search_locations=[_HERE]
