@@ -252,7 +252,7 @@ def test_usage_errors_exit_with_2(here: Machine) -> None:
     assert_told(here.mrmd("--allow-host", "a/b"), 2, "invalid host")
     assert_told(here.mrmd("--allow-origin", "null"), 2, "invalid origin")
     assert_told(here.mrmd("--allow-user", "no such user"), 2, "no user")
-    assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is no address of this machine")
+    assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is not an address of this machine")
     assert_told(here.mrmd("--backend", "cron"), 2, "cron")
 
 

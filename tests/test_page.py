@@ -427,7 +427,7 @@ def test_a_runtime_with_a_token_asks_for_it(tab: webdriver.Chrome, here: Machine
     page.until(lambda: page.focused == "token", "it asks for the token")
     assert not page.find("#main").is_displayed()
     page.press("wrong", Keys.ENTER)
-    page.shows("#access-message", "not this runtime's token")
+    page.shows("#access-message", "wrong token")
     page.press((here.home / ".mrmd" / "tokens" / "a").read_text().strip(), Keys.ENTER)
     page.shows("#sessions", "idle")
     page.ran(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")

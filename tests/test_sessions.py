@@ -116,8 +116,8 @@ def test_session_with_missing_environment_is_refused_before_it_starts(
         ({"virtualenv": "/nowhere"}, "no_such_virtualenv", "'/nowhere' does not exist"),
         ({"virtualenv": "~/bare"}, "no_such_virtualenv", "has no bin/python"),
         ({"executable": "/nowhere/python"}, "no_such_executable", "'/nowhere/python' does not exist"),
-        ({"executable": "~/file"}, "no_such_executable", "cannot be run"),
-        ({"executable": sys.executable, "virtualenv": str(venv)}, "other_virtualenv", "name one of them"),
+        ({"executable": "~/file"}, "no_such_executable", "is not an executable file"),
+        ({"executable": sys.executable, "virtualenv": str(venv)}, "other_virtualenv", "give only one of them"),
     ):
         status, answer = _create(client, id="x", environment=environment)
         assert (status, answer["code"]) == (422, code)

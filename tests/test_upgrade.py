@@ -28,7 +28,7 @@ def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
             advice = f"if `ps {process.pid}` shows it, end it with: kill {process.pid} && rm {path}"
             listed = here.mrmd("--list")
             assert listed.stdout.splitlines()[1].split()[:2] == ["a", "older"]
-            assert listed.stderr == f"mrmd-python: note: 'a' is a runtime of mrmd-python 0.4.2 or older; {advice}\n"
+            assert listed.stderr == f"mrmd-python: note: 'a' was started by mrmd-python 0.4.2 or older; {advice}\n"
             for option in ("--id", "--info", "--kill", "--restart", "--enable"):
                 assert_told(here.mrmd(option, "a"), 1, advice)
             assert_told(here.mrmd("--kill-all"), 1, advice)

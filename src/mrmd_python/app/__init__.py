@@ -1,4 +1,4 @@
-"""create_app: an ASGI application that passes MRP on to a runtime."""
+"""`create_app`: an ASGI application that proxies MRP to a runtime."""
 
 import os
 from collections.abc import Iterable
@@ -25,19 +25,19 @@ def create_app(
     allow_users: Iterable[str | int] = (),
     token: str | None = None,
 ) -> Proxy:
-    """Return an ASGI application that serves MRP at ``/mrp/v1``, by passing it on to a runtime.
+    """Return an ASGI application that serves MRP at ``/mrp/v1``, as a proxy to a runtime.
 
     Args:
-        cwd: the directory that code starts in; the current one if None.
-        assets_dir: where pictures are kept; ``.mrmd-assets`` in the cwd if None.
-        venv: the venv whose Python runs the code; found as ``mrmd-python`` finds it if None.
-        daemon_mode: whether the runtime is a child of this program and ends with it. If not, it is the runtime service
-            ``default``: used as it is if it runs, else started, and it outlives this program.
-        allow_hosts: names, besides those of loopback, under which clients reach this application.
-        allow_origins: origins, besides those of editors, whose pages may use it, such as ``https://editor.example``.
-        allow_users: login names or uids, besides root's and the program's own, whose programs on this machine may.
-        token: what each request must send, as ``Authorization: Bearer TOKEN``. Without one, only clients on this
-            machine's loopback are let in, and none that a proxy speaks for.
+        cwd: the working directory of code; the current directory if None.
+        assets_dir: the directory for images; ``.mrmd-assets`` in the cwd if None.
+        venv: the venv whose Python runs the code; if None, the one that ``mrmd-python`` would choose.
+        daemon_mode: if true, the runtime is a child of this program and ends with it. If false, it is the runtime
+            service ``default``, which outlives this program; it is started if it is not running.
+        allow_hosts: names that clients may use for this application, besides those of loopback.
+        allow_origins: origins whose pages may use it, besides editors, such as ``https://editor.example``.
+        allow_users: local users who may use it, by login name or uid, besides root and the user of this program.
+        token: the token that every request must send, as ``Authorization: Bearer TOKEN``. Without a token, only
+            clients on this machine's loopback may connect, and not through another proxy.
 
     Raises:
         ServiceError: the directory or the venv does not exist.

@@ -1,4 +1,4 @@
-"""An ASGI application that passes requests on to a runtime, and its answers back as they come."""
+"""An ASGI application that forwards requests to a runtime, and streams the responses back."""
 
 import asyncio
 import json
@@ -23,40 +23,40 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# RFC 9110, section 7.6.1; the header Connection may name more.
+# RFC 9110, section 7.6.1. The Connection header may name more.
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
 )
-# What the access rules have checked; and Expect, which the ASGI server answers.
-_NOT_PASSED_ON = _HOP_BY_HOP | {"authorization", "expect", "host", "origin", "referer", "sec-fetch-site"}
-# What the ASGI server adds.
-_NOT_PASSED_BACK = _HOP_BY_HOP | {"date", "server"}
-# How proxies say whom they speak for.
+# Headers that the access rules have checked, and Expect, which the ASGI server handles.
+_REQUEST_ONLY_HERE = _HOP_BY_HOP | {"authorization", "expect", "host", "origin", "referer", "sec-fetch-site"}
+# Headers that the ASGI server adds.
+_RESPONSE_ONLY_HERE = _HOP_BY_HOP | {"date", "server"}
+# Headers in which proxies name the client that they forward for.
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_GONE = "the runtime has ended, and its variables are gone; the next request starts it again"
+_GONE = "the runtime has died, and its variables are lost; the next request starts it again"
 
 
 class Proxy:
-    """An ASGI 3 application, for any server that runs on asyncio."""
+    """An ASGI 3 application, for servers that run on asyncio."""
 
     def __init__(self, runtime: ChildRuntime | DefaultRuntime, access: Access) -> None:
         self._runtime = runtime
         self._access = access
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, or live as long as the server does."""
+        """Handle a request, or the server's lifespan."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._handle_request(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._handle_lifespan(receive, send)
         else:
             await receive()
             await send({"type": "websocket.close"})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Start the runtime, and end it (https://asgi.readthedocs.io/en/latest/specs/lifespan.html)."""
+    async def _handle_lifespan(self, receive: Receive, send: Send) -> None:
+        """Start the runtime, and close it in the end (https://asgi.readthedocs.io/en/latest/specs/lifespan.html)."""
         await receive()
         try:
             await asyncio.to_thread(self._runtime.start)
@@ -68,37 +68,37 @@ class Proxy:
         await asyncio.to_thread(self._runtime.close)
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _handle_request(self, scope: Message, receive: Receive, send: Send) -> None:
         received = [(name.decode("latin-1"), value.decode(errors="replace")) for name, value in scope["headers"]]
-        headers = dict(reversed(received))  # of one that is repeated, the first counts
-        own = self._access.cors_headers(headers)
+        headers = dict(reversed(received))  # the first of repeated headers counts
+        cors_headers = self._access.cors_headers(headers)
         try:
             self._access.check_peer(_connection(scope, headers))
-            self._access.check(headers)
+            self._access.check_headers(headers)
             preflight = self._access.preflight_headers(scope["method"], headers)
             if preflight is not None:
-                await _start(send, 204, {**preflight, **own})
+                await _start(send, 204, {**preflight, **cors_headers})
                 await send({"type": "http.response.body"})
                 return
             self._access.check_token(headers)
             target = _target(scope)
             address = await self._address()
-            passed = _passed_on(received, _NOT_PASSED_ON)
+            forwarded = _forwarded(received, _REQUEST_ONLY_HERE)
             if address.token is not None:
-                passed.append(("authorization", f"Bearer {address.token}"))
+                forwarded.append(("authorization", f"Bearer {address.token}"))
             url = URL(f"http://127.0.0.1:{address.port}{target}", encoded=True)
-            await _pass_on(scope["method"], url, passed, receive, send, own)
+            await _forward(scope["method"], url, forwarded, receive, send, cors_headers)
         except RefusedError as error:
             body = f"{json.dumps(error.as_json())}\n".encode()
-            about = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
-            await _start(send, error.status, {**about, **error.headers, **own})
+            entity_headers = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
+            await _start(send, error.status, {**entity_headers, **error.headers, **cors_headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _address(self) -> Address:
-        """Return the address of the runtime, which is started if it does not run.
+        """Return the address of the runtime, after starting it if necessary.
 
         Raises:
-            RefusedError: it cannot be started; the next request tries again.
+            RefusedError: it cannot be started; the next request will try again.
         """
         try:
             found = self._runtime.find()
@@ -109,19 +109,19 @@ class Proxy:
 
 def _connection(scope: Message, headers: Mapping[str, str]) -> Connection | None:
     """Return the connection of a request."""
-    # uvicorn believes what a local client says about itself in these headers.
-    is_hearsay = not _FORWARDED.isdisjoint(headers)
-    return Connection.of_names(None if is_hearsay else scope.get("client"), scope.get("server"))
+    # With these headers, uvicorn replaces the address of a local client by the one that they claim.
+    is_forwarded = not _FORWARDED.isdisjoint(headers)
+    return Connection.from_addresses(None if is_forwarded else scope.get("client"), scope.get("server"))
 
 
 def _target(scope: Message) -> str:
-    """Return the path and query of a request as the runtime is to see them, without the mount point.
+    """Return the path and query to request from the runtime: those of the request, without the mount point.
 
-    `path` is decoded as a whole, so ``%2F`` in it looks like a slash; `raw_path` is optional. Both should begin with
-    `root_path`, but Starlette before 0.33 removes it from `path`.
+    `raw_path` is optional; in `path`, a decoded ``%2F`` looks like a slash. Both should start with `root_path`, but
+    Starlette before 0.33 removes it from `path`.
 
     Raises:
-        RefusedError: it is not a path of MRP.
+        RefusedError: the path does not belong to MRP.
     """
     raw = scope.get("raw_path")
     path = quote(scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
@@ -134,17 +134,17 @@ def _target(scope: Message) -> str:
     return "".join(f"/{quote(segment, safe='')}" for segment in below) + (f"?{query}" if query else "")
 
 
-def _passed_on(headers: Iterable[tuple[str, str]], dropped: frozenset[str]) -> list[tuple[str, str]]:
-    """Return the headers that are for the other end, without those in `dropped`."""
+def _forwarded(headers: Iterable[tuple[str, str]], dropped: frozenset[str]) -> list[tuple[str, str]]:
+    """Return the headers to forward: all but `dropped` and those that a Connection header names."""
     headers = list(headers)
     named = {word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")}
     return [(name, value) for name, value in headers if name not in dropped and name not in named]
 
 
-async def _pass_on(
-    method: str, url: URL, headers: list[tuple[str, str]], receive: Receive, send: Send, own: Mapping[str, str]
+async def _forward(
+    method: str, url: URL, headers: list[tuple[str, str]], receive: Receive, send: Send, cors_headers: Mapping[str, str]
 ) -> None:
-    """Pass a request on, and its answer back, until it is complete or the client goes away.
+    """Forward a request and its response; return when the response is complete or the client has disconnected.
 
     Raises:
         RefusedError: the runtime does not answer.
@@ -156,47 +156,48 @@ async def _pass_on(
     else:
         data = body or None
         is_read.set()
-    answering = asyncio.ensure_future(_relay(method, url, headers, data, send, own))
-    watching = asyncio.ensure_future(_disconnected(receive, is_read))
+    exchange = asyncio.ensure_future(_exchange(method, url, headers, data, send, cors_headers))
+    disconnect = asyncio.ensure_future(_disconnected(receive, is_read))
     try:
-        await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if answering.done():
-            answering.result()
+        await asyncio.wait({exchange, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if exchange.done():
+            exchange.result()
     finally:
-        for task in (answering, watching):
+        for task in (exchange, disconnect):
             task.cancel()
-        await asyncio.gather(answering, watching, return_exceptions=True)
+        await asyncio.gather(exchange, disconnect, return_exceptions=True)
 
 
 async def _rest_of_body(body: bytes, receive: Receive, is_read: asyncio.Event) -> AsyncIterator[bytes]:
-    """Yield a body that comes in pieces."""
+    """Yield the pieces of a request body, of which `body` is the first."""
     yield body
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the client has disconnected")
         yield message.get("body", b"")
         more = message.get("more_body", False)
     is_read.set()
 
 
 async def _disconnected(receive: Receive, is_read: asyncio.Event) -> None:
-    """Return once the client has gone away, which shows only after its request has been read."""
+    """Return once the client has disconnected, which ASGI reports only after the request body."""
     await is_read.wait()
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _relay(
+async def _exchange(
     method: str,
     url: URL,
     headers: list[tuple[str, str]],
     data: bytes | AsyncIterator[bytes] | None,
     send: Send,
-    own: Mapping[str, str],
+    cors_headers: Mapping[str, str],
 ) -> None:
-    # A session for each request: where no lifespan tells of the end, nothing could close one that is kept.
+    """Send a request to the runtime, and its response to the client."""
+    # A session per request: not every server has a lifespan, at whose end a shared one could be closed.
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     ) as client:
@@ -207,25 +208,27 @@ async def _relay(
         except (aiohttp.ClientError, OSError):
             raise RefusedError(503, "runtime_gone", _GONE) from None
         async with response:
-            found = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers]
+            received = [
+                (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers
+            ]
             try:
-                await _start(send, response.status, {**dict(_passed_on(found, _NOT_PASSED_BACK)), **own})
+                await _start(send, response.status, {**dict(_forwarded(received, _RESPONSE_ONLY_HERE)), **cors_headers})
                 is_stream = response.content_type == "text/event-stream"
                 async for piece in _events(response) if is_stream else response.content.iter_any():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body"})
             except (aiohttp.ClientError, OSError):
-                pass  # the client or the runtime has gone: the server breaks off an answer that is not complete
+                pass  # the client or the runtime is gone: the ASGI server aborts an incomplete response
 
 
 async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
-    merged = {name.lower(): value for name, value in headers.items()}  # the later of two counts
+    merged = {name.lower(): value for name, value in headers.items()}  # the last of repeated headers counts
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in merged.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Yield whole events as they come and, if the runtime dies, those that end the stream and say so."""
+    """Yield whole events as they come. If the runtime dies, end the stream with an `error` and a `done` event."""
     pending, last = bytearray(), 0
     try:
         async for chunk in response.content.iter_any():
@@ -233,10 +236,10 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             pending += chunk
             end = pending.rfind(b"\n\n", unsearched) + 2
             if end >= 2:
-                whole = bytes(pending[:end])
+                events = bytes(pending[:end])
                 del pending[:end]
-                last = _last_id(whole, last)
-                yield whole
+                last = _last_id(events, last)
+                yield events
     except (aiohttp.ClientError, OSError):
         error: dict[str, Any] = {"type": "RuntimeDied", "message": _GONE, "traceback": [], "line": None, "column": None}
         yield encode(last + 1, "error", error)

@@ -1,4 +1,4 @@
-"""The runtime behind an application: a child of this program, or the service `default`."""
+"""The runtime behind `create_app`: a child of this program, or the service `default`."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec
 
-# The writing ends of the pipes that are the stdin of a child.
+# The write ends of pipes, each the stdin of a child runtime, which ends at end of file.
 _lifelines: WeakSet[FileIO] = WeakSet()
 
 
 def _close_lifelines() -> None:
-    """Close a forked child's copies: it may outlive this program, and would keep the runtime alive."""
+    """Close the copies of a forked child, which may outlive this program and would keep the runtime alive."""
     for lifeline in list(_lifelines):
         lifeline.close()
 
@@ -33,33 +33,33 @@ os.register_at_fork(after_in_child=_close_lifelines)
 
 
 class Address(NamedTuple):
-    """Where a runtime answers, and the token that it wants."""
+    """The port of a runtime, and its token, if any."""
 
     port: int
     token: str | None
 
 
 class ChildRuntime:
-    """A managed runtime that is a child of this program, and ends with it, however it ends."""
+    """A runtime that is a child of this program and ends with it, even if it crashes."""
 
     def __init__(self, spec: RuntimeSpec) -> None:
         self._spec = spec
-        self._changing = threading.Lock()
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._address: Address | None = None
 
     def find(self) -> Address | None:
-        """Return the address of the runtime, or None if it does not run."""
+        """Return the address of the runtime, or None if it is not running."""
         return self._address if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> Address:
-        """Return the address of the runtime, started unless it runs.
+        """Return the address of the runtime, after starting it if necessary.
 
         Raises:
             ServiceError: it cannot be started.
-            OSError: there are no more processes or descriptors.
+            OSError: this machine has no more processes or descriptors.
         """
-        with self._changing:
+        with self._lock:
             found = self.find()
             if found is None:
                 self._address = None
@@ -81,17 +81,17 @@ class ChildRuntime:
                     env=environ,
                     stdin=stdin,
                     pass_fds=[writer],
-                    start_new_session=True,  # Ctrl-C is for this program, which then ends the runtime in order
+                    start_new_session=True,  # Ctrl-C goes to this program only, which then closes the runtime
                 )
-            answer = ready.read()
-        report = json.loads(answer or '{"error": "its server exited without a message"}')
+            report_line = ready.read()
+        report = json.loads(report_line or '{"error": "its server exited without a message"}')
         if report["error"] is not None:
             raise ServiceError(f"the runtime cannot be started: {report['error']}")
         return Address(report["port"], secret)
 
     def close(self) -> None:
-        """End the runtime and every process that it started."""
-        with self._changing:
+        """Stop the runtime and every process that it started."""
+        with self._lock:
             if self._process is None:
                 return
             self._lifeline.close()
@@ -110,24 +110,24 @@ class DefaultRuntime:
         self._found: tuple[Record, Address] | None = None
 
     def find(self) -> Address | None:
-        """Return the address of the runtime, or None if it is not known to run."""
+        """Return the address of the runtime, or None if it is not known to be running."""
         if self._found is None:
             return None
         record, address = self._found
         return address if record.process.is_alive() else None
 
     def start(self) -> Address:
-        """Return the address of the runtime, started unless it runs.
+        """Return the address of the runtime, after starting it if necessary.
 
         Raises:
             ServiceError: it cannot be started, or its token cannot be read.
             OSError: its files cannot be written.
         """
         record = manager.start(self._home, self._spec, os.environ).record
-        assert record is not None, "it was waited for"
+        assert record is not None  # start() has waited for it
         address = Address(record.port, None if record.token_file is None else token.read(Path(record.token_file)))
         self._found = record, address
         return address
 
     def close(self) -> None:
-        """Leave the runtime as it is."""
+        """Do nothing: the service keeps running."""

@@ -2,5 +2,5 @@
 
 # The backends, in order of preference. Each is the name of a module in `backends`, which is imported only when needed.
 BACKENDS = ("systemd", "launchd", "fork")
-# The backend of a runtime that only a terminal or another program keeps. It cannot be asked for.
+# The backend of a runtime that runs in a terminal or in another program. Users cannot select it.
 FOREGROUND = "foreground"

@@ -1,4 +1,4 @@
-"""Starting, restarting and ending runtimes."""
+"""Starting, restarting and killing runtimes."""
 
 import signal
 import threading
@@ -28,21 +28,21 @@ _ANNOUNCE_SECONDS = 60.0
 class Started:
     """A runtime that was started, or was already running."""
 
-    # None if the start was not waited for.
+    # None if `start` did not wait.
     record: Record | None
     already_running: bool
-    # What the user should know about how it runs.
+    # A note for the user.
     note: str | None = None
 
 
 @dataclass(frozen=True)
 class Killed:
-    """What ending a runtime freed."""
+    """What killing a runtime freed."""
 
     was_alive: bool
-    # What its processes used before.
+    # The memory that its processes used.
     freed: Usage
-    # How many processes only the sweep ended.
+    # How many processes only the sweep killed.
     swept: int
 
 
@@ -54,14 +54,14 @@ def start(
     *,
     wait: bool = True,
 ) -> Started:
-    """Start a runtime, or find that its id is already running. Returns once it answers, unless `wait` is false.
+    """Start a runtime, unless its id is already running. Return once it answers, unless `wait` is false.
 
     Args:
         home: where its files go.
         spec: what to start; without a backend, the best one is chosen.
-        environ: the caller's environment; the runtime gets it, without what belongs to the caller's login session.
-        variables: variables that were set by option.
-        wait: whether to return only when it answers.
+        environ: the caller's environment; the runtime gets it, except the variables of the caller's login session.
+        variables: variables of --env.
+        wait: whether to return only once it answers.
 
     Raises:
         StartFailedError: its server did not come up; nothing of it is left.
@@ -96,7 +96,7 @@ def start(
 
 
 def restart(home: Home, runtime_id: str) -> Record | None:
-    """End the server of a runtime and start it again with the same options; return None if there is no such runtime.
+    """Stop the server of a runtime and start it again with the same options; return None if there is no such runtime.
 
     Raises:
         UnreadableRecordError: its record cannot be read.
@@ -113,7 +113,7 @@ def restart(home: Home, runtime_id: str) -> Record | None:
 
 
 def enable(home: Home, runtime_id: str) -> str | None:
-    """Have a runtime start by itself; return when it will, or None if there is no such runtime.
+    """Make a runtime start at login or boot; return which of them, or None if there is no such runtime.
 
     Raises:
         ServiceError: its backend cannot do that.
@@ -132,10 +132,10 @@ def disable(home: Home, runtime_id: str) -> bool:
 
 
 def kill(home: Home, runtime_id: str) -> Killed | None:
-    """End a runtime and every process it started; return None if there is no such runtime.
+    """Kill a runtime and every process it started; return None if there is no such runtime.
 
     Raises:
-        ServiceError: some of its processes do not end, or it is of an older version that this one cannot end.
+        ServiceError: some of its processes do not end, or an older version started it, which this one cannot kill.
     """
     home.prepare()
     with locked(home.lock(runtime_id)):
@@ -150,7 +150,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
             return None
         try:
             backend = backend_of(runtime_id, record)
-        except ServiceError:  # of a newer version: end its process, if that is on this machine
+        except ServiceError:  # a backend of a newer version: kill the process, if it is on this machine
             backend = load(FOREGROUND)
         was_alive = backend.is_alive(record) if record is not None else is_claimed(home.claim(runtime_id))
         marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
@@ -183,11 +183,11 @@ def _exists(runtime_id: str, record: Record | None) -> bool:
 
 
 def running(home: Home, runtime_id: str) -> Record | None:
-    """Return the record of the live server of an id, waiting for one that starts; remove what a dead one left.
+    """Return the record of the live server of an id, waiting if it is starting; clean up after a dead one.
 
     Raises:
         UnreadableRecordError: the record cannot be read, and its server is alive or may be.
-        ServiceError: a server of that id is alive and does not announce itself.
+        ServiceError: a server of that id is alive, but does not announce itself.
     """
     deadline = time.monotonic() + _ANNOUNCE_SECONDS
     while True:
@@ -205,12 +205,12 @@ def running(home: Home, runtime_id: str) -> Record | None:
             break
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"a process of {runtime_id!r} is running, but has not announced itself within "
-                f"{_ANNOUNCE_SECONDS:.0f} s; to end it: mrmd-python --kill {runtime_id}"
+                f"a process of {runtime_id!r} is running, but did not answer within {_ANNOUNCE_SECONDS:.0f} s; "
+                f"to kill it: mrmd-python --kill {runtime_id}"
             )
-        time.sleep(0.05)  # neither a lock file nor another's unit can be waited for together
+        time.sleep(0.05)  # there is nothing to wait on for both a lock file and a unit
     _end_leftovers(home, runtime_id)
-    remove(home.token(runtime_id))  # the next start may want none; it does want the port
+    remove(home.token(runtime_id))  # the next start may be without a token; it does use the last port
     return None
 
 
@@ -224,13 +224,13 @@ def uninstall_others(runtime_id: str, successor: Backend | None) -> None:
 def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
     if spec.token and running.token_file is None:
         raise ServiceError(
-            f"{spec.id!r} is already running at {running.url}, without a token; to end it: mrmd-python --kill {spec.id}"
+            f"{spec.id!r} is already running without a token at {running.url}; to stop it: mrmd-python --kill {spec.id}"
         )
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep a second Ctrl-C from interrupting the clean-up after the first."""
+    """Ignore a second Ctrl-C during the clean-up after the first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -244,10 +244,10 @@ def _uninterrupted() -> Iterator[None]:
 def write_environment(
     home: Home, runtime_id: str, environ: Mapping[str, str], marker: str, variables: Mapping[str, str] = NO_VARIABLES
 ) -> dict[str, str]:
-    """Write what a runtime gets of an environment, the variables that were set by option, and its marker."""
+    """Write the environment of a runtime: the captured one, the variables of --env, and its marker."""
     environment = {**environment_file.capture(environ), **variables, MARKER: marker}
     if "MRMD_HOME" in environment:
-        environment["MRMD_HOME"] = str(home.root)  # the server's working directory is another
+        environment["MRMD_HOME"] = str(home.root)  # the server has another working directory
     try:
         environment_file.write(home.environment(runtime_id), environment)
     except OSError as error:
@@ -256,16 +256,16 @@ def write_environment(
 
 
 def _remove_leftovers(home: Home, runtime_id: str) -> int:
-    """End what still carries the marker of an ended runtime, and remove its files; return how many processes ended."""
+    """Kill the processes that are left of a runtime and remove its files; return the number of processes."""
     swept = _end_leftovers(home, runtime_id)
     home.remove_start_files(runtime_id)
     return swept
 
 
 def _end_leftovers(home: Home, runtime_id: str) -> int:
-    """End what still carries the marker of an ended runtime, and remove its record; return how many processes ended."""
+    """Kill the processes with the marker of an ended runtime, and remove its record; return their number."""
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
     swept = sweep(marker) if marker is not None else 0
-    is_claimed(home.claim(runtime_id))  # which removes a claim that nobody holds
+    is_claimed(home.claim(runtime_id))  # removes a claim that no process holds
     registry.delete(home, runtime_id)
     return swept

@@ -1,4 +1,4 @@
-"""What a process does before it serves a runtime, and how it reports to what has started it."""
+"""What a process does before it serves a runtime, and how it reports to the process that started it."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 
 
 def marker_for_server(home: Home, spec: RuntimeSpec) -> str:
-    """Return the marker for a server that no `start` has prepared.
+    """Return the marker for a server that `start` has not prepared.
 
-    It is the same for all runs of a unit, so that the next sweeps what a crashed one left.
+    All runs of a unit have the same marker, so that the next run sweeps the processes that a crash has left.
     """
     kept = None if spec.backend is None else marker_of(spec.id, environment_file.read(home.environment(spec.id)))
     return kept or new_marker(spec.id)
@@ -27,19 +27,19 @@ def marker_for_server(home: Home, spec: RuntimeSpec) -> str:
 
 @contextmanager
 def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[None]:
-    """Make this process the only server of an id while the block runs, with the files that a server needs.
+    """Make this process the only server of an id while the block runs, and write the files that a server needs.
 
     Args:
         home: where the files are.
-        spec: what is served.
-        claim_fd: a claim of the id that this process has inherited, if any.
+        spec: the runtime.
+        claim_fd: the claim of the id, if this process has inherited one.
 
     Raises:
-        ServiceError: the id is already running, or there is no token although one is needed.
+        ServiceError: the id is already running, or a required token is missing.
     """
     if spec.managed:
         if spec.token and token.from_environment(os.environ) is None:
-            raise ServiceError(f"with --managed, the token must be given: put one into {token.VARIABLE}")
+            raise ServiceError(f"--managed needs a token in {token.VARIABLE}")
         yield
         return
     home.prepare()
@@ -49,7 +49,7 @@ def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[Non
                 record = running(home, spec.id)
                 if record is not None:
                     raise ServiceError(
-                        f"{spec.id!r} is already running at {record.url}; to end it: mrmd-python --kill {spec.id}"
+                        f"{spec.id!r} is already running at {record.url}; to stop it: mrmd-python --kill {spec.id}"
                     )
                 uninstall_others(spec.id, None)
                 stack.callback(home.remove_start_files, spec.id)
@@ -77,7 +77,7 @@ def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[Non
 
 
 def _keep_environment(home: Home, runtime_id: str) -> None:
-    """Write this process's environment as the runtime's, unless a `start` has written the one that it was given."""
+    """Write this process's environment as the runtime's, unless `start` has written one."""
     try:
         registry.read(home, runtime_id)
     except UnreadableRecordError as error:
@@ -90,8 +90,8 @@ def _keep_environment(home: Home, runtime_id: str) -> None:
 
 @contextmanager
 def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: int | None) -> Iterator[None]:
-    """Report an error of the block to the service manager: in the log, on the pipe, and by the exit status."""
-    # What has run once may run again. Read before the block, which may remove the record.
+    """Report an error of the block: in the log, on the pipe, and by the exit status."""
+    # A runtime that has crashed may be restarted. This is read first, since the block may remove the record.
     status = 1 if registry.has_crashed(home, runtime_id) else service.failure_status
     try:
         yield
@@ -102,10 +102,10 @@ def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: i
 
 
 def report(ready_fd: int | None, error: str | None, port: int | None = None) -> None:
-    """Report to the process that started this one, if it listens: the port that answers, or why none will."""
+    """Report the port or the error to the process that started this one, if it waits."""
     if ready_fd is not None:
         try:
             os.write(ready_fd, json.dumps({"error": error, "port": port}).encode())
         except BrokenPipeError:
-            pass  # it was interrupted while it waited
+            pass  # the starting process was interrupted
         os.close(ready_fd)

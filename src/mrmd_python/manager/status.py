@@ -1,4 +1,4 @@
-"""The state of each runtime: its record, checked against its process and its service manager."""
+"""The state of each runtime, from its record, its process and its service manager."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecor
 
 @dataclass(frozen=True)
 class Status:
-    """One runtime."""
+    """The state of one runtime."""
 
     id: str
     # running, starting, stopping, stopped, failed, dead, older or unreadable.
     state: str
     record: Record | None
-    # Why its registry file, if there is one, cannot be used.
+    # The error in reading its registry file, if any.
     error: ServiceError | None = None
     # Seconds since its server started.
     uptime: float | None = None
     # Bytes of all its processes.
     memory: int | None = None
-    # Whether it starts at login; None where nothing could start it.
+    # Whether it starts at login; None if its backend cannot do that.
     enabled: bool | None = None
 
 
@@ -37,7 +37,7 @@ def all_statuses(home: Home) -> list[Status]:
 
 
 def status(home: Home, runtime_id: str) -> Status | None:
-    """Return one runtime, or None if there is none of that id."""
+    """Return one runtime, or None if there is no such runtime."""
     found: Record | UnreadableRecordError | None
     try:
         found = registry.read(home, runtime_id)

@@ -1,4 +1,4 @@
-"""Which processes a runtime has on this machine, and what they use: memory, and GPU memory."""
+"""The processes of a runtime on this machine, and their use of memory and GPU memory."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ _NVIDIA_SMI_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Usage:
-    """What a set of processes uses."""
+    """The resource use of a set of processes."""
 
     processes: int
-    # Bytes: private memory and a proportional share of what is shared.
+    # Bytes: private memory, and a proportional share of shared memory.
     memory: int
-    # Bytes, or None if unknown or if none of them has a GPU open.
+    # Bytes, or None if unknown, or if no process has a GPU open.
     gpu_memory: int | None
 
 
@@ -30,7 +30,7 @@ def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
 
 
 def usage_of(pids: Collection[int]) -> Usage:
-    """Return what these processes use."""
+    """Return the resource use of these processes."""
     return Usage(len(pids), sum(map(processes.memory, pids)), _gpu_memory(pids))
 
 

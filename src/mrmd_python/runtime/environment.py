@@ -1,4 +1,4 @@
-"""The captured environment of a runtime, for service managers, which do not start it with the caller's.
+"""The captured environment of a runtime. Service managers do not start a runtime with the caller's environment.
 
 The file has the syntax of EnvironmentFile= in systemd.exec(5); a unit names it.
 """
@@ -12,7 +12,7 @@ from mrmd_python.runtime.files import write_atomically
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.token import VARIABLE as TOKEN
 
-# Variables of the caller's login session, terminal or shell, which the user does not mean for a runtime.
+# Variables of the caller's login session, terminal or shell, which are of no use to a runtime.
 _SESSION = frozenset(
     {"_", "COLORTERM", "COLUMNS", "GPG_TTY", "LINES", "OLDPWD", "PS1", "PWD", "SHLVL", "STY", "TERM", "TERMCAP"}
     | {"TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "TMUX", "TMUX_PANE", "VTE_VERSION"}
@@ -33,10 +33,10 @@ _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
 
 
 def capture(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of its caller's environment that a runtime gets.
+    """Return the part of the caller's environment that a runtime gets.
 
-    Left out: the caller's login session, the marker of a runtime that the caller runs in, the token, names that service
-    managers refuse, and values that systemd.exec(5) refuses as UTF-8.
+    Excluded are variables of the caller's login session, the marker (the caller may itself run in a runtime), the
+    token, names that service managers reject, and values that are not UTF-8 for systemd.exec(5).
     """
     return {
         name: value
@@ -51,20 +51,20 @@ def capture(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def validate(variables: Mapping[str, str]) -> None:
-    """Raise ServiceError for the first variable set by option that no service could have."""
+    """Raise ServiceError for the first variable of --env that a service cannot have."""
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
             raise ServiceError(f"invalid variable name {name!r}: use letters, digits and _, not starting with a digit")
         if name == TOKEN:
-            raise ServiceError(f"{TOKEN} is read from this command's own environment, and kept from sessions")
+            raise ServiceError(f"{TOKEN} cannot be set by option: set it in the environment of this command")
         if name == MARKER or name in SERVICE:
             raise ServiceError(f"{name} is set by the service manager or mrmd-python and cannot be overridden")
         if not _is_unicode(value) or "\0" in value:
-            raise ServiceError(f"the value of {name} is not Unicode text, which systemd needs")
+            raise ServiceError(f"the value of {name} is not valid Unicode, which systemd requires")
 
 
 def _is_unicode(value: str) -> bool:
-    """Return whether systemd accepts a value: no noncharacters, and no lone surrogates, which stand for other bytes."""
+    """Return whether systemd accepts a value: no noncharacters, no lone surrogates (which stand for invalid bytes)."""
     points = map(ord, value)
     return not any(
         0xD800 <= point <= 0xDFFF or 0xFDD0 <= point <= 0xFDEF or point & 0xFFFE == 0xFFFE for point in points

@@ -57,7 +57,7 @@ class Home:
         return self.root / "locks" / f"{runtime_id}.lock"
 
     def claim(self, runtime_id: str) -> Path:
-        """Return the file that a runtime's server keeps locked for as long as it lives."""
+        """Return the file that a runtime's server keeps locked while it lives."""
         return self.root / "locks" / f"{runtime_id}.claim"
 
     def ids_with_environment(self) -> set[str]:
@@ -65,7 +65,7 @@ class Home:
         return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
 
     def remove_start_files(self, runtime_id: str) -> None:
-        """Remove what a runtime would be started with again: environment, port and token."""
+        """Remove the files that a runtime would be started again with: environment, port and token."""
         for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
             remove(path)
 
@@ -118,7 +118,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file written by `write_atomically`, and what a killed writer left of it. No writer may be active."""
+    """Remove a file written by `write_atomically`, and partial files of killed writers. No writer may be active."""
     path.unlink(missing_ok=True)
     for part in path.parent.glob(f"{_part_prefix(path)}*"):
         part.unlink(missing_ok=True)

@@ -16,36 +16,36 @@ from mrmd_python.runtime.validate import is_id
 
 
 class UnreadableRecordError(ServiceError):
-    """A registry file that holds no record of this version."""
+    """A registry file has no valid record of this version."""
 
-    # Whether the runtime may be running although nothing here can tell. Then its file must stay.
+    # Whether the runtime may still be running. Then its file must stay.
     may_be_running = False
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"cannot read the registry file {path} ({reason}); "
-            f"`mrmd-python --kill {path.stem}` ends what is left of that runtime and removes it"
+            f"to remove it and what is left of that runtime: mrmd-python --kill {path.stem}"
         )
 
 
 class OldRecordError(UnreadableRecordError):
-    """The record of a runtime that mrmd-python 0.4.2 or older has started.
+    """The record is of mrmd-python 0.4.2 or older.
 
-    It has no start time beside the pid, which may be another process's by now, so it is neither used nor ended.
+    It has a pid but no start time. The pid may belong to another process by now, so it is neither used nor killed.
     """
 
     def __init__(self, path: Path, pid: int) -> None:
         self.may_be_running = _pid_exists(pid)
         ServiceError.__init__(
             self,
-            f"{path.stem!r} is a runtime of mrmd-python 0.4.2 or older; if `ps {pid}` shows it, end it with: "
+            f"{path.stem!r} was started by mrmd-python 0.4.2 or older; if `ps {pid}` shows it, stop it with: "
             f"kill {pid} && rm {path}",
         )
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a running server says about itself, named as in the file. Other programs read the first ten fields."""
+    """The record of a running server. Fields are named as in the file; other programs read the first ten."""
 
     id: str
     pid: int
@@ -65,11 +65,11 @@ class Record:
     # Identifies the process together with pid (`Process`).
     pid_started: str
     version: str
-    # Where the log is: a file, or the command that shows it.
+    # The log file, or the command that shows the log.
     log: str
     python: str
     venv_source: str
-    # What it was started with, as `RuntimeSpec` has it, so that it can be started again.
+    # The `RuntimeSpec` that it was started with, for a restart.
     spec: dict[str, Any]
     # The file with the token that clients must send, if any.
     token_file: str | None
@@ -80,15 +80,15 @@ class Record:
         return Process(self.pid, self.pid_started)
 
     def runtime_spec(self) -> RuntimeSpec:
-        """Return what the runtime was started with.
+        """Return the spec that the runtime was started with.
 
         Raises:
-            ServiceError: the file has been edited and does not say.
+            ServiceError: the file has been edited, and the spec is not complete.
         """
         try:
             return RuntimeSpec.from_json(self.spec)
         except TypeError as error:
-            raise ServiceError(f"the registry does not say how {self.id!r} was started: {error}") from None
+            raise ServiceError(f"the registry file of {self.id!r} has no valid spec: {error}") from None
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -108,7 +108,7 @@ def now() -> str:
 
 
 def write(home: Home, record: Record) -> None:
-    """Announce a runtime."""
+    """Write the record of a runtime that answers."""
     write_atomically(home.record(record.id), (json.dumps(asdict(record), indent=2) + "\n").encode())
 
 
@@ -116,7 +116,7 @@ def read(home: Home, runtime_id: str) -> Record | None:
     """Return the record of a runtime, or None.
 
     Raises:
-        UnreadableRecordError: there is a file, and it holds no record of that id.
+        UnreadableRecordError: the file exists, but has no valid record of that id.
     """
     path = home.record(runtime_id)
     try:
@@ -136,7 +136,7 @@ def read(home: Home, runtime_id: str) -> Record | None:
 
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
-    """Yield each registered id with its record, or with the error of its file; sorted by id."""
+    """Yield each registered id with its record, or with the error in reading it; sorted by id."""
     for runtime_id in sorted(path.stem for path in (home.root / "runtimes").glob("*.json") if is_id(path.stem)):
         try:
             record = read(home, runtime_id)
@@ -148,7 +148,7 @@ def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]
 
 
 def has_crashed(home: Home, runtime_id: str) -> bool:
-    """Return, for a server that starts, whether the last one of its id has left its record, as only a crash does."""
+    """Return whether the last server of an id crashed, which leaves its record; for a server that starts."""
     try:
         return read(home, runtime_id) is not None
     except UnreadableRecordError:
@@ -156,12 +156,12 @@ def has_crashed(home: Home, runtime_id: str) -> bool:
 
 
 def delete(home: Home, runtime_id: str) -> None:
-    """Remove the record of an id, whatever is in it."""
+    """Remove the record of an id, valid or not."""
     remove(home.record(runtime_id))
 
 
 def withdraw(home: Home, record: Record) -> None:
-    """Remove the record, unless another server has announced itself under that id since."""
+    """Remove the record, unless another server of that id has written its own since."""
     try:
         if read(home, record.id) != record:
             return
@@ -197,7 +197,7 @@ def _problem(found: Any, runtime_id: str) -> str | None:
         return "it is not a JSON object"
     for name, kind in _TYPES.items():
         if not isinstance(found.get(name), kind) or isinstance(found.get(name), bool):
-            return f"its {name!r} is missing or of the wrong type"
+            return f"its {name!r} is missing or has the wrong type"
         if isinstance(found.get(name), str) and not _is_text(found[name]):
             return f"its {name!r} is not text"
     if not (0 < found["pid"] < 2**31 and 0 < found["port"] < 2**16):
@@ -206,7 +206,7 @@ def _problem(found: Any, runtime_id: str) -> str | None:
 
 
 def _is_text(value: str) -> bool:
-    """Return whether a string can be a path or be printed: JSON can spell half a surrogate pair."""
+    """Return whether a string can be printed or be a path: JSON can contain NUL and lone surrogates."""
     try:
         return "\0" not in os.fsdecode(os.fsencode(value))
     except UnicodeEncodeError:

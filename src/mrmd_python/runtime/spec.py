@@ -1,4 +1,4 @@
-"""What a runtime is started with, and the command line that starts its server from it."""
+"""How to start a runtime: the spec, and the command line of the server."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,10 +21,10 @@ def _repeatable(option: str) -> Any:
 
 @dataclass(frozen=True)
 class RuntimeSpec:
-    """One runtime: a field for each option of the command line that its server or its backend needs.
+    """The options of one runtime: a field for each command-line option that its server or its backend needs.
 
-    Fields are named as click names the parameters, so that a spec is made from what was typed, and the command line of
-    a server from the spec, without naming each option again. Paths are absolute.
+    The fields have the names of click's parameters. So the spec is made from the parsed options, and the command line
+    of the server from the spec, without a second list of options. Paths are absolute.
     """
 
     id: str
@@ -34,22 +34,22 @@ class RuntimeSpec:
     venv_source: VenvSource
     cwd: str
     host: str = "localhost"
-    # 0 for the last one, or any free one.
+    # 0 for the last port of this id, or any free one.
     port: int = 0
     assets_dir: str | None = None
-    # None for a runtime that only the terminal keeps.
+    # None for a runtime in the foreground of a terminal.
     backend: str | None = None
-    # Seconds without execution and client, after which it ends by itself; 0 for never.
+    # Stop after this many seconds without executions and clients; 0 for never.
     idle_timeout: int = 0
-    # Seconds that it may take until it answers.
+    # How many seconds it may take to answer.
     timeout: int = 90
-    # Another program owns the process, and the registry does not list it.
+    # Another program owns the process; it is not in the registry.
     managed: bool = False
-    # It ends once its standard input does: its owner keeps the other end open.
+    # Stop at the end of standard input, which is a pipe from the owner.
     until_eof: bool = False
     # Clients must send the token in `Home.token` or, if it is managed, in MRMD_TOKEN.
     token: bool = False
-    # Who may use it besides the user's own programs and editors.
+    # Clients with access besides the user's own programs and editors.
     allow_hosts: tuple[str, ...] = _repeatable("--allow-host")
     allow_origins: tuple[str, ...] = _repeatable("--allow-origin")
     allow_users: tuple[int, ...] = _repeatable("--allow-user")
@@ -63,7 +63,7 @@ class RuntimeSpec:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "RuntimeSpec":
-        """Return the spec that a record holds; what a newer version has added is ignored.
+        """Return the spec in a record. Fields of newer versions are ignored.
 
         Raises:
             TypeError: a field is missing.
@@ -75,12 +75,12 @@ class RuntimeSpec:
         return cls(**values)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return the JSON that `from_json` reads."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def options(self) -> list[str]:
-        """Return this spec as options of the command, without those that have their default."""
+        """Return this spec as command-line options, without those that have their default."""
         options: list[str] = []
         for each in fields(self):
             value = getattr(self, each.name)
@@ -94,7 +94,7 @@ class RuntimeSpec:
         return options
 
     def limits(self) -> dict[str, str]:
-        """Return the limits that are set: the option of each, by the name of its field."""
+        """Return the options of the limits that are set, by the name of the field."""
         return {
             each.name: _option(each)
             for each in fields(self)
@@ -102,7 +102,7 @@ class RuntimeSpec:
         }
 
     def server_command(self) -> list[str]:
-        """Return the command that serves this runtime in the foreground, as a person could type it."""
+        """Return the command that serves this runtime in the foreground, as a user could type it."""
         return server_command(self.options())
 
 
@@ -110,7 +110,7 @@ def server_command(options: Iterable[str]) -> list[str]:
     """Return the command that serves the runtime with these options in the foreground.
 
     It runs this interpreter without PYTHONPATH and the like (-E), and names the package by its path: ``-m`` would
-    import what is in the working directory.
+    import modules from the working directory.
     """
     package = Path(__file__).resolve().parents[1]
     return [sys.executable, "-E", str(package), "--foreground", *options]
@@ -122,19 +122,19 @@ def _option(each: "Field[Any]") -> str:
 
 @dataclass(frozen=True)
 class Service:
-    """What a server must know about the service that it runs as."""
+    """What a server must know about its service."""
 
     # The name of the backend, as the record has it.
     backend: str
     # The systemd unit, the launchd label or the like.
     unit: str | None
-    # Where the user finds the log: a file, or the command that shows it.
+    # The log file, or the command that shows the log.
     log: str
     # The file that the server logs to; None for stderr.
     log_file: Path | None = None
-    # Whether something may start the runtime again after it has ended in order, from the files of its last start.
+    # Whether the runtime may be started again after it was stopped, from the files of its last start.
     restartable: bool = False
-    # The exit status of a server that cannot serve, which the service manager does not restart (sysexits.h, EX_CONFIG).
+    # The exit status of a server that cannot serve. The service manager does not restart it (sysexits.h, EX_CONFIG).
     failure_status: int = 78
     # The name under which clients reach this machine; None if they are on it.
     host: str | None = None

@@ -1,6 +1,6 @@
 """The token that clients of a runtime must send, and the file that holds it.
 
-It is never in an argument, unit, log or error, nor in the environment of sessions, which others may see.
+It is never in an argument, a unit, a log, an error or the environment of a session, where others could see it.
 """
 
 import re
@@ -19,7 +19,7 @@ def from_environment(environ: Mapping[str, str]) -> str | None:
     """Return the token in MRMD_TOKEN, or None.
 
     Raises:
-        ServiceError: it is too short, or cannot be sent in a header.
+        ServiceError: it is too short, or has characters that a header cannot have.
     """
     token = environ.get(VARIABLE)
     if not token:
@@ -32,7 +32,7 @@ def from_environment(environ: Mapping[str, str]) -> str | None:
 
 
 def write(path: Path, environ: Mapping[str, str]) -> None:
-    """Write the token in MRMD_TOKEN, or else a new one, with mode 0600.
+    """Write the token in MRMD_TOKEN, or a new one, with mode 0600.
 
     Raises:
         ServiceError: it is invalid, or the file cannot be written.

@@ -52,4 +52,4 @@ def parse_user(text: str) -> int:
     try:
         return pwd.getpwnam(text).pw_uid
     except (KeyError, ValueError):
-        raise ValueError(f"no user {text!r} on this machine") from None
+        raise ValueError(f"there is no user {text!r} on this machine") from None

@@ -1,4 +1,4 @@
-"""Where code runs: which Python, and why that one, and in which directory."""
+"""Which Python runs the code, and in which directory."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ VenvSource = Literal["option", "own", "VIRTUAL_ENV", "system"]
 
 
 class VenvError(ServiceError):
-    """No usable Python where one was expected; the message says what to do."""
+    """A venv has no usable Python; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Venv:
 
 
 def absolute_path(typed: str) -> Path:
-    """Return the absolute path for one that was typed, which may begin with ``~``.
+    """Return the absolute path for one that the user typed, which may start with ``~``.
 
     Raises:
-        ServiceError: it begins with ``~name`` and there is no such user.
+        ServiceError: it starts with ``~name`` and there is no such user.
     """
     try:
         return Path(typed).expanduser().absolute()
@@ -39,7 +39,7 @@ def absolute_path(typed: str) -> Path:
 
 
 def working_directory(cwd: str | None) -> Path:
-    """Return the directory that code starts in: `cwd`, or the current directory for None.
+    """Return the working directory of code: `cwd`, or the current directory if None.
 
     Raises:
         ServiceError: it does not exist.
@@ -54,26 +54,26 @@ def working_directory(cwd: str | None) -> Path:
 
 
 def find_venv(venv: str | None, environ: Mapping[str, str]) -> Venv:
-    """Return the Python that runs the code: that of `venv`, or the default for None.
+    """Return the Python that runs the code: that of `venv`, or the default if None.
 
     Args:
         venv: the path of an environment or of its Python.
-        environ: what names the active environment, in VIRTUAL_ENV.
+        environ: the caller's environment, whose VIRTUAL_ENV names the active venv.
 
     Raises:
-        ServiceError: there is none.
+        ServiceError: the environment has no usable Python.
     """
     return _default_venv(environ) if venv is None else _named_venv(absolute_path(venv))
 
 
 def python_of(prefix: Path) -> Path | None:
-    """Return the interpreter of an environment, be it a venv or a conda prefix, or None if it has none."""
+    """Return the interpreter of an environment, a venv or a conda prefix, or None if it has none."""
     candidates = (prefix / "bin" / name for name in ("python", "python3"))
     return next((python for python in candidates if os.path.exists(python)), None)
 
 
 def unused_project_venv(cwd: Path, chosen: Venv) -> Path | None:
-    """Return the project's own ``.venv`` if it exists but was not chosen, and neither was another by option."""
+    """Return the project's own ``.venv`` if it exists but was not chosen; None if the user chose a venv by option."""
     local = cwd / ".venv"
     is_another = (local / "pyvenv.cfg").exists() and local.resolve() != Path(chosen.prefix).resolve()
     return local if is_another and chosen.source != "option" else None
@@ -105,7 +105,7 @@ def _is_environment(prefix: Path) -> bool:
 
 
 def _is_tool_environment(prefix: Path) -> bool:
-    """Return whether an installer made this environment only to run the tool, so that no user means it."""
+    """Return whether an installer made this environment only for mrmd-python, so it is not the user's."""
     return (
         (prefix / "uv-receipt.toml").exists()  # uv tool install
         or (prefix / "pipx_metadata.json").exists()  # pipx
@@ -142,5 +142,5 @@ def _venv_at(prefix: Path, source: VenvSource) -> Venv:
 
 def _executable(python: Path) -> str:
     if not os.access(python, os.X_OK):
-        raise VenvError(f"{python} cannot be run: it is not executable")
+        raise VenvError(f"{python} is not executable")
     return str(python)

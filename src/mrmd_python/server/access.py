@@ -1,4 +1,4 @@
-"""Who may use the port: it gives code execution as its user."""
+"""Who may use the port. Anyone who may can run code as this user."""
 
 import hmac
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mrmd_python.server.api.error import RefusedError
-from mrmd_python.server.peer import Connection, can_tell
+from mrmd_python.server.peer import Connection, can_identify_users
 
 _NAME = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _HOST = re.compile(rf"({_NAME})(?::[0-9]{{1,5}})?")
@@ -23,109 +23,113 @@ _PREFLIGHT = {
 }
 
 
-class _Sender(NamedTuple):
-    """The page that sent a request."""
+class _Page(NamedTuple):
+    """The web page that sent a request."""
 
     origin: str
-    is_editor: bool
+    is_allowed: bool
 
 
 @dataclass(frozen=True)
 class Access:
-    """The rules of one server. All of them accept this user's own programs and editors on this machine."""
+    """The access rules of one server. This user's own programs and editors on this machine always have access."""
 
-    # Names that a request may have in its Host header, besides those of loopback.
+    # Names accepted in the Host header, besides those of loopback.
     hosts: frozenset[str] = frozenset()
-    # Origins whose pages may send requests, besides those of editors.
+    # Origins whose pages may send requests, besides editors.
     origins: frozenset[str] = frozenset()
     # The uids of local users who may connect, besides root and our own.
     users: frozenset[int] = frozenset()
-    # The token that every request must have, if there is one.
+    # The token that every request must send, if any.
     token: str | None = field(default=None, repr=False)
-    # Whether the Host may be any address, as on a server that listens on all of them. A page can rebind a name, but
-    # not an address.
+    # Whether the Host header may be any IP address, as on a server that listens on all addresses. This is safe: DNS
+    # rebinding needs a name.
     any_address: bool = False
 
     def check_peer(self, connection: Connection | None) -> None:
-        """Accept a connection of this user or root; one that is not TCP is protected by the mode of its file.
+        """Check who opened a connection: this user, root and `users` may and, if there is a token, other machines.
+
+        None stands for a connection that is not TCP: the mode of its socket file protects it.
 
         Raises:
-            RefusedError: it belongs to another user, or comes from another machine and there is no token.
+            RefusedError: another user opened it, or it comes from another machine and there is no token.
         """
         if connection is None:
             return
         if not connection.is_local:
             if self.token is None:
                 raise RefusedError(
-                    403, "peer_refused", "a client on another machine can connect only to a runtime with a token"
+                    403, "peer_refused", "only a runtime with a token accepts clients from other machines"
                 )
             return
-        if not can_tell():
+        if not can_identify_users():
             return
         uid = connection.client_uid()
         if uid is None:
-            raise RefusedError(403, "peer_refused", "cannot determine who opened this connection: it is closed")
+            raise RefusedError(
+                403, "peer_refused", "cannot determine which user opened this connection: the client closed it"
+            )
         if uid not in {0, os.geteuid(), *self.users}:
             raise RefusedError(
-                403, "peer_refused", f"this runtime belongs to another user, who can start it with --allow-user {uid}"
+                403, "peer_refused", f"this runtime belongs to another user, who can allow you with --allow-user {uid}"
             )
 
-    def check(self, headers: Mapping[str, str]) -> None:
-        """Refuse a request that a foreign page may have sent.
+    def check_headers(self, headers: Mapping[str, str]) -> None:
+        """Refuse a request that a web page from elsewhere may have sent.
 
-        A foreign page can reach a loopback port in two ways: under its own name, rebound to 127.0.0.1, which shows in
-        the Host header, or by a cross-site request, which shows in Origin (RFC 6454, section 7) or, where that is not
-        sent, in Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/).
+        Such a page can reach a loopback port in two ways. With its own name rebound to 127.0.0.1, which shows in the
+        Host header. Or with a cross-site request, which shows in Origin (RFC 6454, section 7) or, for requests without
+        Origin, in Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/).
 
         Args:
-            headers: of the request, by lower-case name.
+            headers: the headers of the request, by lower-case name.
 
         Raises:
-            RefusedError: so it is.
+            RefusedError: the Host or the page's origin is not allowed.
         """
-        named = headers.get("host", "")
-        match = _HOST.fullmatch(named)
-        if match is None or not self._is_own(match[1].lower()):
-            raise RefusedError(403, "host_refused", f"the Host {named!r} is not accepted; see --allow-host")
-        sender = self._sender(headers)
-        if sender is not None and not sender.is_editor:
-            why = "is accepted only from Electron" if sender.origin == "null" else "is not accepted"
-            raise RefusedError(403, "origin_refused", f"the Origin {sender.origin!r} {why}; see --allow-origin")
+        host = headers.get("host", "")
+        match = _HOST.fullmatch(host)
+        if match is None or not self._is_allowed_host(match[1].lower()):
+            raise RefusedError(403, "host_refused", f"the Host {host!r} is not allowed; see --allow-host")
+        page = self._page(headers)
+        if page is not None and not page.is_allowed:
+            problem = "is allowed only for Electron" if page.origin == "null" else "is not allowed"
+            raise RefusedError(403, "origin_refused", f"the Origin {page.origin!r} {problem}; see --allow-origin")
 
     def check_token(self, headers: Mapping[str, str]) -> None:
-        """Refuse a request without the token, if there is one (RFC 6750, sections 2.1 and 3).
+        """Refuse a request without the token, if the runtime has one (RFC 6750, sections 2.1 and 3).
 
         Raises:
-            RefusedError: it has no token or another one.
+            RefusedError: the token is missing or wrong.
         """
         if self.token is None:
             return
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
+        scheme, _, given = headers.get("authorization", "").partition(" ")
         challenge = 'Bearer realm="mrmd-python"'
         if scheme.lower() != "bearer":
             raise RefusedError(
                 401,
                 "token_required",
-                "a token is required: 'Authorization: Bearer TOKEN'; `mrmd-python --info ID` shows where it is",
+                "a token is required: send 'Authorization: Bearer TOKEN'; `mrmd-python --info ID` shows where it is",
                 {"WWW-Authenticate": challenge},
             )
-        if not hmac.compare_digest(shown.strip().encode("utf-8", "replace"), self.token.encode()):
+        if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), self.token.encode()):
             raise RefusedError(
                 401,
                 "token_wrong",
-                "that is not this runtime's token; `mrmd-python --info ID` shows where it is",
+                "wrong token; `mrmd-python --info ID` shows where the right one is",
                 {"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
             )
 
     def cors_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of every answer that say whether the page that sent the request may read it (CORS)."""
-        sender = self._sender(headers)
-        if "origin" not in headers or sender is None or not sender.is_editor:
+        """Return the CORS headers of a response: they say whether the page that sent the request may read it."""
+        page = self._page(headers)
+        if "origin" not in headers or page is None or not page.is_allowed:
             return {"Vary": "Origin"}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": sender.origin}
+        return {"Vary": "Origin", "Access-Control-Allow-Origin": page.origin}
 
     def preflight_headers(self, method: str, headers: Mapping[str, str]) -> dict[str, str] | None:
-        """Return the headers that answer a browser's question whether it may send a request, None if it is none.
+        """Return the headers of the response to a CORS preflight, or None if the request is not a preflight.
 
         https://fetch.spec.whatwg.org/#cors-preflight-fetch, https://wicg.github.io/private-network-access/
         """
@@ -134,25 +138,25 @@ class Access:
         private = headers.get("access-control-request-private-network") == "true"
         return _PREFLIGHT | ({"Access-Control-Allow-Private-Network": "true"} if private else {})
 
-    def _is_own(self, host: str) -> bool:
-        by_address = self.any_address and _ADDRESS.fullmatch(host)
-        return bool(_LOOPBACK.fullmatch(host) or host in self.hosts or by_address)
+    def _is_allowed_host(self, host: str) -> bool:
+        is_address = self.any_address and _ADDRESS.fullmatch(host)
+        return bool(_LOOPBACK.fullmatch(host) or host in self.hosts or is_address)
 
-    def _sender(self, headers: Mapping[str, str]) -> _Sender | None:
-        """Return the page that a request names as its sender, or None if it is no page or this server's own."""
+    def _page(self, headers: Mapping[str, str]) -> _Page | None:
+        """Return the page that sent a request, or None if a program or this server's own page sent it."""
         origin = headers.get("origin")
         if origin is None:
             if headers.get("sec-fetch-site") != "cross-site":
                 return None
-            # <img>, <script> and links send no Origin. A page can suppress its Referer, but not choose it.
+            # <img>, <script> and links send no Origin. A page can suppress its Referer, but not forge it.
             match = _ORIGIN.match(headers.get("referer", ""))
             origin = match[0] if match else "null"
         if origin == f"http://{headers.get('host')}":
-            return None  # the console that this server itself shows
+            return None  # the server's own page
         if origin == "null":
-            return _Sender(origin, "Electron/" in headers.get("user-agent", ""))
+            return _Page(origin, "Electron/" in headers.get("user-agent", ""))
         match = _ORIGIN.fullmatch(origin)
         if match is None:
-            return _Sender(origin, False)
+            return _Page(origin, False)
         is_local = _LOOPBACK.fullmatch(match[2] or "") is not None
-        return _Sender(origin, match[1] in _EDITOR_SCHEMES or is_local or origin in self.origins)
+        return _Page(origin, match[1] in _EDITOR_SCHEMES or is_local or origin in self.origins)

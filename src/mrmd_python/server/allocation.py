@@ -1,4 +1,4 @@
-"""How the server's memory is allocated."""
+"""Settings of the C library's allocator."""
 
 import ctypes
 
@@ -7,10 +7,10 @@ _MMAP_BYTES, _TRIM_BYTES = 4 << 20, 8 << 20
 
 
 def keep_read_buffers() -> None:
-    """Have malloc take what is read into from the heap (mallopt(3)), where it is glibc's.
+    """Make glibc's malloc take read buffers from the heap (mallopt(3)).
 
-    Whoever reads a socket or a pipe takes room for all that may come, and gives back what is over. Room beyond 128 KiB
-    would be mapped and unmapped again each time, which takes longer than to read a message does.
+    Reading a socket or a pipe allocates a buffer for the longest possible message. By default, malloc maps and unmaps
+    buffers above 128 KiB each time, which takes longer than reading a message.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

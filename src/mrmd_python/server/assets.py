@@ -1,4 +1,4 @@
-"""Displays, and the files that some of them become: pictures, PDF documents and explicit HTML."""
+"""Displays, and the files that images, PDF documents and explicit HTML among them are saved to."""
 
 import base64
 import itertools
@@ -22,7 +22,7 @@ class _Kind(NamedTuple):
     asset_type: _AssetType
 
 
-# By MIME type. Of a display in several of these forms, the first becomes the file.
+# By MIME type. If a display has several of these forms, the first one is saved.
 _KINDS = {
     "image/png": _Kind("png", "image"),
     "image/jpeg": _Kind("jpg", "image"),
@@ -32,14 +32,14 @@ _KINDS = {
     "application/pdf": _Kind("pdf", "file"),
 }
 _HTML = _Kind("html", "html")
-# The text/plain of an explicit HTML display; what merely has an HTML form, as a DataFrame, has text of its own.
+# The text/plain of an explicit HTML display. Objects that merely have an HTML form, like a DataFrame, have other text.
 _HTML_OBJECT = "<IPython.core.display.HTML object>"
-# Python's own table lacks image/webp before 3.13, and a page without a charset is not read as UTF-8.
+# Python's table lacks image/webp before 3.13, and browsers do not read HTML as UTF-8 without a charset.
 _CONTENT_TYPES = {f".{kind.extension}": mime_type for mime_type, kind in _KINDS.items()} | {
     ".html": "text/html; charset=utf-8"
 }
-# How many displays of a session can be updated, the last ones. Each `display(..., display_id=True)` is one more.
-_MOST_UPDATABLE = 10_000
+# How many displays of a session can be updated: the last ones. Every `display(..., display_id=True)` adds one.
+_MAX_UPDATABLE = 10_000
 
 
 class _Updatable(TypedDict, total=False):
@@ -59,7 +59,7 @@ class _OtherForms(TypedDict, total=False):
 
 
 class AssetJson(_Updatable, _OtherForms):
-    """A display that has become a file, and its other forms."""
+    """A display that was saved to a file, and its other forms."""
 
     path: str
     url: str
@@ -71,22 +71,22 @@ class AssetJson(_Updatable, _OtherForms):
 
 @dataclass(frozen=True)
 class Display:
-    """What code displayed, in every form that it has."""
+    """An object that code displayed, in all its forms."""
 
     data: Mapping[str, Any]
     metadata: Mapping[str, Any]
-    # What later displays of the session can name to update this one.
+    # The id by which later displays of the session can update this one.
     display_id: str | None = None
     update: bool = False
 
     @property
     def identity(self) -> _Updatable:
-        """The fields by which a client finds the display that this one updates."""
+        """The fields that tell a client which display this one updates."""
         return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is a picture, which the session does not print as text."""
+        """Whether it is an image, which IPython does not print as text."""
         return any(mime in self.data for mime, kind in _KINDS.items() if kind.asset_type in ("image", "svg"))
 
     def as_json(self) -> DisplayJson:
@@ -96,7 +96,7 @@ class Display:
 
 @dataclass(frozen=True)
 class Asset:
-    """A file that a display became."""
+    """A file with a display."""
 
     path: Path
     url: str
@@ -109,7 +109,7 @@ class Asset:
         """Return MRP's Asset."""
         metadata = dict(self.display.metadata)
         own = metadata.get(self.mime_type)
-        if isinstance(own, Mapping):  # Jupyter's metadata is by MIME type
+        if isinstance(own, Mapping):  # Jupyter keys metadata by MIME type
             del metadata[self.mime_type]
             metadata |= own
         others = {mime: value for mime, value in self.display.data.items() if mime != self.mime_type}
@@ -127,30 +127,30 @@ class Asset:
 
 
 class AssetFolders:
-    """The folders that assets of this runtime were written to, and so may be read from."""
+    """The directories that assets of this runtime were written to. Assets may be read only from these."""
 
     def __init__(self, url_prefix: str, default: Path) -> None:
+        # The directory for assets of executions that name none.
         self.default = default
-        """Where assets go that no execution names another folder for."""
         self._url_prefix = url_prefix
-        self._folders = {default: None}
+        self._directories = {default: None}
 
     def url(self, path: Path) -> str:
-        """Return where clients get an asset."""
+        """Return the URL of an asset."""
         return f"{self._url_prefix}/{path.name}"
 
-    def create(self, folder: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
-        """Write a new asset of an execution, whose name has the first number from `number` on that is free.
+    def create(self, directory: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
+        """Write a new asset of an execution. Its name has `number` or, if that file exists, the next free number.
 
         Raises:
-            OSError: the folder cannot be written to.
+            OSError: the directory cannot be written to.
         """
-        make_directory(folder)
-        self._folders[folder] = None
-        # An execId is the client's: as part of a file's name it must not lead anywhere.
+        make_directory(directory)
+        self._directories[directory] = None
+        # A client chooses the execId: it must not lead to another directory.
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
-        for free in itertools.count(number):
-            path = folder / f"{stem}_{free:04d}.{extension}"
+        for next_number in itertools.count(number):
+            path = directory / f"{stem}_{next_number:04d}.{extension}"
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 break
@@ -165,39 +165,39 @@ class AssetFolders:
         return path
 
     def find(self, name: str) -> Path | None:
-        """Return the asset of that name, or None; links and everything outside the folders are no assets."""
+        """Return the asset of that name, or None. Links and files outside the directories are not assets."""
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
             return None
         return next(self._candidates(name), None)
 
     def _candidates(self, name: str) -> Iterator[Path]:
-        for folder in reversed(self._folders):
-            path = folder / name
+        for directory in reversed(self._directories):
+            path = directory / name
             if path.is_file() and not path.is_symlink():
                 yield path
 
 
 class SessionAssets:
-    """The assets of one session, in which an update of a display replaces the file of that display."""
+    """The assets of one session. An update of a display replaces the file of that display."""
 
-    def __init__(self, folders: AssetFolders) -> None:
-        self._folders = folders
-        # The files of displays that can be updated, by display id and MIME type.
+    def __init__(self, directories: AssetFolders) -> None:
+        self._directories = directories
+        # The files of the displays that can be updated, by display id and MIME type.
         self._updatable: dict[tuple[str, str], Path] = {}
 
     @property
     def default_folder(self) -> Path:
-        """Where new files go unless an execution names another folder."""
-        return self._folders.default
+        """The directory for new files of executions that name none."""
+        return self._directories.default
 
-    def save(self, display: Display, folder: Path, exec_id: str, number: int) -> Asset | None:
-        """Write a display to a file if it is one that becomes a file; return None if it is not.
+    def save(self, display: Display, directory: Path, exec_id: str, number: int) -> Asset | None:
+        """Write a display to a file, or return None if it has no form that is saved.
 
         Args:
-            display: what to write.
-            folder: where a new file goes.
-            exec_id: of the execution, for the name of a new file.
-            number: for that name, too: the first to try.
+            display: the display.
+            directory: the directory for a new file.
+            exec_id: the execution, for the name of a new file.
+            number: the first number to try for that name.
 
         Raises:
             OSError: the file cannot be written.
@@ -206,15 +206,15 @@ class SessionAssets:
         if found is None:
             return None
         mime_type, kind, content = found
-        path = self._replaced(display, mime_type, content)
+        path = self._update_file(display, mime_type, content)
         if path is None:
-            path = self._folders.create(folder, exec_id, number, kind.extension, content)
+            path = self._directories.create(directory, exec_id, number, kind.extension, content)
         if display.display_id is not None:
             self._remember((display.display_id, mime_type), path)
-        return Asset(path, self._folders.url(path), len(content), mime_type, kind.asset_type, display)
+        return Asset(path, self._directories.url(path), len(content), mime_type, kind.asset_type, display)
 
     def update(self, display: Display) -> None:
-        """Replace the file of an earlier display that this one updates, if there is one.
+        """Replace the file of the earlier display that this one updates, if it has one.
 
         Raises:
             OSError: the file cannot be written.
@@ -222,9 +222,9 @@ class SessionAssets:
         found = _content(display.data)
         if found is not None:
             mime_type, _, content = found
-            self._replaced(display, mime_type, content)
+            self._update_file(display, mime_type, content)
 
-    def _replaced(self, display: Display, mime_type: str, content: bytes) -> Path | None:
+    def _update_file(self, display: Display, mime_type: str, content: bytes) -> Path | None:
         if not display.update or display.display_id is None:
             return None
         path = self._updatable.get((display.display_id, mime_type))
@@ -235,27 +235,23 @@ class SessionAssets:
     def _remember(self, key: tuple[str, str], path: Path) -> None:
         self._updatable.pop(key, None)
         self._updatable[key] = path
-        if len(self._updatable) > _MOST_UPDATABLE:
+        if len(self._updatable) > _MAX_UPDATABLE:
             del self._updatable[next(iter(self._updatable))]
 
 
 def content_type(path: Path) -> str:
-    """Return the Content-Type of a file by its name."""
+    """Return the Content-Type of a file, from its name."""
     return _CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file, so that a reader sees the old content or the new, and another ETag for each.
-
-    Raises:
-        OSError: it cannot be written; `path` is as it was.
-    """
+    """Replace a file atomically, and change its ETag; on an OSError, the old file stays."""
     make_directory(path.parent)
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".")  # no asset's name begins with a dot
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".")  # names of assets do not start with a dot
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
-        # The kernel's own time stamps may be equal for files written within 10 ms.
+        # aiohttp's ETag is the modification time, and the kernel gives files written within 10 ms the same one.
         now = time.time_ns()
         os.utime(part, ns=(now, now))
         os.replace(part, path)
@@ -265,7 +261,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _content(data: Mapping[str, Any]) -> tuple[str, _Kind, bytes] | None:
-    """Return the MIME type, kind and bytes of the form that becomes a file, or None."""
+    """Return the MIME type, kind and bytes of the form that is saved, or None."""
     for mime_type, kind in _KINDS.items():
         value = data.get(mime_type)
         if isinstance(value, str) and value:
@@ -277,10 +273,10 @@ def _content(data: Mapping[str, Any]) -> tuple[str, _Kind, bytes] | None:
 
 
 def _decoded(mime_type: str, value: str) -> bytes:
-    """Return the bytes of a picture or document: IPython hands over base64, except for SVG, which is text."""
+    """Return the bytes of an image or document: IPython encodes it in base64, except for SVG."""
     if mime_type == "image/svg+xml":
         return value.encode(errors="replace")
     try:
         return base64.b64decode(value)
-    except ValueError:  # a cell can display anything as a picture
+    except ValueError:  # code can display any text as image/png
         return value.encode(errors="replace")

@@ -1,4 +1,4 @@
-"""Accepting connections, and dropping those on which no request comes."""
+"""Accepts connections, and drops those that send no request."""
 
 import asyncio
 import logging
@@ -12,43 +12,45 @@ from aiohttp import web
 
 _log = logging.getLogger(__name__)
 
-# How long a connection stays open for another request; aiohttp's own default has grown to an hour.
+# How long a connection stays open between two requests. The default of newer aiohttp is an hour.
 KEEP_ALIVE_SECONDS = 75.0
-# How long the headers of a connection's first request may take; aiohttp before 3.14 does not limit that.
+# How long the first request may take to send its headers. aiohttp before 3.14 has no such limit.
 _FIRST_REQUEST_SECONDS = 15.0
 _BACKLOG = 1024
 _ACCEPT_LOG_SECONDS = 60.0
 
 
 class Connections:
-    """The connections on which no request has come yet, and the deadline of each."""
+    """The connections that have not sent a request yet, and their deadlines."""
 
     def __init__(self) -> None:
         self._deadlines: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
     def request_received(self, connection: asyncio.BaseProtocol) -> None:
-        """Note that a request has come; aiohttp times those that follow it."""
+        """Remove the deadline of a connection. aiohttp itself limits the time to the next request."""
         deadline = self._deadlines.pop(connection, None)
         if deadline is not None:
             deadline.cancel()
 
     @asynccontextmanager
     async def accepted(self, server: web.Server, listeners: Iterable[socket.socket]) -> AsyncIterator[None]:
-        """Accept connections on the `listeners` for `server`, for as long as the block runs."""
+        """Accept connections for `server` while the block runs."""
         loop = asyncio.get_running_loop()
 
-        def connection() -> web.RequestHandler:
-            made = server()
-            self._deadlines[made] = loop.call_later(_FIRST_REQUEST_SECONDS, self._drop, made)
-            return made
+        def new_connection() -> web.RequestHandler:
+            connection = server()
+            self._deadlines[connection] = loop.call_later(_FIRST_REQUEST_SECONDS, self._drop, connection)
+            return connection
 
         loop.set_exception_handler(_LoopErrors().handle)
-        accepting = [await loop.create_server(connection, sock=listener, backlog=_BACKLOG) for listener in listeners]
+        acceptors = [
+            await loop.create_server(new_connection, sock=listener, backlog=_BACKLOG) for listener in listeners
+        ]
         try:
             yield
         finally:
-            for listening in accepting:
-                listening.close()
+            for acceptor in acceptors:
+                acceptor.close()
 
     def _drop(self, connection: web.RequestHandler) -> None:
         del self._deadlines[connection]
@@ -62,9 +64,9 @@ class _LoopErrors:
         self._logged_at: float | None = None
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log an error; asyncio tries to accept again each second, and would log each waiting connection each time."""
+        """Log an error; once a minute, if no connection can be accepted, which asyncio tries again every second."""
         if context.get("message") != "socket.accept() out of system resource":
             loop.default_exception_handler(context)
         elif self._logged_at is None or time.monotonic() > self._logged_at + _ACCEPT_LOG_SECONDS:
             self._logged_at = time.monotonic()
-            _log.error("no connection can be accepted, clients wait: %s", context.get("exception"))
+            _log.error("cannot accept connections: %s", context.get("exception"))

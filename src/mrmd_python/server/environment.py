@@ -1,4 +1,4 @@
-"""What a session's process runs in: interpreter, working directory and environment variables."""
+"""The environment of a session: interpreter, working directory and variables."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from mrmd_python.runtime.token import VARIABLE as TOKEN
 
 
 class EnvironmentJson(TypedDict):
-    """What a session runs in."""
+    """The environment of a session, as MRP has it."""
 
     cwd: str
     virtualenv: str
@@ -20,35 +20,34 @@ class EnvironmentJson(TypedDict):
 
 @dataclass(frozen=True)
 class SessionEnvironment:
-    """Where a session runs."""
+    """The interpreter, directory and variables of a session."""
 
     executable: str
     virtualenv: str
     cwd: str
+    # Set in addition to the runtime's own variables; None removes a variable.
     variables: Mapping[str, str | None] = field(default_factory=dict)
-    """What is added to the runtime's own environment or, if it is None, removed from it."""
 
     def as_json(self) -> EnvironmentJson:
-        """Return it as a Session of MRP has it."""
+        """Return the `environment` of MRP's Session."""
         return {"cwd": self.cwd, "virtualenv": self.virtualenv, "executable": self.executable}
 
     def process_environment(self) -> dict[str, str]:
-        """Return the environment of the worker: the server's, with the venv activated as its own script would.
+        """Return the worker's environment: the server's, with the venv activated as bin/activate would.
 
-        What the service manager told the server alone is left out: a session must not answer the watchdog. So is the
-        token.
+        Variables of the service manager and the token are only for the server: a session must not answer the watchdog.
         """
         environ = {name: value for name, value in os.environ.items() if name not in SERVICE and name != TOKEN}
-        folder = str(Path(self.executable).parent)
-        path = [entry for entry in environ.get("PATH", os.defpath).split(os.pathsep) if entry != folder]
-        environ["PATH"] = os.pathsep.join([folder, *path])
+        directory = str(Path(self.executable).parent)
+        path = [entry for entry in environ.get("PATH", os.defpath).split(os.pathsep) if entry != directory]
+        environ["PATH"] = os.pathsep.join([directory, *path])
         environ.pop("PYTHONHOME", None)
         environ.pop("VIRTUAL_ENV", None)
         if (Path(self.virtualenv) / "pyvenv.cfg").exists():
             environ["VIRTUAL_ENV"] = self.virtualenv
         if (Path(self.virtualenv) / "conda-meta").is_dir():
             environ["CONDA_PREFIX"] = self.virtualenv
-        # No one could press a pager's keys.
+        # A session has no terminal, in which a pager would wait for keys.
         environ |= {"PAGER": "cat", "GIT_PAGER": "cat"}
-        wanted = {**environ, **self.variables}
-        return {name: value for name, value in wanted.items() if value is not None}
+        merged = {**environ, **self.variables}
+        return {name: value for name, value in merged.items() if value is not None}

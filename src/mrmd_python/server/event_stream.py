@@ -5,23 +5,22 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from mrmd_python.server.accumulated_text import AccumulatedText, omission_line
 from mrmd_python.server.assets import AssetJson, DisplayJson
 from mrmd_python.server.execution import VALUE, Execution, Outcome
 from mrmd_python.server.execution_log import Entry, ExecutionLog
-from mrmd_python.server.repetition import Repetition
-from mrmd_python.server.text_window import left_out_line
 
 KEEP_ALIVE_SECONDS = 15.0
+# How much of a log is read at a time. Other clients wait for as long as a batch takes.
 _BATCH_BYTES = 128 * 1024
-"""How much of a log is read at a time: what that takes is what another client may have to wait for."""
+# How long a stream that is over budget waits between two batches, so that the next one has more text in it. Together
+# with the delay in OutputPipe this stays within the 50 ms that MRP allows between text and its event.
 _PAUSE_SECONDS = 0.01
-"""How long one that has much repeated to it waits between two batches, so that the next has more in it. Together with
-the rest of an OutputPipe it stays within the 50 ms that MRP lets text wait."""
 _TEXT = ("stdout", "stderr")
 
 
 def encode(number: int, name: str, data: object) -> bytes:
-    """Return one event; its data is ASCII, as MRP demands."""
+    """Return one event. Its data is ASCII, as MRP requires."""
     return _event(number, name, json.dumps(data).encode("ascii"))
 
 
@@ -30,14 +29,14 @@ def _event(number: int, name: str, data: bytes) -> bytes:
 
 
 async def event_stream(execution: Execution, after: int, *, accumulated: bool) -> AsyncIterator[bytes]:
-    """Yield the events that follow the number `after`, to the last, with comments to keep the connection alive.
+    """Yield all events after the number `after`, and comments that keep the connection alive.
 
-    A number that no event has stands for the event before it.
+    If no event has that number, the stream starts after the last event with a lower one.
     """
     log = execution.log
-    seen = Repetition(_TEXT)
+    output = AccumulatedText(_TEXT)
     position = min(after, log.last)
-    await _catch_up(log, seen, position)
+    await _catch_up(log, output, position)
     while True:
         while log.last <= position and not log.closed:
             if not await log.wait(position, KEEP_ALIVE_SECONDS):
@@ -49,49 +48,49 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
         events = list(_merged(entries))
         last = {event.name: event for event in events}
         if missed:
-            seen.leave_out("stdout", missed)
-            gap = Entry(entries[0].number - len(entries[0].data), "stdout", left_out_line(missed).encode())
-            yield _text_event(gap, seen if accumulated else None, is_last="stdout" not in last)
+            output.skip("stdout", missed)
+            gap = Entry(entries[0].number - len(entries[0].data), "stdout", omission_line(missed).encode())
+            yield _text_event(gap, output if accumulated else None, is_last="stdout" not in last)
         for event in events:
             if event.name in _TEXT:
-                seen.append(event.name, event.data.decode())
-                yield _text_event(event, seen if accumulated else None, is_last=last[event.name] is event)
+                output.append(event.name, event.data.decode())
+                yield _text_event(event, output if accumulated else None, is_last=last[event.name] is event)
             elif event.name == "result":
-                # Without the assets: each was an event of its own.
+                # `assets` is empty here: each asset has had its own event.
                 assert execution.outcome is not None
-                texts = {stream: seen.summary(stream) for stream in _TEXT}
+                texts = {stream: output.for_result(stream) for stream in _TEXT}
                 fields = {**execution.outcome, **texts, "assets": []}
-                displays = b", ".join(execution.shown("display", VALUE))
+                displays = b", ".join(execution.final_entries("display", VALUE))
                 data = json.dumps(fields).encode("ascii")[:-1] + b', "displayData": [' + displays + b"]}"
                 yield _event(event.number, "result", data)
             elif event.name != VALUE:
                 yield _event(event.number, event.name, event.data)
-        # Other clients are not to wait for one that reads as fast as this can write.
-        await asyncio.sleep(_PAUSE_SECONDS if accumulated and seen.is_dear and not log.closed else 0)
+        # Let other clients run, even if this one reads as fast as we write.
+        await asyncio.sleep(_PAUSE_SECONDS if accumulated and output.over_budget and not log.closed else 0)
 
 
-def _text_event(event: Entry, seen: Repetition | None, *, is_last: bool) -> bytes:
+def _text_event(event: Entry, output: AccumulatedText | None, *, is_last: bool) -> bytes:
     text = event.data.decode()
-    so_far = {} if seen is None else {"accumulated": seen.repeat(event.name, text, is_last=is_last)}
+    so_far = {} if output is None else {"accumulated": output.so_far(event.name, text, is_last=is_last)}
     return encode(event.number, event.name, {"content": text, **so_far})
 
 
-async def _catch_up(log: ExecutionLog, seen: Repetition, position: int) -> None:
-    """Accumulate what a client that comes back has seen already: the events up to the number `position`."""
+async def _catch_up(log: ExecutionLog, output: AccumulatedText, position: int) -> None:
+    """Accumulate the text that a returning client has received already: the events up to the number `position`."""
     reached = 0
     while reached < position:
         entries, missed = log.read(reached, _BATCH_BYTES)
         if missed:
-            seen.leave_out("stdout", min(missed, position - reached))
+            output.skip("stdout", min(missed, position - reached))
         for entry in entries:
             if entry.name in _TEXT and entry.number <= position:
-                seen.append(entry.name, entry.data.decode())
+                output.append(entry.name, entry.data.decode())
         reached = entries[-1].number
         await asyncio.sleep(0)
 
 
 def _merged(entries: list[Entry]) -> Iterator[Entry]:
-    """Put neighbouring text of one stream together: one event instead of many, under the number of the last."""
+    """Join consecutive text of one stream into one event, with the number of the last."""
     for name, run in itertools.groupby(entries, key=lambda entry: entry.name):
         if name in _TEXT:
             texts = list(run)
@@ -101,7 +100,7 @@ def _merged(entries: list[Entry]) -> Iterator[Entry]:
 
 
 class ExecuteResult(Outcome):
-    """What came of a cell."""
+    """The result of an execution."""
 
     stdout: str
     stderr: str
@@ -110,17 +109,17 @@ class ExecuteResult(Outcome):
 
 
 async def result(execution: Execution) -> AsyncIterator[bytes]:
-    """Wait for the end of an execution; yield MRP's ExecuteResult as JSON, with all the text that its log holds.
+    """Wait for the end of an execution, and yield MRP's ExecuteResult as JSON, with all the text in its log.
 
-    In pieces, since that may be tens of megabytes, and other clients are not to wait for it.
+    It may have tens of megabytes, so it comes in pieces, and other clients run in between.
     """
     await execution.ended_event.wait()
     yield json.dumps(execution.outcome).encode("ascii")[:-1]
     yield b', "displayData": ['
-    async for piece in _listed(execution.shown("display", VALUE)):
+    async for piece in _comma_separated(execution.final_entries("display", VALUE)):
         yield piece
     yield b'], "assets": ['
-    async for piece in _listed(execution.shown("asset")):
+    async for piece in _comma_separated(execution.final_entries("asset")):
         yield piece
     yield b"]"
     for name in _TEXT:
@@ -129,7 +128,7 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
         while position < execution.log.last:
             entries, missed = execution.log.read(position, _BATCH_BYTES)
             if missed and name == "stdout":
-                yield _inside_json_string(left_out_line(missed))
+                yield _inside_json_string(omission_line(missed))
             text = b"".join(entry.data for entry in entries if entry.name == name).decode()
             yield _inside_json_string(text)
             position = entries[-1].number
@@ -139,8 +138,8 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
     yield b"}\n"
 
 
-async def _listed(items: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield what stands between the brackets of a JSON array."""
+async def _comma_separated(items: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield the items of a JSON array, without the brackets."""
     separator = b""
     for item in items:
         yield separator + item

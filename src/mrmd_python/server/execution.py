@@ -1,4 +1,4 @@
-"""One execution: a cell on its way through the queue, the worker and the log."""
+"""One execution: a cell, its state and its log."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ import msgspec
 from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
 
+# The longest text in one entry of the log. A reader has to take an entry whole.
 _ENTRY_CHARACTERS = 64 * 1024
-"""How much text an entry of the log has at most, so that no reader has to take more at a time."""
 
-# The log's entry for the last expression's forms: a part of the result, but no event.
+# The name of the log entry with the rich forms of the last expression. They are part of the result, not an event.
 VALUE = "value"
 
 State = Literal["queued", "running", "done", "error"]
@@ -28,7 +28,7 @@ def timestamp() -> str:
 
 
 class Cell(msgspec.Struct, rename="camel"):
-    """What a client asks to run, as it stands in the request."""
+    """The code that a client asks to run, with its options, named as in the request."""
 
     code: str
     session: str
@@ -39,9 +39,9 @@ class Cell(msgspec.Struct, rename="camel"):
     silent: bool = False
     allow_stdin: bool = False
     asset_dir: str | None = None
-    # Whether `clear_output` is an event for this client.
+    # Whether the client handles `clear_output` events.
     rich: bool = False
-    # Whether what is queued behind it is not to run if it fails.
+    # Whether a failure drops the executions queued behind this one.
     stop_on_error: bool = False
 
     def __post_init__(self) -> None:
@@ -52,14 +52,14 @@ class Cell(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True)
 class InputRequest:
-    """A line that a cell asks its client for; `number` is the worker's."""
+    """A line of input that a cell waits for. The worker has given it the `number`."""
 
     number: int
     password: bool
 
 
 class CellErrorJson(TypedDict):
-    """How a cell failed; line and column are those of the cell."""
+    """The error that ended a cell. Line and column are positions in the cell."""
 
     type: str
     message: str
@@ -98,7 +98,7 @@ class ExecutionJson(TypedDict):
 
 @dataclass
 class Execution:
-    """A cell, its state and everything that came of it."""
+    """A cell, its state, and its output and result."""
 
     cell: Cell
     log: ExecutionLog = field(default_factory=ExecutionLog)
@@ -106,19 +106,21 @@ class Execution:
     created: str = field(default_factory=timestamp)
     started: str | None = None
     ended: str | None = None
+    # The input that it waits for.
     awaited_input: InputRequest | None = None
-    """What it has asked its client for and not got yet."""
     ended_event: asyncio.Event = field(default_factory=asyncio.Event)
-    # How many displays have become new files.
+    # How many new files its displays have been saved to.
     asset_count: int = 0
-    # Once it has ended.
+    # Set when it ends.
     outcome: Outcome | None = None
-    # Of each display, by the place in the log of the first: the name and place of the entry that the result repeats.
-    _shown: dict[int, tuple[str, int]] = field(default_factory=dict)
-    _shown_by_id: dict[str, int] = field(default_factory=dict)
+    # The entry that goes into the result for each display, its last update: name and position in the log. The key is
+    # the position of the display's first entry.
+    _final: dict[int, tuple[str, int]] = field(default_factory=dict)
+    # The position of the first entry, by display id.
+    _first_by_id: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> ExecutionJson:
-        """Return it as MRP lists it."""
+        """Return the execution as MRP lists it."""
         return {
             "execId": self.cell.exec_id,
             "session": self.cell.session,
@@ -130,7 +132,7 @@ class Execution:
         }
 
     def begin(self) -> None:
-        """Leave the queue."""
+        """Mark it as running."""
         self.state = "running"
         self.started = timestamp()
         self._append("start", {"execId": self.cell.exec_id, "timestamp": self.started})
@@ -139,41 +141,41 @@ class Execution:
         """Add to stdout or stderr."""
         for start in range(0, len(text), _ENTRY_CHARACTERS):
             part = text[start : start + _ENTRY_CHARACTERS]
-            self.log.append(stream, part.encode(errors="replace"))  # a client's JSON may hold half a surrogate pair
+            self.log.append(stream, part.encode(errors="replace"))  # JSON may hold a lone surrogate
 
     def display(self, display: Display) -> None:
         """Add a display."""
         self._show("display", display, display.as_json())
 
     def asset(self, asset: Asset) -> None:
-        """Add a display that has become a file."""
+        """Add a display that was saved to a file."""
         if not asset.display.update:
             self.asset_count += 1
         self._show("asset", asset.display, asset.as_json())
 
     def value(self, display: Display) -> None:
-        """Add the forms of the last expression, which clients get with the result."""
+        """Add the rich forms of the last expression, which clients get with the result."""
         self._show(VALUE, display, display.as_json())
 
-    def shown(self, *names: str) -> Iterator[bytes]:
-        """Yield what the result repeats from the entries of those names, as JSON: of each display, its last update."""
-        for name, position in self._shown.values():
+    def final_entries(self, *names: str) -> Iterator[bytes]:
+        """Yield the JSON of the entries with these names that go into the result: the last update of each display."""
+        for name, position in self._final.values():
             if name in names:
                 entries, missed = self.log.read(position, 1)
                 if not missed:
                     yield entries[0].data
 
     def clear_output(self, wait: bool) -> None:
-        """Have clients remove what they show of the output; the result keeps all of it."""
+        """Tell clients to clear the output that they show. The result still has all of it."""
         self._append("clear_output", {"wait": wait})
 
     def ask(self, number: int, prompt: str, password: bool) -> None:
-        """Ask the client for a line."""
+        """Ask the client for a line of input."""
         self.awaited_input = InputRequest(number, password)
         self._append("stdin_request", {"prompt": prompt, "password": password, "execId": self.cell.exec_id})
 
     def end(self, outcome: dict[str, Any]) -> None:
-        """Finish with what the worker reported."""
+        """End with the outcome that the worker reported."""
         self.outcome = {
             "success": outcome["success"],
             "result": outcome.get("result"),
@@ -188,7 +190,7 @@ class Execution:
         self.awaited_input = None
         self.state = "done" if outcome["success"] else "error"
         self.ended = timestamp()
-        # A `result` is completed by each reader, which knows the text that it has read.
+        # Each stream completes its `result` event with the text that it has sent.
         self._append("result", {}) if outcome["success"] else self._append("error", outcome["error"])
         self._append("done", {})
         self.log.close()
@@ -199,9 +201,9 @@ class Execution:
         self._append(name, data)
         if display.display_id is not None:
             if display.update:
-                first = self._shown_by_id.get(display.display_id, position)
-            self._shown_by_id[display.display_id] = first
-        self._shown[first] = name, position
+                first = self._first_by_id.get(display.display_id, position)
+            self._first_by_id[display.display_id] = first
+        self._final[first] = name, position
 
     def _append(self, name: str, data: Mapping[str, Any]) -> None:
         self.log.append(name, json.dumps(data).encode())

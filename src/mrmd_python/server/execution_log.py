@@ -1,10 +1,10 @@
-"""The execution log: every event of one execution, for any number of readers at their own pace, within bounds.
+"""The execution log: every event of one execution. Any number of readers read it, each at its own pace.
 
-Up to 256 KiB are held in memory; beyond that events go to an unlinked temporary file. Past 64 MiB the middle is
-dropped: the first 32 MiB stay and so do the last 24 to 32, and a reader is told how much it has missed.
+Up to 256 KiB are in memory. Beyond that, events go to an unlinked temporary file. Beyond 64 MiB, the middle is dropped:
+the first 32 MiB and the last 24 to 32 MiB stay, and a reader learns how many bytes it has missed.
 
-An event's number is how many bytes of events the log has had up to its end. So a number alone says of any reader, one
-that comes back included, what it has had and what it has missed since.
+The number of an event is the number of bytes logged up to its end. So one number is enough to know what a reader has
+received and what it has missed since, also if the reader was away.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 _SLOT_BYTES = 1 << 32
 _HEAD_CHUNKS = 4
 _TAIL_CHUNKS = 4
+# Counted for each entry besides its bytes, so that many small entries are bounded too.
 _ENTRY_COST = 256
-"""What an entry counts for besides its bytes, so that very many small ones stay bounded too."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One event: its number, its name, and its data, never empty: text for stdout and stderr, JSON for others."""
+    """One event. Its data is text for stdout and stderr, else JSON, and never empty."""
 
     number: int
     name: str
@@ -35,7 +35,7 @@ class Entry:
 
 
 class _Spill:
-    """One unlinked file for a log, in which each chunk has a slot: far apart, which costs nothing in a sparse file."""
+    """The unlinked file of a log. Each chunk has a slot of 4 GiB in it: the file is sparse, so gaps take no space."""
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
@@ -44,12 +44,12 @@ class _Spill:
     def take_slot(self) -> int:
         return self._free.pop(0)
 
-    def give_back(self, slot: int) -> None:
+    def free_slot(self, slot: int) -> None:
         self._free.append(slot)
 
     def write(self, slot: int, offset: int, data: bytearray) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when the last reader is gone
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the log, when nothing refers to it
         with memoryview(data) as view:
             written = 0
             while written < len(view):
@@ -61,18 +61,18 @@ class _Spill:
 
 
 class _Chunk:
-    """Neighbouring entries, the newest of them in memory, the others in the file."""
+    """Consecutive entries. The newest are in memory, the others in the file."""
 
     def __init__(self, start: int, spill: _Spill) -> None:
+        # The numbers of the entry before the first one and of the last one.
         self.start = self.end = start
-        """The numbers of the entry before its first and of its last."""
         self.cost = 0
         self.slot = spill.take_slot()
         self._names: list[str] = []
         self._ends: list[int] = []
         self._spill = spill
         self._memory = bytearray()
-        self._most_memory = _MEMORY_BYTES
+        self._memory_limit = _MEMORY_BYTES
         self._filed = start
 
     def append(self, name: str, data: bytes) -> None:
@@ -81,19 +81,19 @@ class _Chunk:
         self._ends.append(self.end)
         self.cost += len(data) + _ENTRY_COST
         self._memory += data
-        if len(self._memory) > self._most_memory:
+        if len(self._memory) > self._memory_limit:
             self.move_to_file()
 
     def move_to_file(self) -> None:
         try:
             self._spill.write(self.slot, self._filed - self.start, self._memory)
         except OSError:
-            # No room: it stays in memory, which the chunk's own size bounds, and is not tried again for each line.
-            self._most_memory = len(self._memory) + _MEMORY_BYTES
+            # The disk is full: keep it in memory, which the size of a chunk limits. Do not try again for every line.
+            self._memory_limit = len(self._memory) + _MEMORY_BYTES
             return
         self._filed += len(self._memory)
         self._memory = bytearray()
-        self._most_memory = _MEMORY_BYTES
+        self._memory_limit = _MEMORY_BYTES
 
     def entries(self, after: int) -> Iterator[Entry]:
         for index in range(bisect_right(self._ends, after), len(self._ends)):
@@ -106,15 +106,15 @@ class _Chunk:
 
 
 class ExecutionLog:
-    """Appended to by one session, read by any number of streams."""
+    """The log of one execution: its session appends to it, any number of streams read it."""
 
     def __init__(self) -> None:
         self._spill = _Spill()
         self._head = [_Chunk(0, self._spill)]
         self._tail: deque[_Chunk] = deque()
         self._waiting: set[asyncio.Future[None]] = set()
+        # The number of the newest entry.
         self.last = 0
-        """The number of the newest entry."""
         self.closed = False
 
     def append(self, name: str, data: bytes) -> None:
@@ -127,14 +127,14 @@ class ExecutionLog:
         self._wake()
 
     def close(self) -> None:
-        """Say that no more events will come."""
+        """End the log: there will be no more events."""
         self.closed = True
         self._wake()
 
-    def read(self, after: int, at_most: int) -> tuple[list[Entry], int]:
-        """Return the entries that follow the number `after`, of about `at_most` bytes, and how many bytes are missed.
+    def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
+        """Return about `size_limit` bytes of entries after the number `after`, and how many bytes were dropped before.
 
-        Entries that were dropped are passed over, and their bytes counted.
+        The dropped bytes are those between `after` and the first of these entries.
         """
         missed = 0
         if self._tail and self._head[-1].end <= after < self._tail[0].start:
@@ -145,14 +145,14 @@ class ExecutionLog:
             for entry in chunk.entries(after):
                 entries.append(entry)
                 size += len(entry.data)
-                if size >= at_most:
+                if size >= size_limit:
                     return entries, missed
             if self._tail and chunk is self._head[-1] and after < chunk.end < self._tail[0].start:
-                break  # there is a gap here: the next call tells of it
+                break  # a gap follows, which the next call reports
         return entries, missed
 
     async def wait(self, after: int, seconds: float) -> bool:
-        """Return when there is an entry after the number `after`, or none will come; return False after `seconds`."""
+        """Wait for an entry after the number `after`, or for the end of the log; return False on a timeout."""
         if self.last > after or self.closed:
             return True
         loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ class ExecutionLog:
             return chunk
         self._tail.append(chunk)
         if len(self._tail) > _TAIL_CHUNKS:
-            self._spill.give_back(self._tail.popleft().slot)
+            self._spill.free_slot(self._tail.popleft().slot)
         return chunk
 
     def _wake(self) -> None:

@@ -1,4 +1,4 @@
-"""The server's own IPython, for a venv that has none, and the packages it needs that run on any Python."""
+"""The server's own IPython and its dependencies, for venvs without IPython."""
 
 import re
 import sys
@@ -7,25 +7,26 @@ from typing import Any
 
 
 class IncompatibleIPythonError(Exception):
-    """The server's IPython does not run on that Python; the message says what to install."""
+    """The server's IPython does not run on this Python; the message says what to install."""
 
 
-def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dict[str, Any]:
-    """Return the directory that holds each top-level module, and the one that holds each distribution's metadata.
+def fallback_modules(python_version: tuple[int, ...], executable: str) -> dict[str, Any]:
+    """Return the directory of each top-level module, and the directory with the metadata of each distribution.
 
     Args:
-        python_version: of the interpreter that will import them.
-        prefix_python: its path, for the message.
+        python_version: the version of the interpreter that will import them.
+        executable: the path of that interpreter, for the message.
 
     Raises:
-        IncompatibleIPythonError: the server's IPython is too new for it.
+        IncompatibleIPythonError: the server's IPython is too new for that interpreter.
     """
     ipython = metadata.distribution("ipython")
     minimum = re.search(r">=\s*(\d+)\.(\d+)", ipython.metadata["Requires-Python"] or "")
     if minimum is not None and python_version[:2] < (int(minimum[1]), int(minimum[2])):
+        needed = f"{minimum[1]}.{minimum[2]}"
         raise IncompatibleIPythonError(
-            f"it has no IPython, and IPython {ipython.version}, which mrmd-python would use instead, needs Python "
-            f"{minimum[1]}.{minimum[2]}: install one that fits by `{prefix_python} -m pip install ipython`"
+            f"it has no IPython, and the IPython {ipython.version} of mrmd-python needs Python {needed} or newer; "
+            f"install one that fits: {executable} -m pip install ipython"
         )
     modules: dict[str, str] = {}
     distributions: dict[str, str] = {}
@@ -39,7 +40,7 @@ def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dic
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            continue  # needed on another platform or Python, or by an extra
+            continue  # a requirement for another platform or Python, or of an extra
         if not _runs_on(distribution, python_version):
             continue
         distributions[name] = str(distribution.locate_file(""))
@@ -50,7 +51,7 @@ def fallback_modules(python_version: tuple[int, ...], prefix_python: str) -> dic
 
 
 def _runs_on(distribution: metadata.Distribution, python_version: tuple[int, ...]) -> bool:
-    """Return whether a package was built for another version of Python than the server's, too."""
+    """Return whether a package that was installed for the server's Python also runs on this version."""
     wheel = distribution.read_text("WHEEL") or ""
     stable_abi = re.search(r"^Tag: cp3(\d+)-abi3-", wheel, re.MULTILINE)  # PEP 425, PEP 384
     return "Root-Is-Purelib: true" in wheel or (

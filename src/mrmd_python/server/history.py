@@ -12,29 +12,29 @@ _MOST_CHARACTERS = 16 * 1024 * 1024
 class Entry:
     """A cell that has run."""
 
+    # n of its In[n]. When the worker is replaced, the numbers go on.
     index: int
-    """Its In[n]; in a session whose process was replaced, counted on."""
     code: str
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of a history, oldest first."""
+    """A part of a history, oldest first."""
 
     entries: list[Entry]
+    # Whether there are older matches.
     has_more: bool
-    """Whether there are older ones of the kind."""
 
 
 class History:
-    """The last cells of a session, to a bound."""
+    """The last cells of a session, up to a limit."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._characters = 0
 
     def add(self, code: str, count: int) -> None:
-        """Add a cell that was In[count]; 0 if that is not known. An empty one is no cell."""
+        """Add a cell that was In[count], or 0 if the number is unknown. Blank cells are not added."""
         if not code or code.isspace():
             return
         last = self._entries[-1].index if self._entries else 0
@@ -44,12 +44,12 @@ class History:
             self._characters -= len(self._entries.popleft().code)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all cells."""
         self._entries.clear()
         self._characters = 0
 
     def snapshot(self) -> "History":
-        """Return one that stays as this one is now."""
+        """Return a copy, for another thread to read."""
         copy = History()
         copy._entries = self._entries.copy()
         return copy
@@ -58,9 +58,9 @@ class History:
         """Return the last `count` cells that match.
 
         Args:
-            count: how many.
-            pattern: with ``*`` or ``?`` a glob for the whole cell (fnmatch), else a part of it; empty for all.
-            before: only those with a lower index, if it is given.
+            count: the number of cells.
+            pattern: a glob for the whole cell if it has ``*`` or ``?`` (fnmatch), else a substring; empty for all.
+            before: return only cells with a lower index.
         """
         found: list[Entry] = []
         for entry in reversed(self._entries):
@@ -71,7 +71,7 @@ class History:
         return Page(found[::-1], False)
 
     def tail(self, characters: int) -> list[str]:
-        """Return the code of the last cells, as many as have so many characters together, oldest first."""
+        """Return the code of the last cells, oldest first: as many as fit into this number of characters."""
         found: list[str] = []
         for entry in reversed(self._entries):
             characters -= len(entry.code)

@@ -1,4 +1,4 @@
-"""The aiohttp application: the routes, and the rules that every request must pass."""
+"""The aiohttp application: its routes, and the checks of every request."""
 
 import asyncio
 import re
@@ -20,12 +20,12 @@ from mrmd_python.server.page import page_response
 from mrmd_python.server.peer import Connection
 from mrmd_python.server.sessions import Sessions
 
-if TYPE_CHECKING:  # not in every aiohttp that will do
+if TYPE_CHECKING:  # not in every supported aiohttp
     from aiohttp.typedefs import Middleware
 
-# How long clients have, once all sessions have ended, to read the last of their streams.
+# How long clients have to read the end of their streams after all sessions have ended.
 _CLOSE_SECONDS = 1.0
-# The name of the one route that needs no token.
+# The name of the only route that needs no token.
 _PAGE = "page"
 
 
@@ -33,10 +33,10 @@ _PAGE = "page"
 async def serving(
     runtime: str, sessions: Sessions, listeners: Iterable[socket.socket], access: Access, idle_timer: IdleTimer
 ) -> AsyncIterator[None]:
-    """Answer on the `listeners`, as the runtime of that id, for as long as the block runs."""
+    """Answer requests to a runtime while the block runs."""
     connections = Connections()
-    # Within the access rules, so that a client that is refused keeps nothing up.
-    middlewares = [json_errors, _access_rules(access), _watched(connections, idle_timer)]
+    # The access checks come first: a refused client must not keep an idle runtime alive.
+    middlewares = [json_errors, _check_access(access), _count_requests(connections, idle_timer)]
     app = web.Application(middlewares=middlewares)
     app[SESSIONS] = sessions
 
@@ -49,7 +49,7 @@ async def serving(
     app.on_response_prepare.append(add_cors_headers)
     app.router.add_get("/", show_page, name=_PAGE)
     for route in ROUTES:
-        # By itself, aiohttp accepts no braces in a variable part.
+        # aiohttp's default pattern for {name} excludes braces.
         pattern = PREFIX + re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             app.router.add_route(method, pattern, route.handler)
@@ -63,51 +63,51 @@ async def serving(
         await runner.cleanup()
 
 
-def _access_rules(access: Access) -> "Middleware":
-    """Return the middleware that lets in those whom `access` lets in."""
-    # The connections whose other end may connect: that is asked once for each.
-    known: WeakSet[asyncio.BaseTransport] = WeakSet()
+def _check_access(access: Access) -> "Middleware":
+    """Return the middleware that refuses requests that break the access rules."""
+    # The connections whose peer has been checked: once for each connection.
+    checked: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
-        if transport is None or transport not in known:
-            known.add(_checked(access, transport))
-        access.check(request.headers)
+        if transport is None or transport not in checked:
+            checked.add(_check_peer(access, transport))
+        access.check_headers(request.headers)
         preflight = access.preflight_headers(request.method, request.headers)
         if preflight is not None:
             return web.Response(status=204, headers=preflight)
-        if request.match_info.route.name != _PAGE:  # which asks the user for the token
+        if request.match_info.route.name != _PAGE:  # the page asks the user for the token
             access.check_token(request.headers)
         return await handler(request)
 
     return check
 
 
-def _checked(access: Access, transport: asyncio.BaseTransport | None) -> asyncio.BaseTransport:
-    """Return a connection whose other end may connect.
+def _check_peer(access: Access, transport: asyncio.BaseTransport | None) -> asyncio.BaseTransport:
+    """Check who opened a connection, and return it.
 
     Raises:
-        RefusedError: it may not, or the connection was closed before that was known.
+        RefusedError: the peer may not connect, or the connection was closed before it could be checked.
     """
     try:
         if transport is None:
             raise ConnectionError
-        ends = transport.get_extra_info("socket")
-        access.check_peer(Connection.of_names(ends.getpeername(), ends.getsockname()))
-        ends.getpeername()  # else its ports may have been another connection's when they were looked up
+        connection = transport.get_extra_info("socket")
+        access.check_peer(Connection.from_addresses(connection.getpeername(), connection.getsockname()))
+        connection.getpeername()  # raises if it was closed meanwhile, when its ports could belong to another connection
     except OSError:
-        raise RefusedError(403, "peer_refused", "the client has closed this connection already") from None
+        raise RefusedError(403, "peer_refused", "the client has closed this connection") from None
     return transport
 
 
-def _watched(connections: Connections, idle_timer: IdleTimer) -> "Middleware":
-    """Return the middleware that notes which connections and clients are in use."""
+def _count_requests(connections: Connections, idle_timer: IdleTimer) -> "Middleware":
+    """Return the middleware that reports requests to the connections and the idle timer."""
 
     @web.middleware
-    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         connections.request_received(request.protocol)
         with idle_timer.request():
             return await handler(request)
 
-    return note
+    return count

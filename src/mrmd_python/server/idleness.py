@@ -1,4 +1,4 @@
-"""When a runtime was last needed by a client or an execution."""
+"""How long a runtime has been idle: without clients and executions."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class IdleTimer:
-    """Counts the requests that are being answered, streams among them, and watches the sessions."""
+    """Counts the open requests, including streams, and watches the sessions."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -21,7 +21,7 @@ class IdleTimer:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request for as long as the block runs."""
+        """Count a request while the block runs."""
         self._requests += 1
         try:
             yield
@@ -30,11 +30,11 @@ class IdleTimer:
             self._last_request = time.monotonic()
 
     async def expired(self, seconds: float) -> None:
-        """Return once the runtime was idle for so long."""
+        """Return once the runtime has been idle for `seconds`."""
         rest = seconds
         while rest > 0:
             await asyncio.sleep(rest)
             busy = self._requests > 0 or any(session.state in ("starting", "busy") for session in self._sessions)
             since = time.monotonic() if busy else max(self._last_request, self._sessions.changed_at)
             rest = since + seconds - time.monotonic()
-        _log.info("no execution and no client for %g s: the runtime ends", seconds)
+        _log.info("no execution and no client for %g s: stopping", seconds)

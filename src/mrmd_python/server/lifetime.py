@@ -112,7 +112,7 @@ def _set_at_eof(stop: asyncio.Event) -> None:
 def _access(prepared: Prepared) -> Access:
     spec = prepared.spec
     return Access(
-        hosts=frozenset(spec.allow_hosts) | sockets.names(spec.host, prepared.listeners),
+        hosts=frozenset(spec.allow_hosts) | sockets.host_names(spec.host, prepared.listeners),
         origins=frozenset(spec.allow_origins),
         users=frozenset(spec.allow_users),
         token=prepared.token,

@@ -1,27 +1,28 @@
-"""How often the kernel has ended processes of this cgroup because memory ran out."""
+"""How often the kernel has killed a process of this cgroup because it was out of memory."""
 
 import os
 from functools import cache
 from pathlib import Path
 
-_LONGEST = 1 << 16
-"""Bytes, which none of these files has."""
+_READ_BYTES = 1 << 16  # more than any of these files has
 
 
 def oom_kills() -> int:
-    """Return the kernel's count for this process's cgroup or, where it cannot be read, for the whole system.
+    """Return the kernel's count for this process's cgroup or, if it cannot be read, for the whole system; else 0.
 
-    cgroup v2 counts ``oom_kill`` in memory.events, v1 in memory.oom_control, of the cgroup that the victim was in,
-    whichever limit it was that ran out (Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst).
-    Systems without any of these files have no count: 0.
+    The count is ``oom_kill`` in memory.events (cgroup v2) or memory.oom_control (v1). A kill is counted in the cgroup
+    of the killed process, whichever limit was reached (Linux, Documentation/admin-guide/cgroup-v2.rst and
+    cgroup-v1/memory.rst).
     """
-    for path in [*_of_own_cgroup(), "/proc/vmstat"]:
+    for path in [*_cgroup_files(), "/proc/vmstat"]:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of what open() costs, for each execution
+            descriptor = os.open(
+                path, os.O_RDONLY | os.O_CLOEXEC
+            )  # three times as fast as open(); it runs for every execution
         except OSError:
             continue
         try:
-            counts = os.read(descriptor, _LONGEST)
+            counts = os.read(descriptor, _READ_BYTES)
         finally:
             os.close(descriptor)
         for line in counts.splitlines():
@@ -32,8 +33,11 @@ def oom_kills() -> int:
 
 
 @cache
-def _of_own_cgroup() -> list[str]:
-    """Return the files that may hold the count, by cgroups(7): a line is ``HIERARCHY:CONTROLLERS:PATH``."""
+def _cgroup_files() -> list[str]:
+    """Return the files of this process's cgroup that may have the count.
+
+    A line of /proc/self/cgroup is ``HIERARCHY:CONTROLLERS:PATH`` (cgroups(7)).
+    """
     found = []
     try:
         memberships = Path("/proc/self/cgroup").read_text().splitlines()

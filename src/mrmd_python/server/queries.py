@@ -1,4 +1,4 @@
-"""The server's side of questions about a session: to the worker's query thread, and back by their number."""
+"""The server's end of the query channel: questions about a session's objects, answered by a thread of its worker."""
 
 import asyncio
 import json
@@ -7,65 +7,68 @@ from typing import Any
 
 _log = logging.getLogger(__name__)
 
-_DEADLINE_SECONDS = 2.0  # for an answer; the clients themselves give up after five seconds
-_MOST_WAITING = 32
+_TIMEOUT_SECONDS = 2.0  # clients give up after five
+_MAX_PENDING = 32
 
 Answer = dict[str, Any]
 
 
 class QueryChannel(asyncio.Protocol):
-    """The server's end of the socket of one worker. A question is a line of JSON; an answer, one about it, a tab, and
-    itself.
+    """The query socket of one worker.
 
-    The worker answers while a cell computes in Python or waits, but not while C code holds its GIL. Then the first
-    question times out, and no other is sent until the worker is heard of again.
+    A query is a line of JSON. An answer is a line with its number in JSON, a tab, and the answer in JSON.
+
+    The worker answers while a cell runs Python code or waits, but not while C code holds the GIL. Then the first query
+    times out, and no more are sent until the worker has answered it.
     """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
-        self._overdue: set[int] = set()  # the questions that timed out and were not answered since
+        # The queries without an answer, by number.
+        self._pending: dict[int, asyncio.Future[bytes | None]] = {}
+        # The queries that timed out and have not been answered since.
+        self._overdue: set[int] = set()
         self._number = 0
         self._data = bytearray()
 
     async def query(self, op: str, **fields: Any) -> Answer | None:
-        """Return the worker's answer, or None if there is none in time.
+        """Return the worker's answer, or None if it does not answer in time.
 
         Args:
-            op: what to do, a key of the worker's table.
-            fields: what goes with it, as JSON.
+            op: a key in the worker's table of queries.
+            fields: the arguments of the query.
         """
         answer = await self.query_raw(op, **fields)
         return None if answer is None else dict(json.loads(answer))
 
     async def query_raw(self, op: str, **fields: Any) -> bytes | None:
-        """Return the worker's answer as it came, which may be megabytes that are only passed on.
+        """Return the worker's answer without parsing it, for answers of megabytes that are only passed on.
 
         Args:
-            op: what to do, a key of the worker's table.
-            fields: what goes with it, as JSON.
+            op: a key in the worker's table of queries.
+            fields: the arguments of the query.
         """
-        if self._transport is None or self._overdue or len(self._waiting) >= _MOST_WAITING:
+        if self._transport is None or self._overdue or len(self._pending) >= _MAX_PENDING:
             return None
         self._number += 1
         number = self._number
         loop = asyncio.get_running_loop()
-        answered = self._waiting[number] = loop.create_future()
-        # Not wait_for(), which goes round the loop twice more.
-        deadline = loop.call_later(_DEADLINE_SECONDS, self._give_up, number)
+        future = self._pending[number] = loop.create_future()
+        # Faster than wait_for(), which takes two more turns of the loop.
+        deadline = loop.call_later(_TIMEOUT_SECONDS, self._time_out, number)
         self._transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
         try:
-            answer: bytes | None = await answered
+            answer: bytes | None = await future
             return answer
         finally:
             deadline.cancel()
-            self._waiting.pop(number, None)
+            self._pending.pop(number, None)
 
-    def _give_up(self, number: int) -> None:
-        answered = self._waiting[number]
-        if not answered.done():
+    def _time_out(self, number: int) -> None:
+        future = self._pending[number]
+        if not future.done():
             self._overdue.add(number)
-            answered.set_result(None)
+            future.set_result(None)
 
     def close(self) -> None:
         """Close the socket of a worker that has ended."""
@@ -73,12 +76,12 @@ class QueryChannel(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept questions from now on."""
+        """Accept queries from now on."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand each answer to whoever waits for it."""
+        """Pass each answer to the coroutine that waits for it."""
         self._data += data
         if b"\n" not in data:
             return
@@ -91,14 +94,14 @@ class QueryChannel(asyncio.Protocol):
     def _on_answer(self, number: int, answer: bytes, error: str | None) -> None:
         self._overdue.discard(number)
         if error is not None:
-            _log.warning("a worker failed to answer about its session:\n%s", error)
-        answered = self._waiting.get(number)
-        if answered is not None and not answered.done():
-            answered.set_result(answer if answer.startswith(b"{") else None)
+            _log.warning("a worker failed to answer a query:\n%s", error)
+        future = self._pending.get(number)
+        if future is not None and not future.done():
+            future.set_result(answer if answer.startswith(b"{") else None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Answer what still waits with None."""
+        """Answer the pending queries with None."""
         self._transport = None
-        for answered in self._waiting.values():
-            if not answered.done():
-                answered.set_result(None)
+        for future in self._pending.values():
+            if not future.done():
+                future.set_result(None)

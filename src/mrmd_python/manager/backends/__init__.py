@@ -1,4 +1,4 @@
-"""The ways to keep a runtime running: which there are, which one a start uses, and which one has a runtime."""
+"""Choosing the backend for a new runtime, and finding the backend of a running one."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def load(name: str) -> Backend:
     """Return the backend of a name. Modules are imported only when needed: commands should start fast.
 
     Raises:
-        ServiceError: there is none, as in a record that a newer version has written.
+        ServiceError: there is no such backend; the record may be of a newer version.
     """
     if name not in (*BACKENDS, FOREGROUND):
         raise ServiceError(f"unknown backend {name!r}; was this runtime started by a newer version of mrmd-python?")
@@ -28,7 +28,7 @@ def all_backends() -> Iterator[Backend]:
 
 
 def choose(name: str | None) -> tuple[Backend, str | None]:
-    """Return the backend of a name or, for None, the best one that works here, with a note if a better one does not.
+    """Return the backend of a name or, if None, the best one that works here, with a note if a better one does not.
 
     Raises:
         ServiceError: the named backend does not work here.
@@ -59,7 +59,7 @@ def choose(name: str | None) -> tuple[Backend, str | None]:
 
 
 def backend_of(runtime_id: str, record: Record | None) -> Backend:
-    """Return the backend that has a runtime, by its record or else by what the service managers know.
+    """Return the backend of a runtime, from its record or from the service managers.
 
     Raises:
         ServiceError: the record names an unknown backend.

@@ -1,4 +1,4 @@
-"""What a backend is: one way to keep a runtime's server running apart from the command that started it."""
+"""The interface of a backend: a way to run a server that outlives the command that started it."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ _TREE = Path(__file__).parents[4]
 
 
 class StartFailedError(ServiceError):
-    """A runtime's server exited, or reported why it cannot serve, before it was ready."""
+    """The server of a runtime exited or reported an error before it was ready."""
 
 
 class NotInstalledError(ServiceError):
@@ -29,7 +29,7 @@ class NotInstalledError(ServiceError):
 class State:
     """A runtime as its service manager sees it."""
 
-    # starting, stopping, stopped or failed: what to show while its server does not answer.
+    # starting, stopping, stopped or failed: the state to show if its server does not answer.
     status: str
     # Bytes, or None if unknown.
     memory: int | None
@@ -38,17 +38,17 @@ class State:
 
 
 class Backend:
-    """One way to keep runtimes running. The defaults here are those of a plain process of this machine.
+    """A way to run runtimes. The default methods here are for a plain process on this machine.
 
     A backend is a module here with a subclass of this as ``BACKEND``, and its name in ``BACKENDS``.
     """
 
     name: str
-    # What a runtime of this backend is, in a sentence: "a systemd unit".
+    # A runtime of this backend, as in "it is a systemd unit".
     noun: str
-    # The `sys.platform` on which --render takes this backend if none is named; "" for none.
+    # The `sys.platform` on which this backend is the default of --render; "" for none.
     platform = ""
-    # Whether a start may choose this backend when the user names none.
+    # Whether a start may choose this backend if the user names none.
     automatic = True
     # The limits, by the names of their fields in `RuntimeSpec`, that it can enforce.
     limits: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class Backend:
         return replace(spec, backend=self.name)
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
-        """Return what this backend would start a runtime from: a unit, a property list, a script.
+        """Return the file that this backend would start a runtime from: a unit, a property list or a command.
 
         Raises:
             ServiceError: it cannot express this spec.
@@ -131,7 +131,7 @@ class Backend:
         return False
 
     def states(self) -> dict[str, State]:
-        """Return the runtimes that the service manager knows, by id; none if it does not answer."""
+        """Return the runtimes that the service manager knows, by id; an empty dict if it does not answer."""
         return {}
 
     def knows(self, runtime_id: str) -> bool:
@@ -145,24 +145,22 @@ class Backend:
         return ["tail", "-n", str(lines), *["-F"] * follow, "--", str(log)] if log.exists() else None
 
     def enable(self, runtime_id: str) -> str:
-        """Make the runtime start by itself, and return when it will, as in "it starts at WHEN".
+        """Make the runtime start at login or boot; return which of them, as in "it starts at WHEN".
 
         Raises:
             ServiceError: this backend cannot do that.
         """
-        raise ServiceError(
-            f"{runtime_id!r} is {self.noun}, which nothing starts at login; that needs systemd or launchd"
-        )
+        raise ServiceError(f"{runtime_id!r} is {self.noun} and cannot start at login: that needs systemd or launchd")
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
-        """Return what the user should know about a runtime that was just started, if anything."""
+        """Return a note for the user about a runtime that was just started, if any."""
         return None
 
     def service(self, home: Home, runtime_id: str) -> Service:
-        """Return what the server must know about the service that it runs as."""
+        """Return the description of the service for its server."""
         raise NotImplementedError
 
 

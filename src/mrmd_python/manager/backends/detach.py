@@ -4,7 +4,7 @@
 
 It leads a new session. The daemon, its child, does not, so that no terminal that it opens becomes its controlling one;
 and once this process has exited, the daemon has no parent. It is a separate program rather than a fork of the caller,
-because a fork of a process with threads may only exec. It imports next to nothing, since a start waits for it.
+because a fork of a process with threads may only exec. It imports next to nothing, to be fast.
 """
 
 import os
@@ -31,7 +31,7 @@ def main() -> None:
                 (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
-            # What a caller may have blocked or ignored, except nohup's SIGHUP (daemon(7)).
+            # Undo signals that the caller blocks or ignores, except nohup's SIGHUP (daemon(7)).
             setsigmask=(),
             setsigdef=set(_STANDARD) - {_SIGHUP, _SIGKILL, _SIGSTOP},
         )

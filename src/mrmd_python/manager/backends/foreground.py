@@ -1,4 +1,4 @@
-"""Runtimes in a terminal, or in a process that another program owns: nothing starts them again."""
+"""Runtimes in a terminal, or in a process that another program owns. Nothing restarts them."""
 
 from mrmd_python.manager.backends.base import Backend
 from mrmd_python.runtime import ServiceError
@@ -8,18 +8,18 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 
 
 class ForegroundBackend(Backend):
-    """What a runtime started with --foreground has."""
+    """The backend of runtimes started with --foreground."""
 
     name = "foreground"
     noun = "a foreground process"
 
     def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
-        """Check it, and leave it without a backend: it must not look like one that a service manager has started."""
+        """Check the spec, and leave its backend None, unlike that of a runtime under a service manager."""
         super().prepare(spec)
         return spec
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
-        """Refuse: the terminal is another's."""
+        """Refuse: the runtime belongs to another terminal."""
         raise ServiceError(f"{runtime_id!r} runs in the foreground of a terminal: restart it there")
 
     def service(self, home: Home, runtime_id: str) -> Service:

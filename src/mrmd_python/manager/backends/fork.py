@@ -1,4 +1,4 @@
-"""Runtimes as daemons, where there is no service manager (daemon(7), "SysV Daemons")."""
+"""Runtimes as daemons, for machines without a service manager (daemon(7), "SysV Daemons")."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 
 _DETACH = Path(__file__).with_name("detach.py")
-_BACKSTOP_SECONDS = 30.0  # above the server's own limit for its start
+_BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
 
 
 class ForkBackend(Backend):
@@ -38,28 +38,28 @@ class ForkBackend(Backend):
         log = home.log(spec.id)
         before = log.stat().st_size if log.exists() else 0
         reader, writer = os.pipe()
-        # The daemon inherits the claim: a second start must find it claimed, however soon it comes.
+        # The daemon inherits the claim, so that a second start finds the id claimed from the beginning.
         claimed = claim(home.claim(spec.id))
         if claimed is None:
             raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
         try:
             command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
             _daemonize(command, environment, log, [writer, claimed])
-        finally:  # an interrupted start must not hold the claim that it then clears away
+        finally:  # an interrupted start must not hold the claim that its clean-up then removes
             os.close(writer)
             os.close(claimed)
         with open(reader, encoding="utf-8") as pipe:
             if not wait:
                 return
             if not select.select([pipe], [], [], spec.timeout + _BACKSTOP_SECONDS)[0]:
-                raise StartFailedError(f"the server reported nothing; see its log, {log}")
+                raise StartFailedError(f"the server did not report that it is ready; see its log, {log}")
             report = pipe.read()
         error = json.loads(report)["error"] if report else tail(log, before) or "the server exited without a message"
         if error:
             raise StartFailedError(error)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
-        """End the daemon and what it left, and start it again with the same environment and options."""
+        """Stop the daemon, kill its remaining processes, and start it again with the same environment and options."""
         assert record is not None, "a daemon is known only by its record"
         environment = environment_file.read(home.environment(runtime_id))
         record.process.terminate()
@@ -83,9 +83,9 @@ def _command(spec: RuntimeSpec) -> list[str]:
 
 
 def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, descriptors: list[int]) -> None:
-    """Run `command` as a daemon that has no parent, session, terminal or descriptor of ours but `descriptors`.
+    """Run `command` as a daemon that inherits nothing but the environment and `descriptors`.
 
-    The first of these is a pipe for the reason if it cannot be run.
+    The first descriptor is a pipe: an error in starting the command is written to it.
     """
     subprocess.run(
         [sys.executable, "-I", "-S", str(_DETACH), ",".join(map(str, descriptors)), str(log), *command],

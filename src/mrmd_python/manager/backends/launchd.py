@@ -18,9 +18,9 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 
 _LABEL_PREFIX = "dev.mrmd.python."
 _ANSWER_SECONDS = 10.0
-_START_SECONDS = 90.0  # where no record says how long a runtime may take
-_BACKSTOP_SECONDS = 30.0  # above the server's own limit for its start
-_STOP_SECONDS = 30.0  # above the agent's ExitTimeOut
+_START_SECONDS = 90.0  # for runtimes without a record, which has the timeout
+_BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
+_STOP_SECONDS = 30.0  # longer than the agent's ExitTimeOut
 _PAUSE_SECONDS = 0.05
 _OPERATION_NOW_IN_PROGRESS = 36  # <sys/errno.h> of macOS: a bootout of this service has already begun
 
@@ -29,24 +29,24 @@ _OPERATION_NOW_IN_PROGRESS = 36  # <sys/errno.h> of macOS: a bootout of this ser
 class _Job:
     """An agent that launchd has loaded, as ``launchctl print`` shows it.
 
-    launchctl(1) does not document this output, so only how fast a command notices something may depend on it. Observed
-    from macOS 10.10 to 26: a field a line, after one tab (nested ones are indented further); ``pid`` while it runs;
-    then ``last exit code``, ``(never exited)`` at first, or ``last terminating signal``, or ``last exit reason``;
-    ``state = spawn scheduled`` while it waits to be started again.
+    launchctl(1) does not document this output, so nothing but the speed of a command may depend on it. On macOS 10.10
+    to 26, a line is a tab and a field (nested fields are indented further). There is ``pid`` while the agent runs; then
+    ``last exit code`` (``(never exited)`` at first), ``last terminating signal`` or ``last exit reason``; and
+    ``state = spawn scheduled`` while it waits for a restart.
     """
 
     fields: Mapping[str, str]
 
     @classmethod
     def of(cls, runtime_id: str) -> "_Job | None":
-        """Return the agent of a runtime, or None if launchd has none."""
+        """Return the agent of a runtime, or None if it is not loaded."""
         answer = _launchctl("print", _service_target(runtime_id))
         if answer.returncode != 0:
             return None
         return cls(dict(re.findall(r"^\t(\w[\w ]*) = (.*)$", answer.stdout, re.MULTILINE)))
 
     def is_active(self) -> bool:
-        """Return whether it runs or is about to."""
+        """Return whether it is running or about to be restarted."""
         return "pid" in self.fields or self.fields.get("state") == "spawn scheduled"
 
     def end(self) -> str | None:
@@ -63,14 +63,14 @@ class LaunchdBackend(Backend):
     name = "launchd"
     noun = "a launchd agent"
     platform = "darwin"
-    limits = frozenset({"nice"})  # launchd has no others that hold for a job as a whole
+    limits = frozenset({"nice"})  # launchd has no other limits for a job as a whole
 
     def detect(self) -> None:
         """Check that the user has a GUI domain."""
         _domain()
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
-        """Return the property list: in XML or, where XML cannot hold a value, in binary."""
+        """Return the property list: in XML, or in binary if XML cannot represent a value."""
         import plistlib
         from xml.parsers.expat import ExpatError
 
@@ -130,7 +130,7 @@ class LaunchdBackend(Backend):
         _plist_path(runtime_id).unlink(missing_ok=True)
 
     def is_active(self, runtime_id: str) -> bool:
-        """Return whether the agent runs, or is about to be started again."""
+        """Return whether the agent is running or about to be restarted."""
         try:
             job = _Job.of(runtime_id)
         except ServiceError:
@@ -138,7 +138,7 @@ class LaunchdBackend(Backend):
         return job is not None and job.is_active()
 
     def is_installed(self, runtime_id: str) -> bool:
-        """Return whether there is an agent's file for this id."""
+        """Return whether there is a property list for this id."""
         return _plist_path(runtime_id).exists()
 
     def enable(self, runtime_id: str) -> str:
@@ -173,7 +173,7 @@ def _label(runtime_id: str) -> str:
 
 
 def _plist_path(runtime_id: str) -> Path:
-    """Return where the agent of a runtime is, or would be: below LaunchAgents only if it starts at login."""
+    """Return the path of a runtime's property list: in LaunchAgents only if the agent starts at login."""
     at_login = _login_path(runtime_id)
     return at_login if at_login.exists() else _plain_path(runtime_id)
 
@@ -226,25 +226,25 @@ def _service_target(runtime_id: str) -> str:
 def _bootstrap(runtime_id: str) -> None:
     """Have launchd load the agent and start it."""
     if _Job.of(runtime_id) is not None:
-        _boot_out(runtime_id)  # an agent stays loaded when its server has ended
+        _boot_out(runtime_id)  # an agent stays loaded after its server has ended
     started = _launchctl("bootstrap", _domain(), str(_plist_path(runtime_id)))
     if started.returncode == 0:
-        # launchd may delay an agent that was loaded soon after another of the same label.
+        # launchd may delay an agent if another one with its label was loaded shortly before.
         started = _launchctl("kickstart", _service_target(runtime_id))
     if started.returncode != 0:
-        raise StartFailedError(f"launchd refuses the agent: {started.stderr.strip()}")
+        raise StartFailedError(f"launchd refused the agent: {started.stderr.strip()}")
 
 
 def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: float) -> None:
     """Return once the server has announced itself.
 
     Raises:
-        StartFailedError: it ended before, or did not do so in time.
+        StartFailedError: it exited first, or did not announce itself in time.
     """
     log = home.log(runtime_id)
     deadline = time.monotonic() + seconds
     while True:
-        job = _Job.of(runtime_id)  # asked before the record: what has announced itself may have ended since
+        job = _Job.of(runtime_id)  # before the record is read: a server may announce itself and exit in between
         record = registry.read(home, runtime_id)
         if record is not None and record.process.is_alive():
             return
@@ -257,23 +257,23 @@ def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: flo
 
 
 def _boot_out(runtime_id: str) -> None:
-    """Have launchd end and unload the agent; return once it has.
+    """Have launchd stop and unload the agent; return once it is unloaded.
 
     launchctl may return before that, and a bootstrap of the same label would then fail.
 
     Raises:
-        ServiceError: it does not.
+        ServiceError: launchd does not unload it.
     """
     service = _service_target(runtime_id)
     deadline = time.monotonic() + _STOP_SECONDS
     booted_out = _launchctl("bootout", service, timeout=_STOP_SECONDS)
-    # The status alone says little: for an agent that is not loaded some releases return 5, some 3.
+    # The status is not enough: for an agent that is not loaded, some releases return 5, some 3.
     while _Job.of(runtime_id) is not None:
         if booted_out.returncode not in (0, _OPERATION_NOW_IN_PROGRESS):
             raise ServiceError(f"launchd cannot unload {service}: {_last_line(booted_out.stderr)}")
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"launchd has not ended {service} within {_STOP_SECONDS:.0f} s; see `launchctl print {service}`"
+                f"launchd did not stop {service} within {_STOP_SECONDS:.0f} s; see `launchctl print {service}`"
             )
         time.sleep(_PAUSE_SECONDS)
 

@@ -19,9 +19,9 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.runtime.validate import is_id
 
 _ANSWER_SECONDS = 10.0
-_BACKSTOP_SECONDS = 30.0  # above what the unit allows for the start
-_STOP_SECONDS = 30.0  # above the unit's TimeoutStopSec
-_NOT_LOADED = 5  # what `systemctl stop` exits with if no such unit is loaded (systemctl(1), "Exit status")
+_BACKSTOP_SECONDS = 30.0  # longer than the unit's own start timeout
+_STOP_SECONDS = 30.0  # longer than the unit's TimeoutStopSec
+_NOT_LOADED = 5  # exit status of `systemctl stop` if no such unit is loaded (systemctl(1), "Exit status")
 _ALL_UNITS = f"{UNIT_PREFIX}?*{UNIT_SUFFIX}"
 # Variables of the manager that say who the user is and how to reach the session's services.
 _USER_VARIABLES = {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER", "XDG_RUNTIME_DIR"}
@@ -38,7 +38,7 @@ class SystemdBackend(Backend):
     limits = frozenset({*LIMITS, "properties"})
 
     def __init__(self) -> None:
-        # The names in the environment that the manager gives to every unit; None until `detect` has asked for them.
+        # The names of the variables that the manager sets for every unit; None before `detect`.
         self._manager_variables: frozenset[str] | None = None
 
     def detect(self) -> None:
@@ -51,7 +51,7 @@ class SystemdBackend(Backend):
         return super().prepare(spec)
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
-        """Return the unit; what it unsets of the manager's environment is known only when it starts."""
+        """Return the unit, without UnsetEnvironment=: the manager's variables are known only at the start."""
         return _encode(unit.render(home, spec, ()))
 
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
@@ -95,10 +95,10 @@ class SystemdBackend(Backend):
             _systemctl("disable", name)
         _systemctl("reset-failed", name)
         super().stop(runtime_id, record)
-        path.unlink(missing_ok=True)  # it is no longer loaded, so that no daemon-reload is needed
+        path.unlink(missing_ok=True)  # it is no longer loaded, so no daemon-reload is needed
 
     def is_active(self, runtime_id: str) -> bool:
-        """Return whether the unit runs, or is being started, restarted or stopped."""
+        """Return whether the unit is running, or being started, restarted or stopped."""
         state = _systemctl("show", "--property=ActiveState", "--value", unit_name(runtime_id)).stdout.strip()
         return state not in ("inactive", "failed", "")
 
@@ -133,16 +133,16 @@ class SystemdBackend(Backend):
         return {id_of_unit(name): units[name] for name in units if is_id(id_of_unit(name))}
 
     def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
-        """Return journalctl for the unit, if it exists or the journal has anything of it."""
+        """Return the journalctl command for the unit, if the unit or a log of it exists."""
         name = unit_name(runtime_id)
-        # Not --user: that reads the user's own journal alone, which does not exist where the journal is volatile.
+        # Not --user: that reads only the user's own journal, which does not exist if the journal is volatile.
         journalctl = ["journalctl", "--quiet", f"--user-unit={name}"]
         if not self.knows(runtime_id) and not _read_journal([*journalctl, "--output=cat", "--lines=1"]):
             return None
         return [*journalctl, f"--lines={lines}", *["--follow"] * follow]
 
     def enable(self, runtime_id: str) -> str:
-        """Have the manager start the unit when it starts itself: at login or, for a user who lingers, at boot."""
+        """Have the manager start the unit when the manager starts: at login, or at boot if lingering is on."""
         _succeed("enable", unit_name(runtime_id))
         return "boot" if _lingers() else "your next login, and at boot once `loginctl enable-linger` is run"
 
@@ -151,7 +151,7 @@ class SystemdBackend(Backend):
         _succeed("disable", unit_name(runtime_id))
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
-        """Warn a user who came over SSH that without lingering the manager ends with the last login."""
+        """Warn an SSH user if lingering is off: then the user manager stops with the last login session."""
         if "SSH_CONNECTION" not in environ or _lingers():
             return None
         return (
@@ -167,12 +167,12 @@ class SystemdBackend(Backend):
 
 
 def unit_path(runtime_id: str) -> Path:
-    """Return where the unit of a runtime is that the command has started."""
+    """Return the path of the unit that a start writes for a runtime."""
     return _unit_directory() / unit_name(runtime_id)
 
 
 def _unit_directory() -> Path:
-    """Return where the user's own units should be (systemd.unit(5), "User Unit Search Path")."""
+    """Return the directory for the user's own units (systemd.unit(5), "User Unit Search Path")."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
 
 
@@ -249,10 +249,10 @@ def _properties(text: str) -> dict[str, str]:
 
 
 def _manager_variables() -> frozenset[str]:
-    """Return the names in the environment that the user manager gives to every unit.
+    """Return the names of the variables that the user manager sets for every unit.
 
     Raises:
-        ServiceError: there is no manager, it does not answer, or it looks for units elsewhere; the message says which.
+        ServiceError: there is no manager, it does not answer, or it looks for units in other directories.
     """
     if not _socket().exists():
         raise NotInstalledError(f"no user manager is running (there is no {_socket()})")
@@ -270,7 +270,7 @@ def _manager_variables() -> frozenset[str]:
 
 
 def _socket() -> Path:
-    """Return the manager's own socket: without it systemctl could only fail, and more slowly."""
+    """Return the manager's private socket. If it does not exist, systemctl would fail, too, but more slowly."""
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "systemd", "private")
 
 
@@ -279,10 +279,10 @@ def _is_enabled(name: str) -> bool:
 
 
 def _verify(path: Path) -> None:
-    """Refuse a unit of which systemd would ignore a part.
+    """Check a unit for lines that systemd would ignore.
 
     Raises:
-        ServiceError: it would; the message is systemd's own.
+        ServiceError: there are such lines; the message is systemd's own.
     """
     command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
     try:
@@ -304,7 +304,7 @@ def _lingers() -> bool:
 
 
 def _last_lines_of_last_run(name: str) -> str:
-    """Return the last lines that a unit's last run logged, or nothing."""
+    """Return the last lines that a unit logged in its last run, or an empty string."""
     invocation = _systemctl("show", "--property=InvocationID", "--value", name).stdout.strip()
     if not invocation:
         return ""

@@ -1,4 +1,4 @@
-"""The text of systemd units: a runtime's own, rendered in full, and the template that systemctl starts by name."""
+"""The text of systemd units: the full unit of a runtime, and the template unit for other ids."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from mrmd_python.runtime.spec import RuntimeSpec, server_command
 UNIT_PREFIX = "mrmd-python@"
 UNIT_SUFFIX = ".service"
 TEMPLATE = f"{UNIT_PREFIX}{UNIT_SUFFIX}"
-# The properties of a unit that are the limits of a spec.
+# The unit properties for the limits of a spec.
 LIMITS = {
     "memory_max": "MemoryMax",
     "memory_high": "MemoryHigh",
@@ -25,7 +25,7 @@ LIMITS = {
 _NOT_IN_A_UNIT_NAME = re.compile(r"[^A-Za-z0-9:_.@-]")
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final NUL
-# How long systemd waits after the server's own limit for its start, so that the server can report the reason.
+# How much longer than the server's own start timeout systemd waits, so that the server can report the reason.
 _START_MARGIN_SECONDS = 10
 
 
@@ -39,20 +39,20 @@ def unit_name(runtime_id: str) -> str:
     name = f"{UNIT_PREFIX}{instance}{UNIT_SUFFIX}"
     if len(name) > _UNIT_NAME_MAX:
         raise ServiceError(
-            f"the id {runtime_id!r} makes a systemd unit name of {len(name)} characters, and {_UNIT_NAME_MAX} are "
-            "allowed: use a shorter id or fewer '+'"
+            f"the systemd unit name for the id {runtime_id!r} would have {len(name)} characters, and the limit is "
+            f"{_UNIT_NAME_MAX}: use a shorter id or fewer '+'"
         )
     return name
 
 
 def id_of_unit(unit: str) -> str:
-    """Return the runtime id that a unit name stands for: the inverse of `unit_name`."""
+    """Return the runtime id of a unit name: the inverse of `unit_name`."""
     instance = unit.removeprefix(UNIT_PREFIX).removesuffix(UNIT_SUFFIX)
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), instance)
 
 
 def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
-    """Return the unit of a runtime; `unset` names the manager's variables that it should not have.
+    """Return the unit of a runtime; `unset` has the names of the manager's variables to unset.
 
     Raises:
         ServiceError: systemd cannot express these paths.
@@ -64,7 +64,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
         {
             "Description": [f"Description=mrmd-python runtime {spec.id.replace('%', '%%')}"],
             "ExecStart": [
-                "# The environment that the runtime was started with, and nothing that this manager has besides.",
+                "# The environment that the runtime was started with, without other variables of this manager.",
                 f"EnvironmentFile={_environment_file(home.environment(spec.id))}",
                 *([f"UnsetEnvironment={names}"] if names else []),
                 f"ExecStart={_command_line(spec.server_command())}",
@@ -89,7 +89,7 @@ def _fill(lines: Mapping[str, list[str]]) -> str:
 
 def _command_line(command: list[str]) -> str:
     program, first = [_quote(command[0])], command[1:4]
-    if re.search(r"[\"'$\\]", command[0]):  # systemd runs no program with such a name
+    if re.search(r"[\"'$\\]", command[0]):  # systemd cannot run a program with such a name
         program, first = ["/bin/sh", "-c", _quote_argument('exec "$0" "$@"')], command[:4]
     return " \\\n    ".join([" ".join([*program, *map(_quote_argument, first)]), *map(_quote_argument, command[4:])])
 
@@ -107,12 +107,12 @@ def _quote(word: str) -> str:
 
 
 def _quote_argument(word: str) -> str:
-    """Return `word` as an argument in ExecStart=, where unlike in the program's path variables are expanded."""
+    """Return `word` as an argument in ExecStart=, where variables are expanded, unlike in the program's path."""
     return _quote(word.replace("$", "$$"))
 
 
 def _environment_file(path: Path) -> str:
-    """Return a path as EnvironmentFile= takes it: unquoted to the end of the line, and a glob(7) pattern."""
+    """Return a path for EnvironmentFile=, which reads the rest of the line unquoted and as a glob(7) pattern."""
     text = str(path)
     if re.search(r"[\x00-\x1f]|\\$|^\s|\s$", text):
         raise ServiceError(f"systemd cannot read a file named {text!r}: set MRMD_HOME to a directory with a plain name")

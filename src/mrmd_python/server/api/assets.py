@@ -1,4 +1,4 @@
-"""The files that displays have become."""
+"""The files of displays."""
 
 from aiohttp import web
 
@@ -15,8 +15,8 @@ async def get_asset(request: web.Request) -> web.StreamResponse:
         raise RefusedError(404, "unknown_asset", f"there is no asset {name!r}")
     headers = {
         "Content-Type": content_type(path),
-        "Cache-Control": "no-cache",  # an update may replace it
-        # A page or a drawing that a cell has made must not run code with the runtime's origin.
+        "Cache-Control": "no-cache",  # an update of the display may replace it
+        # Scripts in HTML or SVG from a cell must not run with the runtime's origin.
         "Content-Security-Policy": "sandbox allow-scripts",
         "X-Content-Type-Options": "nosniff",
     }

@@ -16,39 +16,39 @@ from mrmd_python.server.sessions import DEFAULT, Sessions
 _ANSWER_SECONDS = 4.0  # clients give up after five
 _BUSY_ANSWER_SECONDS = 0.3
 _FORMAT_SECONDS = 4.0
-# IPython's check reads all lines again for each magic or shell command: 600 of them take seconds, in a process that can
-# be killed.
+# IPython's check parses all lines again for each magic or shell command: 600 of them take seconds. The process that
+# does it can be killed.
 _CHECK_SECONDS = 4.0
-# How much of the code that has run goes into inference from the code alone.
+# How much of the code of earlier cells is used for inference.
 _CONTEXT_CHARACTERS = 50_000
 
 
 class CompleteRequest(Position):
-    """Where to complete, and what made the client ask."""
+    """Where to complete, and what triggered the request."""
 
     trigger_kind: Any = None
     trigger_character: Any = None
 
 
 class CodeRequest(Fields):
-    """Code, and the session that it is meant for."""
+    """Code, and the session it is for."""
 
     code: str
     session: str = DEFAULT
 
 
 class HistoryRequest(Fields):
-    """Which of the cells of a session."""
+    """Which cells of a session's history."""
 
     n: int = 20
-    # With * or ? a pattern for the whole cell, else a part of it.
+    # A glob for the whole cell if it has * or ?, else a substring.
     pattern: str = ""
     before: int | None = None
     session: str = DEFAULT
 
 
 class Match(TypedDict):
-    """One of the completions."""
+    """One completion."""
 
     label: str
     insertText: str
@@ -61,7 +61,7 @@ class Match(TypedDict):
 
 
 class Completion(TypedDict):
-    """What could stand between two positions."""
+    """The completions for the text between two positions."""
 
     matches: list[Match]
     cursorStart: int
@@ -70,7 +70,7 @@ class Completion(TypedDict):
 
 
 class Completeness(TypedDict):
-    """Whether a cell wants another line, and the indent of that line."""
+    """Whether a cell is complete, and if not, the indent of its next line."""
 
     status: Literal["complete", "incomplete", "invalid", "unknown"]
     indent: str
@@ -81,7 +81,7 @@ class _Problem(TypedDict, total=False):
 
 
 class Formatted(_Problem):
-    """Code as black writes it."""
+    """Code as black formats it."""
 
     formatted: str
     changed: bool
@@ -95,27 +95,27 @@ class HistoryEntry(TypedDict):
 
 
 class HistoryPage(TypedDict):
-    """Some of a history, oldest first."""
+    """A part of a history, oldest first."""
 
     entries: list[HistoryEntry]
     hasMore: bool
 
 
 async def complete(request: web.Request) -> web.StreamResponse:
-    """POST /complete: from what the session holds, or else from the code alone."""
+    """POST /complete: from the session's objects, else from the code."""
     at = await read_body(request, CompleteRequest)
     sessions = request.app[SESSIONS]
     session = sessions.get(at.session)
     sessions.inference.prepare()
     deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
     live = asyncio.create_task(_complete_live(session, at))
-    # C code may keep a busy session from answering for as long as it runs.
+    # While C code holds the GIL, a busy session cannot answer.
     is_busy = session is not None and session.state == "busy"
     await asyncio.wait({live}, timeout=_BUSY_ANSWER_SECONDS if is_busy else None)
     found = live.result() if live.done() else None
-    # The code that runs may be about to make what a busy session does not have yet.
+    # A busy session may not have a name yet that the running code is about to define.
     if found is None or (is_busy and not found["matches"]):
-        inferred = await _infer(sessions, session, at, deadline - asyncio.get_running_loop().time())
+        inferred = await _complete_static(sessions, session, at, deadline - asyncio.get_running_loop().time())
         if inferred is not None and inferred["matches"]:
             return _completion(at, inferred)
         found = await live or inferred
@@ -144,20 +144,23 @@ async def history(request: web.Request) -> web.StreamResponse:
     """POST /history."""
     body = await read_body(request, HistoryRequest)
     session = request.app[SESSIONS].get(body.session)
-    kept = History() if session is None else session.history.snapshot()
-    page = await asyncio.to_thread(kept.page, max(body.n, 0), body.pattern, body.before)
+    snapshot = History() if session is None else session.history.snapshot()
+    page = await asyncio.to_thread(snapshot.page, max(body.n, 0), body.pattern, body.before)
     entries = [HistoryEntry(historyIndex=entry.index, code=entry.code) for entry in page.entries]
     return json_response(HistoryPage(entries=entries, hasMore=page.has_more))
 
 
 async def _complete_live(session: Session | None, at: Position) -> dict[str, Any] | None:
-    """Return what the session itself proposes, None if it cannot tell."""
+    """Return completions from the session's objects, or None if it cannot answer."""
     if session is None:
         return None
     return await session.query("complete", code=at.code, cursor=at.offset)
 
 
-async def _infer(sessions: Sessions, session: Session | None, at: Position, seconds: float) -> dict[str, Any] | None:
+async def _complete_static(
+    sessions: Sessions, session: Session | None, at: Position, seconds: float
+) -> dict[str, Any] | None:
+    """Return completions inferred from the code, or None if inference takes longer than `seconds`."""
     environment = sessions.environment if session is None else session.environment
     context = [] if session is None else session.history.tail(_CONTEXT_CHARACTERS)
     if session is not None and session.running is not None:

@@ -1,4 +1,4 @@
-"""The environment that a client asks for a session to run in, checked before anything is started."""
+"""The environment that a client requests for a session, checked before anything is started."""
 
 import os
 from pathlib import Path
@@ -13,12 +13,12 @@ from mrmd_python.server.environment import SessionEnvironment
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """What a session is to run in; an absent field is as in the default session."""
+    """The requested environment. Absent fields are as in the default session."""
 
     cwd: str | None = None
     virtualenv: str | None = None
     executable: str | None = None
-    # Added to the runtime's own variables; null removes one.
+    # Set in addition to the runtime's own variables; null removes a variable.
     env: dict[str, str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -26,17 +26,17 @@ class Environment(msgspec.Struct, frozen=True):
             check_path(f"environment.{name}", getattr(self, name))
         for name, value in (self.env or {}).items():
             if not (name and "=" not in name and is_os_string(name) and (value is None or is_os_string(value))):
-                raise FieldError("wrong_type", f"the field 'environment.env' cannot hold that value of {name!r}")
+                raise FieldError("wrong_type", f"the field 'environment.env' has an invalid name or value: {name!r}")
             if name == MARKER:
-                raise FieldError("reserved_variable", f"{MARKER} is how the runtime recognizes its processes")
+                raise FieldError("reserved_variable", f"{MARKER} is reserved: the runtime finds its processes by it")
 
     def resolved(self, default: SessionEnvironment) -> SessionEnvironment | None:
-        """Return the session's environment, or None if nothing is asked for.
+        """Return the session's environment, or None if nothing is requested.
 
-        Relative paths start at the session's directory, and that at the default one.
+        Relative paths start at the requested `cwd`, and a relative `cwd` at the default one.
 
         Raises:
-            RefusedError: 422 if there is no such directory or Python.
+            RefusedError: 422 if the directory or the Python does not exist.
         """
         if self == Environment():
             return None
@@ -56,17 +56,17 @@ def _absolute(path: str | None, start: Path) -> Path | None:
 
 
 def _interpreter(virtualenv: Path | None, executable: Path | None) -> Path:
-    """Return the Python that one of the two names, or both, which must then mean the same environment."""
+    """Return the Python of the virtualenv, or the executable; if both are given, they must belong together."""
     if executable is None:
         assert virtualenv is not None
         executable = python_of(virtualenv)
         if executable is None:
-            what = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
-            raise RefusedError(422, "no_such_virtualenv", f"the virtualenv {str(virtualenv)!r} {what}")
+            problem = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
+            raise RefusedError(422, "no_such_virtualenv", f"the virtualenv {str(virtualenv)!r} {problem}")
     if not (os.path.isfile(executable) and os.access(executable, os.X_OK)):
-        what = "cannot be run" if os.path.exists(executable) else "does not exist"
-        raise RefusedError(422, "no_such_executable", f"the executable {str(executable)!r} {what}")
+        problem = "is not an executable file" if os.path.exists(executable) else "does not exist"
+        raise RefusedError(422, "no_such_executable", f"the executable {str(executable)!r} {problem}")
     if virtualenv is not None and os.path.realpath(executable.parent.parent) != os.path.realpath(virtualenv):
-        both = f"{str(executable)!r} does not belong to the virtualenv {str(virtualenv)!r}"
-        raise RefusedError(422, "other_virtualenv", f"{both}: name one of them")
+        mismatch = f"{str(executable)!r} does not belong to the virtualenv {str(virtualenv)!r}"
+        raise RefusedError(422, "other_virtualenv", f"{mismatch}: give only one of them")
     return executable

@@ -1,4 +1,4 @@
-"""Refusals and failures in MRP's form: a status, and JSON with a sentence and a code."""
+"""Error responses: an HTTP status, and JSON with a message and a code."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,14 +15,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ErrorJson(TypedDict):
-    """The body of every refusal."""
+    """The body of every error response."""
 
     error: str
     code: str
 
 
 class RefusedError(Exception):
-    """A request that is refused: an HTTP status, MRP's code, a sentence for the user, and what else the answer has."""
+    """A request is refused: the HTTP status, MRP's code, a message for the user, and more headers or fields."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **fields: object
@@ -33,18 +33,18 @@ class RefusedError(Exception):
         self._body = {"error": message, "code": code, **fields}
 
     def as_json(self) -> Mapping[str, object]:
-        """Return the body of the answer."""
+        """Return the body of the response."""
         return self._body
 
 
 @web.middleware
 async def json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer in MRP's form whatever error a handler raises."""
+    """Turn every exception of a handler into an error response."""
     try:
         return await handler(request)
     except RefusedError as error:
         return json_response(error.as_json(), error.status, error.headers)
-    except web.HTTPException as error:  # no such path, or no such method there
+    except web.HTTPException as error:  # 404 or 405 from the router
         reason = HTTPStatus(error.status).phrase
         body: ErrorJson = {
             "error": f"{request.method} {request.path}: {reason}",
@@ -54,4 +54,4 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         return json_response(body, error.status, allow)
     except Exception:
         _log.exception("%s %s failed", request.method, request.path)
-        return json_response({"error": "the server failed; its log says more", "code": "internal"}, 500)
+        return json_response({"error": "internal error; see the runtime's log", "code": "internal"}, 500)

@@ -1,4 +1,4 @@
-"""Running code, and what goes on with it while it runs: input and interrupts."""
+"""Running code, sending it input, and interrupting it."""
 
 from typing import ClassVar, TypedDict
 
@@ -17,7 +17,7 @@ from mrmd_python.server.sessions import DEFAULT, Sessions, TooManySessionsError
 
 
 class ExecuteRequest(Cell, Fields):
-    """What to run, and how."""
+    """Code to run, and options."""
 
     codes: ClassVar = {"session": "bad_session"}
 
@@ -30,7 +30,7 @@ class ExecuteRequest(Cell, Fields):
 
 
 class StreamRequest(ExecuteRequest):
-    """What to run, with events as it goes."""
+    """Code to run, and options of its event stream."""
 
     allow_stdin: bool = True
     accumulated: bool = True
@@ -50,14 +50,14 @@ async def execute_stream(request: web.Request) -> web.StreamResponse:
 
 
 def _submit(sessions: Sessions, cell: Cell) -> Execution:
-    """Queue a cell, or return the execution that it has already."""
-    earlier = sessions.execution(cell.exec_id)
-    if earlier is not None:
-        _, execution = earlier
+    """Queue a cell, or return its execution if it has been queued before."""
+    existing = sessions.execution(cell.exec_id)
+    if existing is not None:
+        _, execution = existing
         if (execution.cell.code, execution.cell.session) == (cell.code, cell.session):
-            return execution  # a client sends it again after a network error
+            return execution  # the client has repeated its request after a network error
         raise RefusedError(
-            409, "exec_id_in_use", f"the execId {cell.exec_id!r} was used for other code or in another session"
+            409, "exec_id_in_use", f"the execId {cell.exec_id!r} is in use for other code or another session"
         )
     try:
         return sessions.obtain(cell.session).submit(cell)
@@ -68,10 +68,10 @@ def _submit(sessions: Sessions, cell: Cell) -> Execution:
 
 
 class InputRequest(Fields):
-    """An execution that waits for a line."""
+    """An execution that waits for input."""
 
     exec_id: str = ""
-    # Clients use either name.
+    # Some clients send execId, others exec_id.
     exec_id_alias: str = msgspec.field(default="", name="exec_id")
 
     @property
@@ -81,13 +81,13 @@ class InputRequest(Fields):
 
 
 class InputLine(InputRequest):
-    """The line itself."""
+    """A line of input."""
 
     text: str = ""
 
 
 class InterruptRequest(Fields):
-    """What to interrupt."""
+    """The session to interrupt."""
 
     session: str = DEFAULT
 
@@ -122,24 +122,25 @@ async def interrupt(request: web.Request) -> web.StreamResponse:
     return _outcome("interrupted", problem)
 
 
-def _answer(sessions: Sessions, wanted: InputRequest, text: str | None) -> str | None:
-    """Answer the input that an execution waits for, None to cancel it; return why that is not possible, or None."""
-    found = sessions.execution(wanted.execution)
+def _answer(sessions: Sessions, body: InputRequest, text: str | None) -> str | None:
+    """Send a line of input to an execution, or cancel its input if `text` is None; return the problem, if any."""
+    found = sessions.execution(body.execution)
     if found is None:
-        return f"there is no execution {wanted.execution!r}"
+        return f"there is no execution {body.execution!r}"
     session, execution = found
-    return None if session.answer(execution, text) else f"the execution {wanted.execution!r} does not wait for input"
+    return None if session.answer(execution, text) else f"the execution {body.execution!r} is not waiting for input"
 
 
-def _interrupt(sessions: Sessions, name: str) -> str | None:
-    session = sessions.get(name)
+def _interrupt(sessions: Sessions, session_id: str) -> str | None:
+    """Interrupt a session; return the problem, if any."""
+    session = sessions.get(session_id)
     if session is None:
-        return f"there is no session {name!r}"
-    return None if session.interrupt() else f"nothing runs in session {name!r}"
+        return f"there is no session {session_id!r}"
+    return None if session.interrupt() else f"nothing is running in session {session_id!r}"
 
 
 def _outcome(name: str, problem: str | None) -> web.Response:
-    """Return whether something was done. Clients read the field, so a refusal has status 200, too."""
+    """Return whether it was done. The status is 200 in any case: clients read the field."""
     return json_response({name: True} if problem is None else {name: False, "error": problem})
 
 
@@ -148,19 +149,19 @@ class _Problem(TypedDict, total=False):
 
 
 class Accepted(_Problem):
-    """Whether code got a line."""
+    """Whether the input was accepted."""
 
     accepted: bool
 
 
 class Cancelled(_Problem):
-    """Whether code was told that no line will come."""
+    """Whether the input was cancelled."""
 
     cancelled: bool
 
 
 class Interrupted(_Problem):
-    """Whether anything ran that was interrupted."""
+    """Whether something was interrupted."""
 
     interrupted: bool
 

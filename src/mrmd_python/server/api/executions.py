@@ -1,4 +1,4 @@
-"""Executions that exist: listing them, coming back to one, and ending or forgetting it."""
+"""Executions: listing them, reading one again, and cancelling or forgetting one."""
 
 import json
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from mrmd_python.server.session import Session
 
 
 class Executions(TypedDict):
-    """Those that wait or run, and the last that have ended."""
+    """The executions that wait or run, and the last ones that have ended."""
 
     executions: list[ExecutionJson]
 
@@ -37,17 +37,17 @@ class ListQuery(Fields):
 
 
 class StreamQuery(Fields):
-    """Where a stream starts, and what is in it."""
+    """Where a stream starts, and whether its events have `accumulated`."""
 
     codes: ClassVar = {"after": "bad_event_id"}
 
-    # The number of an event; one below 0 is before the first.
+    # The number of an event. Up to 0, the stream starts with the first event.
     after: Annotated[str, msgspec.Meta(pattern="^-?[0-9]{1,1000}$")] = "0"
     accumulated: Literal["true", "false"] = "true"
 
 
 class StreamHeaders(Fields):
-    """Where a stream starts, as a browser says that comes back."""
+    """Where a stream starts, as a browser that reconnects says it."""
 
     codes: ClassVar = {"Last-Event-ID": "bad_event_id"}
 
@@ -58,12 +58,12 @@ class StreamHeaders(Fields):
 
 async def list_executions(request: web.Request) -> web.StreamResponse:
     """GET /executions."""
-    wanted = read_query(request, ListQuery).session
+    session_id = read_query(request, ListQuery).session
     found = [
         execution.as_json()
         for session in request.app[SESSIONS]
         for execution in session.executions.values()
-        if wanted in (None, session.id)
+        if session_id in (None, session.id)
     ]
     return json_response(Executions(executions=sorted(found, key=lambda execution: execution["created"])))
 
@@ -78,14 +78,14 @@ async def stream_execution(request: web.Request) -> web.StreamResponse:
     """GET /executions/{execId}/stream."""
     _, execution = _existing(request)
     query = read_query(request, StreamQuery)
-    # The header counts for more: a browser reconnects to the URL as it was.
+    # The header takes precedence: a browser reconnects with the same URL.
     after = int(read_headers(request, StreamHeaders).last_event_id or query.after)
     events = event_stream(execution, max(0, after), accumulated=query.accumulated == "true")
     return await event_stream_response(request, events)
 
 
 async def delete_execution(request: web.Request) -> web.StreamResponse:
-    """DELETE /executions/{execId}: end it early or, if it has ended, forget it."""
+    """DELETE /executions/{execId}: cancel it or, if it has ended, forget it."""
     session, execution = _existing(request)
     if execution.log.closed:
         session.forget(execution)
@@ -98,17 +98,21 @@ def _existing(request: web.Request) -> tuple[Session, Execution]:
     exec_id = request.match_info["execId"]
     found = request.app[SESSIONS].execution(exec_id)
     if found is None:
-        raise RefusedError(404, "unknown_execution", f"there is no execution {exec_id!r}, or it is no longer kept")
+        raise RefusedError(
+            404,
+            "unknown_execution",
+            f"there is no execution {exec_id!r}; the runtime keeps only the last ones of each session",
+        )
     return found
 
 
 async def _with_result(execution: Execution) -> AsyncIterator[bytes]:
     """Yield an execution as JSON, with its ExecuteResult if it has ended."""
-    described = json.dumps(execution.as_json()).encode("ascii")
+    fields = json.dumps(execution.as_json()).encode("ascii")
     if not execution.log.closed:
-        yield described + b"\n"
+        yield fields + b"\n"
         return
-    yield described[:-1] + b', "result": '
+    yield fields[:-1] + b', "result": '
     async for piece in result(execution):
         yield piece
     yield b"}\n"

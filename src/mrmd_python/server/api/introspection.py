@@ -1,6 +1,7 @@
-"""A session's variables, and what a name in code stands for.
+"""The variables of a session, and the object under the cursor.
 
-None of these creates a session or waits long for one: where there is none, or it is blocked, the answer is empty.
+None of these requests creates a session, or waits long for one. Without a session, or if it is blocked, the answer is
+empty.
 """
 
 import sys
@@ -16,12 +17,12 @@ from mrmd_python.server.api.response import json_response, raw_json_response
 from mrmd_python.server.api.route import SESSIONS, Route
 from mrmd_python.server.sessions import DEFAULT, Sessions
 
-_MOST_CHILDREN = 10_000
-_LONGEST_VALUE = 1_000_000
+_MAX_CHILDREN = 10_000
+_MAX_VALUE_LENGTH = 1_000_000
 
 
 class ItemPosition(msgspec.Struct, frozen=True):
-    """The item that was child `position` of a value."""
+    """A step in a path: the item that is child number `position` of a value."""
 
     position: Annotated[int, msgspec.Meta(ge=0, lt=sys.maxsize)]
 
@@ -30,21 +31,21 @@ class VariableFilter(msgspec.Struct, rename="camel", frozen=True):
     """Which variables to list."""
 
     types: list[str] | None = None
-    # A shell's pattern if it has *, ? or [ in it, and else a part of the name; case does not matter.
+    # A glob if it has *, ? or [, else a substring of the name; case is ignored.
     name_pattern: str | None = None
-    # Whether to leave out names that begin with an underscore; true if absent.
+    # Whether to exclude names that start with an underscore; true if absent.
     exclude_private: bool | None = None
 
 
 class VariablesRequest(Fields):
-    """Which variables to list, of which session."""
+    """Which variables to list, and of which session."""
 
     filter: VariableFilter = VariableFilter()
     session: str = DEFAULT
 
 
 class VariableRequest(Fields):
-    """Which part of a variable, and how much of it."""
+    """Which part of a variable to show, and how much of it."""
 
     codes: ClassVar = {"path": "path_too_long"}
 
@@ -56,13 +57,13 @@ class VariableRequest(Fields):
 
 
 class InspectRequest(Position):
-    """A name in code, and how much to say about it: its signature, documentation (1), source (2)."""
+    """A position in code, and the level of detail: 1 adds the documentation, 2 the source."""
 
     detail: int = 1
 
 
 class Variable(TypedDict):
-    """A value in short."""
+    """A summary of a value."""
 
     name: str
     type: str
@@ -76,13 +77,13 @@ class Variable(TypedDict):
 
 
 class Child(Variable):
-    """A value that another consists of, and the step to it."""
+    """A part of another value, and the step of the path to it."""
 
     path: str | int | ItemPosition
 
 
 class ExpandedVariable(Variable):
-    """A value and what it consists of."""
+    """A value and its parts."""
 
     fullValue: str
     children: list[Child]
@@ -100,7 +101,7 @@ class Variables(TypedDict):
 
 
 class Inspection(TypedDict):
-    """All about a name."""
+    """Details of the object under the cursor."""
 
     found: bool
     source: str | None
@@ -117,7 +118,7 @@ class Inspection(TypedDict):
 
 
 class Hover(TypedDict):
-    """A name in brief."""
+    """A summary of the object under the cursor."""
 
     found: bool
     name: str | None
@@ -154,42 +155,44 @@ async def variable(request: web.Request) -> web.StreamResponse:
         "variable",
         name=name,
         path=path,
-        maxChildren=min(max(body.max_children, 0), _MOST_CHILDREN),
-        maxValueLength=min(max(body.max_value_length, 1), _LONGEST_VALUE),
+        maxChildren=min(max(body.max_children, 0), _MAX_CHILDREN),
+        maxValueLength=min(max(body.max_value_length, 1), _MAX_VALUE_LENGTH),
         offset=min(max(body.offset, 0), sys.maxsize),
     )
     if answer is None and _has_worker(sessions, body.session):
         return json_response(_blocked(name))
     if answer is None or "unknown" in answer:
-        way = f" with the path {path}" if path else ""
-        raise RefusedError(404, "unknown_variable", f"there is no variable {name!r}{way}")
+        suffix = f" with the path {path}" if path else ""
+        raise RefusedError(404, "unknown_variable", f"there is no variable {name!r}{suffix}")
     return json_response(answer)
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
     """POST /inspect."""
     at = await read_body(request, InspectRequest)
-    return await _about_name(request, at, "inspect", Inspection, detail=at.detail)
+    return await _describe_object(request, at, "inspect", Inspection, detail=at.detail)
 
 
 async def hover(request: web.Request) -> web.StreamResponse:
     """POST /hover."""
-    return await _about_name(request, await read_body(request, Position), "hover", Hover)
+    return await _describe_object(request, await read_body(request, Position), "hover", Hover)
 
 
-async def _about_name(request: web.Request, at: Position, op: str, kind: type, **fields: int) -> web.StreamResponse:
+async def _describe_object(
+    request: web.Request, at: Position, op: str, kind: type, **fields: int
+) -> web.StreamResponse:
     answer = await request.app[SESSIONS].query(at.session, op, code=at.code, cursor=at.offset, **fields)
     return json_response({**dict.fromkeys(kind.__annotations__), "found": False, **(answer or {})})
 
 
 def _has_worker(sessions: Sessions, name: str) -> bool:
-    """Return whether there is a process that could have answered."""
+    """Return whether the session has a worker, which then did not answer in time."""
     session = sessions.get(name)
     return session is not None and session.pid is not None
 
 
 def _blocked(name: str) -> ExpandedVariable:
-    """Return the answer about a variable whose session is blocked."""
+    """Return the answer for a variable of a blocked session."""
     return {
         "name": name,
         "type": "",

@@ -1,4 +1,4 @@
-"""MRP as an OpenAPI document, made from the types of its routes (https://spec.openapis.org/oas/v3.1.0)."""
+"""The OpenAPI document of MRP, generated from the types of its routes (https://spec.openapis.org/oas/v3.1.0)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _JSON = "application/json"
 
 
 def document(prefix: str, routes: Sequence[Route]) -> dict[str, Any]:
-    """Return the document of `routes`, which are below `prefix`."""
+    """Return the OpenAPI document of `routes`, whose paths are below `prefix`."""
     named = (kind for route in routes for kind in (route.answer, route.body) if not isinstance(kind, str | None))
     types = list(dict.fromkeys((*named, ErrorJson)))
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -42,7 +42,7 @@ def document(prefix: str, routes: Sequence[Route]) -> dict[str, Any]:
 
 
 def _allow_nulls(body: _Schema) -> None:
-    """Have the schema of a body say that null means absent."""
+    """Allow null in the schema of a body, where it means absent."""
     for name, field in body["properties"].items():
         if name not in body["required"]:
             body["properties"][name] = {"anyOf": [field, {"type": "null"}]}

@@ -1,4 +1,4 @@
-"""Answers: JSON at once, JSON that is too long to be made at once, and Server-Sent Events."""
+"""Responses: JSON, long JSON in pieces, and Server-Sent Events."""
 
 import json
 import logging
@@ -19,24 +19,24 @@ _EVENT_STREAM = {
 
 
 class Success(TypedDict):
-    """The answer to what has no other."""
+    """The response to a request that returns nothing else."""
 
     success: bool
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return JSON, in ASCII: text may hold half a surrogate pair, which UTF-8 cannot encode."""
-    text = f"{json.dumps(body)}\n"  # the newline is for a user with curl
+    """Return JSON, in ASCII: text may contain lone surrogates, which UTF-8 cannot encode."""
+    text = f"{json.dumps(body)}\n"  # the newline is for users of curl
     return web.Response(body=text.encode("ascii"), status=status, headers={**_JSON, **(headers or {})})
 
 
 def raw_json_response(body: bytes) -> web.Response:
-    """Return JSON that a worker has written."""
+    """Return JSON as a worker wrote it."""
     return web.Response(body=body + b"\n", headers=_JSON)
 
 
 async def json_stream(request: web.Request, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Send JSON that comes in pieces: in one, with its length, if it is short, as most clients like best."""
+    """Send JSON from pieces. If it is short, send it whole and with its length, which most clients prefer."""
     start = bytearray()
     async for piece in pieces:
         start += piece
@@ -68,10 +68,10 @@ async def _stream(request: web.Request, headers: Mapping[str, str], pieces: Asyn
             await response.write(piece)
         await response.write_eof()
     except ConnectionError:
-        pass  # the client has gone; the execution goes on
+        pass  # the client has disconnected; the execution continues
     except Exception:
-        # The status has been sent already: the client sees the answer break off.
-        _log.exception("%s %s failed while it was being answered", request.method, request.path)
+        # The status has been sent. Only a broken connection can still report an error to the client.
+        _log.exception("%s %s failed after its response had begun", request.method, request.path)
         if request.transport is not None:
             request.transport.abort()
     return response

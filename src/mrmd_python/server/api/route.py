@@ -1,4 +1,4 @@
-"""A route: what serves it, and the types that describe it."""
+"""A route: its path, its handler, and the types of its request and response."""
 
 from typing import Any, NamedTuple
 
@@ -11,19 +11,19 @@ from mrmd_python.server.sessions import Sessions
 SESSIONS = web.AppKey("sessions", Sessions)
 
 
-# The answers that are not JSON.
+# The media types of responses that are not JSON.
 EVENT_STREAM = "text/event-stream"
 FILE = "*/*"
 
 
 class Route(NamedTuple):
-    """A method at a path, and the types that /openapi.json describes it by."""
+    """A method and path, its handler, and the types that /openapi.json describes."""
 
     method: str
-    # Below MRP's prefix, with its variable parts in braces.
+    # Relative to MRP's prefix, with variable parts in braces.
     path: str
     handler: Handler
-    # The type of the answer's JSON, or the media type of one that is not JSON.
+    # The type of the JSON in the response, or the media type of another response.
     answer: Any
     body: type[Fields] | None = None
     query: type[Fields] | None = None

@@ -1,4 +1,4 @@
-"""What the runtime is."""
+"""The runtime itself."""
 
 from typing import TypedDict
 
@@ -30,7 +30,7 @@ _FEATURES = (
 
 
 class Capabilities(TypedDict):
-    """What the runtime is and can do."""
+    """The runtime, its version and its features."""
 
     runtime: str
     version: str

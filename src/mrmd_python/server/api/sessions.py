@@ -1,4 +1,4 @@
-"""The sessions themselves."""
+"""Sessions: listing, creating, resetting and deleting them."""
 
 import secrets
 from dataclasses import asdict
@@ -19,22 +19,18 @@ from mrmd_python.server.worker_start import SessionStartError
 
 LANGUAGES = ["python", "py", "python3"]
 
-_LONGEST_SESSION_ID = 256
-SessionId = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_SESSION_ID)]
+_MAX_ID_LENGTH = 256
+SessionId = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_ID_LENGTH)]
 
 
 def check_session_id(field: str, session_id: str) -> None:
-    """Raise an error for an id that cannot be shown in logs and status lines.
-
-    Raises:
-        FieldError: it has other than printable characters.
-    """
+    """Raise a FieldError if a session id has characters that cannot be printed in a log."""
     if not session_id.isprintable():
-        raise FieldError("bad_session", f"the field {field!r} must be 1 to {_LONGEST_SESSION_ID} printable characters")
+        raise FieldError("bad_session", f"the field {field!r} must be 1 to {_MAX_ID_LENGTH} printable characters")
 
 
 class SessionRequest(Fields):
-    """The session that is wanted, and what must hold in it."""
+    """The session to create, and what it requires."""
 
     codes: ClassVar = {"id": "bad_session"}
 
@@ -49,7 +45,7 @@ class SessionRequest(Fields):
 
 
 class ResetRequest(Fields):
-    """Which session to reset."""
+    """The session to reset."""
 
     session: str = DEFAULT
 
@@ -71,18 +67,18 @@ async def get_session(request: web.Request) -> web.StreamResponse:
 
 
 async def create_session(request: web.Request) -> web.StreamResponse:
-    """POST /sessions: the session of that id, new if there was none, with its process."""
+    """POST /sessions: return the session of that id, or create and start it."""
     sessions = request.app[SESSIONS]
-    wanted = await read_body(request, SessionRequest)
-    if wanted.language.lower() not in LANGUAGES:
-        raise RefusedError(422, "unknown_language", f"this runtime runs Python, not {wanted.language!r}")
-    environment = wanted.environment.resolved(sessions.environment)
+    body = await read_body(request, SessionRequest)
+    if body.language.lower() not in LANGUAGES:
+        raise RefusedError(422, "unknown_language", f"this runtime runs Python, not {body.language!r}")
+    environment = body.environment.resolved(sessions.environment)
     try:
-        if sessions.get(wanted.id) is not None:
-            environment = sessions.obtain(wanted.id, environment).environment
-        await _check_requirements(wanted, environment or sessions.environment)
-        is_new = sessions.get(wanted.id) is None
-        session = sessions.obtain(wanted.id, environment)
+        if sessions.get(body.id) is not None:
+            environment = sessions.obtain(body.id, environment).environment
+        await _check_requirements(body, environment or sessions.environment)
+        is_new = sessions.get(body.id) is None
+        session = sessions.obtain(body.id, environment)
     except EnvironmentConflictError as error:
         raise RefusedError(409, "session_exists", str(error)) from None
     except TooManySessionsError as error:
@@ -111,7 +107,7 @@ async def reset_session(request: web.Request) -> web.StreamResponse:
 
 
 async def reset(request: web.Request) -> web.StreamResponse:
-    """POST /reset: a session that does not exist needs no reset."""
+    """POST /reset. Without such a session, there is nothing to do."""
     body = await read_body(request, ResetRequest)
     session = request.app[SESSIONS].get(body.session)
     if session is not None:
@@ -119,26 +115,26 @@ async def reset(request: web.Request) -> web.StreamResponse:
     return json_response(Success(success=True))
 
 
-async def _check_requirements(wanted: SessionRequest, environment: SessionEnvironment) -> None:
-    """Refuse a session whose requirements an environment does not meet.
+async def _check_requirements(body: SessionRequest, environment: SessionEnvironment) -> None:
+    """Check that an environment has the Python version and the packages that a session requires.
 
     Raises:
-        RefusedError: so it is, or a requirement is malformed, or the environment's Python does not start.
+        RefusedError: it does not, or a requirement is malformed, or the environment's Python does not start.
     """
-    version = wanted.python_version.strip()
-    if not version and not wanted.dependencies:
+    version = body.python_version.strip()
+    if not version and not body.dependencies:
         return
-    # It imports packaging, which a runtime's start need not wait for.
+    # This imports packaging, which would slow down the start of a runtime.
     from mrmd_python.server.requirements import BadRequirementError, CannotTellError, unmet_requirements
 
     try:
-        unmet = await unmet_requirements(version, wanted.dependencies, environment)
+        unmet = await unmet_requirements(version, body.dependencies, environment)
     except BadRequirementError as error:
         raise FieldError("bad_requirement", str(error)) from None
     except CannotTellError as error:
         raise RefusedError(422, "python_failed", str(error)) from None
     if unmet:
-        missing = f"the session's environment does not have {', '.join(map(str, unmet))}: install that there first"
+        missing = f"the session's environment does not have {', '.join(map(str, unmet))}: install it there first"
         raise RefusedError(422, "unmet_requirements", missing, unmet=[asdict(each) for each in unmet])
 
 
@@ -146,7 +142,7 @@ async def _start(sessions: Sessions, session: Session) -> None:
     try:
         await session.start()
     except SessionStartError as error:
-        if sessions.get(session.id) is session:  # not deleted meanwhile, which is why it did not start
+        if sessions.get(session.id) is session:  # else it did not start because it was deleted meanwhile
             await sessions.delete(session.id)
         raise RefusedError(422, "session_start_failed", str(error)) from None
 

@@ -1,4 +1,4 @@
-"""The console that a runtime shows in a browser, at its root. The page holds no secrets."""
+"""The web page of a runtime, a console in the browser. It contains no secrets."""
 
 import re
 from base64 import b64encode
@@ -13,13 +13,13 @@ _SCRIPTS = ("runtime", "terminal", "cells", "completion", "sessions", "variables
 def page_response(runtime: str) -> web.Response:
     """Return the page of a runtime.
 
-    Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows only the script in the page, whatever the page
-    displays, and connections only to the runtime.
+    Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows only the page's own script and connections to the
+    runtime, so output that the page displays can run nothing.
     """
     text = _read("page.html").replace("{{runtime}}", escape(runtime)).replace("{{style}}", _read("page.css"))
     text = text.replace("{{script}}", "\n".join(_read(f"{name}.js") for name in _SCRIPTS))
     policy = (
-        f"default-src 'none'; script-src {_hashed('script', text)}; style-src {_hashed('style', text)}; "
+        f"default-src 'none'; script-src {_csp_hash('script', text)}; style-src {_csp_hash('style', text)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )
@@ -38,10 +38,10 @@ def _read(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _hashed(tag: str, text: str) -> str:
+def _csp_hash(tag: str, page: str) -> str:
     """Return the CSP source that allows the content of the page's only `tag`."""
-    from hashlib import sha256  # imports OpenSSL, which would slow the start
+    from hashlib import sha256  # imports OpenSSL, which would slow down the start
 
-    content = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    content = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     assert content is not None
     return f"'sha256-{b64encode(sha256(content[1].encode()).digest()).decode()}'"
