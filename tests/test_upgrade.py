@@ -25,7 +25,7 @@ def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
         try:
             path = _old_record(here, process.pid)
-            advice = f"if `ps {process.pid}` shows it, end it with: kill {process.pid} && rm {path}"
+            advice = f"if `ps {process.pid}` shows it, stop it with: kill {process.pid} && rm {path}"
             listed = here.mrmd("--list")
             assert listed.stdout.splitlines()[1].split()[:2] == ["a", "older"]
             assert listed.stderr == f"mrmd-python: note: 'a' was started by mrmd-python 0.4.2 or older; {advice}\n"
