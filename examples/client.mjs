@@ -9,10 +9,10 @@ function post(path, body) {
   return fetch(url + path, { method: "POST", headers, body: JSON.stringify(body) });
 }
 
-async function* events(answer) {
+async function* events(response) {
   let name;
   let rest = "";
-  for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) {
+  for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop();
     for (const line of lines) {
@@ -27,7 +27,7 @@ const typed = input[Symbol.asyncIterator]();
 for await (const [name, data] of events(await post("/execute/stream", { code, accumulated: false }))) {
   if (name === "stdout" || name === "stderr") process[name].write(data.content);
   else if (name === "stdin_request") {
-    await post("/input", { execId: data.execId, text: (await typed.next()).value }); // what it asks is in stdout
+    await post("/input", { execId: data.execId, text: (await typed.next()).value }); // the prompt is in stdout
   }
 }
 input.close();

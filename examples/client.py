@@ -8,13 +8,13 @@ from urllib.request import Request, urlopen
 
 
 class Client:
-    """Speaks to one runtime."""
+    """A client of one runtime."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def post(self, path: str, **body: Any) -> Any:
-        """Return what an endpoint answers."""
+        """Return the response of an endpoint."""
         return json.load(self._send(path, body))
 
     def stream(self, code: str, **fields: Any) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""An engine as vLLM's is built, without its GPU: spawned workers, each in a session of its own, that hold memory."""
+"""A stand-in for vLLM's engine, without a GPU: spawned workers in their own process sessions that hold memory."""
 
 import multiprocessing
 import os
@@ -9,11 +9,11 @@ _MEGABYTE = 1024 * 1024
 
 
 def _work(answers: Connection, megabytes: int) -> None:
-    os.setsid()  # as engines do, so that a Ctrl-C is theirs to handle; no signal to a process group reaches it now
+    os.setsid()  # as engines do, to handle Ctrl-C themselves; signals to the process group no longer reach it
     weights = bytearray(os.urandom(_MEGABYTE) * megabytes)
     answers.send((os.getpid(), len(weights)))
     while True:
-        signal.pause()  # it does not even notice that the engine is gone
+        signal.pause()  # it does not notice when the engine exits
 
 
 class Engine:

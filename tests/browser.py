@@ -10,8 +10,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+# Names that an attacker owns, and that lead to this machine.
 _NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
-"""Names that an attacker owns, and that lead to this machine."""
 
 
 @contextmanager

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
+# POST /execute in a session: takes the code and further fields.
 Run = Callable[..., Json]
-"""POST /execute in a session: takes the code and further fields."""
+# A cell that displays a drawing.
 DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
-"""A cell that displays a drawing."""
 
 
 class Answer(NamedTuple):
     """A complete response."""
 
     status: int
+    # By lower-case name.
     headers: Mapping[str, str]
-    """By lower-case name."""
     body: bytes
 
     def json(self) -> Json:
@@ -46,8 +46,8 @@ class Client:
     """A client of the server at a base URL, such as http://localhost:8765/mrp/v1."""
 
     url: str
+    # The server's pid, on its own machine.
     pid: int = 0
-    """The server's pid, on its own machine."""
 
     @classmethod
     def at(cls, port: int, pid: int = 0) -> "Client":

@@ -41,8 +41,8 @@ def _booted() -> Iterator[Box]:
         _do_without("the systemd tests need root, to boot a container with systemd in it")
     if shutil.which("systemd-nspawn") is None:
         _do_without("the systemd tests need systemd-nspawn: apt-get install systemd-container")
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told)
+    with tempfile.TemporaryFile("w+") as stderr:
+        process = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdin is not None
         assert process.stdout is not None
         leader = process.stdout.readline()
@@ -53,10 +53,10 @@ def _booted() -> Iterator[Box]:
             process.stdin.close()
             status = process.wait(timeout=30)
             process.stdout.close()
-        told.seek(0)
+        stderr.seek(0)
         if not leader:
-            _do_without(f"a container with systemd cannot be booted here: {told.read().strip().splitlines()[-1]}")
-        assert status == 0, told.read()
+            _do_without(f"a container with systemd cannot be booted here: {stderr.read().strip().splitlines()[-1]}")
+        assert status == 0, stderr.read()
 
 
 def _do_without(missing: str) -> NoReturn:
@@ -164,8 +164,8 @@ def mac(here: Machine) -> Iterator[Machine]:
                 assert ended.returncode == 0, ended.stderr
             finally:
                 daemon.terminate()
-                _, said = daemon.communicate(timeout=60)
-            assert (daemon.returncode, said) == (0, "")
+                _, stderr = daemon.communicate(timeout=60)
+            assert (daemon.returncode, stderr) == (0, "")
             agents = [path for path in (machine.home / "Library").rglob("*") if path.is_file()]
             assert agents == [], "an agent is left"
 

@@ -27,8 +27,8 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
         time.sleep(0.02)
 
 
-def assert_told(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
-    """Check that a command has ended with that status and a line or two for a person, which have these words."""
+def assert_error(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
+    """Check that a command has ended with `status` and a short error that contains `words`."""
     assert done.returncode == status, done
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= (2 if status == 1 else 4), done.stderr
@@ -43,8 +43,8 @@ class Machine:
     backend: str
     prefix: list[str]
     environ: Mapping[str, str]
+    # The home of the user, as that machine names it.
     home: Path
-    """The home of the user, as that machine names it."""
 
     def command(self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> list[str]:
         """Return a command line that runs `command` there, without this process's environment and ignored signals.
@@ -175,7 +175,7 @@ class Box:
         self._take(leader)
 
     def boot(self) -> None:
-        """Wait until it has booted again, having been told to."""
+        """Wait until it has booted again, after a reboot."""
         leader = self._leaders.readline()
         assert leader, "the box did not boot"
         self._take(int(leader))

@@ -1,4 +1,4 @@
-"""Who may speak to a runtime, and how what is refused is told."""
+"""Which clients a runtime accepts, and the errors that the others get."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def client(shared: Client) -> Client:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:{port}", "[::1]:{port}", "localhost:1"])
-def test_loopback_hosts_pass(client: Client, host: str) -> None:
+def test_loopback_hosts_are_accepted(client: Client, host: str) -> None:
     assert client.request("GET", "/capabilities", headers={"Host": host.format(port=client.port)})[0] == 200
 
 
@@ -23,7 +23,7 @@ def test_loopback_hosts_pass(client: Client, host: str) -> None:
         *("evil.example@localhost", "localhost@evil.example", "localhost/", "localhost:x", "localhost, evil.example"),
     ],
 )
-def test_a_rebound_host_is_refused(client: Client, host: str) -> None:
+def test_foreign_host_is_refused(client: Client, host: str) -> None:
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Host": host})
     assert (status, answer["code"]) == (403, "host_refused")
     assert client.execute("ran")["error"]["type"] == "NameError"
@@ -32,7 +32,7 @@ def test_a_rebound_host_is_refused(client: Client, host: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9", "file://", "vscode-webview://abc"]
 )
-def test_origins_of_editors_pass_and_their_pages_may_read_the_answer(client: Client, origin: str) -> None:
+def test_editor_origins_are_accepted_and_may_read_the_response(client: Client, origin: str) -> None:
     status, headers, _ = client.fetch("GET", "/mrp/v1/capabilities", Origin=origin)
     assert (status, headers["access-control-allow-origin"], headers["vary"]) == (200, origin, "Origin")
     status, headers, _ = client.fetch("GET", "/mrp/v1/sessions/none", Origin=origin)
@@ -40,7 +40,7 @@ def test_origins_of_editors_pass_and_their_pages_may_read_the_answer(client: Cli
     assert "access-control-allow-credentials" not in headers
 
 
-def test_streams_and_files_may_be_read_by_editors_pages_too(client: Client) -> None:
+def test_editor_pages_may_read_streams_and_assets(client: Client) -> None:
     origin = "http://localhost:3000"
     url = client.execute(DRAWING, execId="drawn")["assets"][0]["url"].removeprefix("/mrp/v1")
     for path in ("/executions/drawn/stream", url, "/executions/drawn"):
@@ -70,7 +70,7 @@ def test_foreign_origins_are_refused(client: Client, origin: str) -> None:
     assert client.execute("ran")["error"]["type"] == "NameError"
 
 
-def test_the_null_origin_is_electrons(client: Client) -> None:
+def test_null_origin_is_accepted_from_electron(client: Client) -> None:
     headers = {"Origin": "null", "User-Agent": "Mozilla/5.0 mrmd/1.0 Electron/33.0"}
     assert client.request("GET", "/capabilities", headers=headers)[0] == 200
 
@@ -88,13 +88,13 @@ _ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
         (403, {"User-Agent": _ELECTRON, "Referer": "https://evil.example/"}),
     ],
 )
-def test_embeds_of_other_sites_are_refused(client: Client, status: int, headers: dict[str, str]) -> None:
-    """Pictures, scripts, frames and links."""
+def test_requests_embedded_in_other_sites_are_refused(client: Client, status: int, headers: dict[str, str]) -> None:
+    """Images, scripts, frames and links."""
     assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": "cross-site", **headers})[0] == status
 
 
 @pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
-def test_embeds_of_local_pages_are_accepted(client: Client, site: str) -> None:
+def test_requests_embedded_in_local_pages_are_accepted(client: Client, site: str) -> None:
     assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": site})[0] == 200
 
 
@@ -102,7 +102,7 @@ _PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-H
 
 
 @pytest.mark.parametrize("path", ["/execute", "/execute/stream", "/executions/x", "/nowhere"])
-def test_a_preflight_of_an_editor_is_answered(client: Client, path: str) -> None:
+def test_preflight_from_editor_is_accepted(client: Client, path: str) -> None:
     status, headers, _ = client.fetch("OPTIONS", f"/mrp/v1{path}", Origin="http://localhost:3000", **_PREFLIGHT)
     assert status == 204
     assert headers["access-control-allow-origin"] == "http://localhost:3000"
@@ -113,13 +113,13 @@ def test_a_preflight_of_an_editor_is_answered(client: Client, path: str) -> None
 
 @pytest.mark.parametrize("more", [{}, {"Access-Control-Request-Private-Network": "true"}])
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
-def test_a_preflight_of_a_foreign_page_is_refused(client: Client, origin: str, more: dict[str, str]) -> None:
+def test_preflight_from_foreign_page_is_refused(client: Client, origin: str, more: dict[str, str]) -> None:
     status, headers, _ = client.fetch("OPTIONS", "/mrp/v1/execute", Origin=origin, **_PREFLIGHT, **more)
     assert status == 403
     assert not [name for name in headers if name.startswith("access-control-")]
 
 
-def test_a_private_network_preflight_of_an_editor_is_answered(client: Client) -> None:
+def test_private_network_preflight_from_editor_is_accepted(client: Client) -> None:
     more = {**_PREFLIGHT, "Access-Control-Request-Private-Network": "true"}
     status, headers, _ = client.fetch(
         "OPTIONS", "/mrp/v1/execute", **{"Origin": "null", "User-Agent": _ELECTRON}, **more
@@ -131,7 +131,7 @@ def test_options_without_preflight_headers_is_not_allowed(client: Client) -> Non
     assert client.request("OPTIONS", "/execute")[0] == 405
 
 
-def test_more_hosts_and_origins_are_let_in_where_they_are_named(here: Machine) -> None:
+def test_allowed_hosts_and_origins_are_accepted(here: Machine) -> None:
     named = ("--allow-host", "Kernel.example", "--allow-origin", "https://editor.example:8443")
     client = here.start("named", *named)
     for headers, status in (
@@ -151,7 +151,7 @@ def test_more_hosts_and_origins_are_let_in_where_they_are_named(here: Machine) -
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_a_body_that_is_not_json_is_refused(client: Client, kind: str) -> None:
+def test_content_type_other_than_json_is_refused(client: Client, kind: str) -> None:
     """A page may send these to any site without asking first."""
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Content-Type": kind})
     assert (status, answer["code"]) == (415, "not_json")
@@ -198,7 +198,7 @@ def test_json_beyond_the_recursion_limit_is_refused(client: Client, nesting: byt
     assert (answer.status, answer.json()["code"]) == (400, "malformed_json")
 
 
-def test_body_that_is_not_json_is_refused(client: Client) -> None:
+def test_malformed_json_is_refused(client: Client) -> None:
     for content in (b"{", b"\xff", b"{'code': 1}"):
         answer = client.fetch("POST", "/mrp/v1/execute", content, Content_Type="application/json")
         assert answer.status == 400
@@ -212,4 +212,4 @@ def test_unknown_paths_sessions_and_methods_get_json_errors(client: Client) -> N
         status, answer = client.request(method, path)
         assert (status, answer["code"]) == (404, "unknown_session")
     assert client.post("/reset", {"session": "x"}) == {"success": True}
-    assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"], "none was made by asking"
+    assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"], "no session was created"

@@ -30,13 +30,13 @@ def _server_pid(here: Machine, client: Client) -> int:
     return pids[0] if pids else here.client("default").pid
 
 
-def test_a_client_finds_what_it_finds_at_a_runtime(here: Machine, arguments: str) -> None:
+def test_application_behaves_like_a_runtime(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         assert client.get("/capabilities")["environment"]["cwd"] == str(here.home)
         assert client.request("GET", "/sessions/s")[0] == 404
         assert client.post("/interrupt", {"session": "s"})["interrupted"] is False
         assert client.post("/reset", {"session": "s"}) == {"success": True}
-        assert "s" not in {session["id"] for session in client.get("/sessions")["sessions"]}, "none was made by asking"
+        assert "s" not in {session["id"] for session in client.get("/sessions")["sessions"]}, "no session was created"
         _check_execution(client)
         _check_streams(client)
         _check_assets(client)
@@ -67,8 +67,8 @@ def _check_streams(client: Client) -> None:
         rest = list(events)
     assert [event.name for event in rest][-2:] == ["error", "done"]
     assert client.post("/input", {"exec_id": "asks", "text": ""})["accepted"] is False
-    nobody = client.post("/input/cancel", {"exec_id": "nobody"})
-    assert nobody == {"cancelled": False, "error": "there is no execution 'nobody'"}
+    unknown = client.post("/input/cancel", {"exec_id": "nobody"})
+    assert unknown == {"cancelled": False, "error": "there is no execution 'nobody'"}
 
     with client.streaming("import time; print('x'); time.sleep(1000)", session="s") as events:
         assert [next(events).name, next(events).name] == ["start", "stdout"]
@@ -77,7 +77,7 @@ def _check_streams(client: Client) -> None:
 
     with client.streaming("line = input(); went_on = True", session="s", execId="left") as events:
         assert [next(events).name, next(events).name] == ["start", "stdin_request"]
-    assert client.post("/input", {"exec_id": "left", "text": ""}) == {"accepted": True}, "it waits still"
+    assert client.post("/input", {"exec_id": "left", "text": ""}) == {"accepted": True}, "it is still waiting"
     assert client.value("went_on", session="s") == "True"
 
 
@@ -141,12 +141,12 @@ def _answers_to_bad_requests(client: Client) -> list[tuple[int, str | None, str 
     answers = []
     for method, path, content, headers in _BAD:
         found = client.fetch(method, f"/mrp/v1{path}", content, **{"Content-Type": "application/json", **headers})
-        told = found.headers.get("content-type"), found.headers.get("allow")
-        answers.append((found.status, *told, json.loads(found.body)))
+        compared = found.headers.get("content-type"), found.headers.get("allow")
+        answers.append((found.status, *compared, json.loads(found.body)))
     return answers
 
 
-def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
+def test_application_refuses_like_a_runtime(here: Machine) -> None:
     expected = _answers_to_bad_requests(here.start("a"))
     assert {status for status, *_ in expected} == {200, 400, 403, 404, 405, 413, 415}
     here.mrmd("--kill", "a")
@@ -158,7 +158,7 @@ def test_refusals_are_those_of_a_runtime(here: Machine) -> None:
             assert client.fetch("POST", "/mrp/v1/execute", b"not gzip", **json_in_gzip).status == 400
 
 
-def test_a_request_that_is_refused_starts_no_runtime(here: Machine) -> None:
+def test_refused_request_starts_no_runtime(here: Machine) -> None:
     for arguments in (f"{SERVICE}, token='secret'", f"{CHILD}, token='secret'"):
         with served(here, arguments, options="lifespan='off'") as client:
             assert client.fetch("GET", "/mrp/v1/capabilities").status == 401
@@ -168,7 +168,7 @@ def test_a_request_that_is_refused_starts_no_runtime(here: Machine) -> None:
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_a_body_may_come_in_pieces(here: Machine) -> None:
+def test_application_accepts_body_in_several_pieces(here: Machine) -> None:
     with served(here, CHILD) as client:
         code = f"'{'é' * 300_000}'[-1]"
         content = json.dumps({"code": code}, ensure_ascii=False).encode()
@@ -181,7 +181,7 @@ def test_a_body_may_come_in_pieces(here: Machine) -> None:
             connection.close()
 
 
-def test_headers_of_the_connection_are_not_passed_on(here: Machine) -> None:
+def test_hop_by_hop_headers_are_not_forwarded(here: Machine) -> None:
     """RFC 9110, section 7.6.1."""
     with served(here, CHILD) as client:
         url = client.execute(DRAWING)["assets"][0]["url"]
@@ -228,7 +228,7 @@ app = ending
 
 @pytest.mark.parametrize("options", ["", "lifespan='off'"])
 @pytest.mark.parametrize("end", ["TERM", "INT", "KILL", "os._exit(1)", "os.execvp('sleep',['sleep','1000'])"])
-def test_a_child_ends_with_the_program(here: Machine, options: str, end: str) -> None:
+def test_child_runtime_ends_with_its_program(here: Machine, options: str, end: str) -> None:
     with served(here, CHILD, more=_LAST, options=options) as client:
         code = f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"
         pids: list[int] = [*json.loads(client.value(code)), *json.loads(client.value(code, session="s"))]
@@ -246,7 +246,7 @@ def test_a_child_ends_with_the_program(here: Machine, options: str, end: str) ->
             wait_until(lambda: here.alive(pids) == [], f"{pids} have ended")
 
 
-def test_a_forked_child_of_the_program_holds_no_runtime(here: Machine) -> None:
+def test_forked_child_of_the_program_does_not_keep_the_runtime_alive(here: Machine) -> None:
     fork = """
 import os, time
 async def forking(scope, receive, send, app=app):
@@ -272,7 +272,7 @@ app = forking
             here.kill("KILL", child)
 
 
-def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Machine) -> None:
+def test_killing_a_reaper_ends_only_its_session(here: Machine) -> None:
     more = "import subprocess; child = subprocess.Popen(['sleep', '1000'])"
     with served(here, CHILD, more=more) as client:
         own = [child.pid for child in psutil.Process(client.pid).children() if child.name() == "sleep"]
@@ -287,7 +287,7 @@ def test_a_killed_reaper_costs_its_session_and_no_child_of_the_program(here: Mac
         here.kill("KILL", own[0])
 
 
-def test_the_service_outlives_the_program(here: Machine) -> None:
+def test_service_outlives_the_program(here: Machine) -> None:
     with served(here, f"{SERVICE}, assets_dir='pictures'") as client:
         pid = json.loads(client.value("kept = 42; import os; os.getpid()", session="vllm"))
         client.execute(DRAWING)
@@ -307,7 +307,7 @@ def test_the_service_outlives_the_program(here: Machine) -> None:
     assert here.states() == {"default": "running"}, "though the program has ended in order"
 
 
-def test_executions_are_found_again(here: Machine, arguments: str) -> None:
+def test_application_forwards_execution_endpoints(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         assert client.get("/executions") == {"executions": []}
         client.execute("1", session="other", execId="one")
@@ -331,7 +331,7 @@ def test_executions_are_found_again(here: Machine, arguments: str) -> None:
         assert client.request("GET", "/executions/two/stream")[1]["code"] == "unknown_execution"
 
 
-def test_a_runtime_that_dies_is_reported_and_started_again(here: Machine, arguments: str) -> None:
+def test_runtime_that_dies_is_reported_and_started_again(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         client.execute("kept = 42", session="s")
         with client.streaming("print('x'); input()", session="s", execId="e") as events:
@@ -356,7 +356,7 @@ def test_a_runtime_that_dies_is_reported_and_started_again(here: Machine, argume
         assert _server_pid(here, client) != server
 
 
-def test_first_executions_at_the_same_time_start_one_runtime(here: Machine, arguments: str) -> None:
+def test_simultaneous_first_executions_start_one_runtime(here: Machine, arguments: str) -> None:
     with served(here, arguments, options="lifespan='off'") as client:
         connections = [client.connect() for _ in range(8)]
         for connection in connections:
@@ -367,7 +367,7 @@ def test_first_executions_at_the_same_time_start_one_runtime(here: Machine, argu
             connection.close()
 
 
-def test_a_mount_point(here: Machine) -> None:
+def test_application_can_be_mounted(here: Machine) -> None:
     """Old servers cut the mount point off `path`; newer ones leave it, and say in `root_path` what it is."""
     mount = """
 async def mounting(scope, receive, send, app=app):
@@ -400,7 +400,7 @@ def test_create_app_rejects_invalid_arguments(here: Machine) -> None:
         assert word in done.stderr.splitlines()[-1]
 
 
-def test_a_runtime_that_cannot_start_fails_the_startup(here: Machine, arguments: str) -> None:
+def test_runtime_that_cannot_start_fails_application_startup(here: Machine, arguments: str) -> None:
     here.script("bad/bin/python", "exit 3")
     with served(here, f"{arguments}, venv='bad'") as client:
         wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has given up")
@@ -411,12 +411,12 @@ def test_a_runtime_that_cannot_start_fails_the_startup(here: Machine, arguments:
             assert "exited with status 3" in answer["error"]
 
 
-def test_the_command_does_not_import_the_server() -> None:
+def test_command_does_not_import_the_server() -> None:
     code = "import sys, mrmd_python.cli.main; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_client_that_goes_away_is_let_go_of(here: Machine, arguments: str) -> None:
+def test_application_closes_both_connections_when_a_client_leaves(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         program = psutil.Process(client.pid)
         with client.streaming("line = input()", execId="left") as events:
@@ -430,7 +430,7 @@ def test_a_client_that_goes_away_is_let_go_of(here: Machine, arguments: str) -> 
         assert client.value("line") == "'y'"
 
 
-def test_what_a_client_does_not_read_is_not_kept_in_the_program(here: Machine) -> None:
+def test_application_does_not_buffer_unread_output(here: Machine) -> None:
     with served(here, CHILD) as client:
         client.execute("1")
         program = psutil.Process(client.pid)

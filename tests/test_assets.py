@@ -1,4 +1,4 @@
-"""Pictures and explicit HTML become files; what else is displayed is handed on."""
+"""Images and explicit HTML become files; other displays are passed to the client."""
 
 import pytest
 
@@ -34,11 +34,11 @@ def test_figure_is_one_file_and_one_event(here: Machine, client: Client) -> None
         }
     ]
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert all(event.data["assets"] == [] for event in events if event.name == "result"), "told already"
+    assert all(event.data["assets"] == [] for event in events if event.name == "result"), "already reported by an event"
     assert client.execute("1")["assets"] == []
 
 
-def test_a_chosen_backend_is_left_alone(here: Machine) -> None:
+def test_user_chosen_matplotlib_backend_is_kept(here: Machine) -> None:
     client = here.start("agg", env={"MPLBACKEND": "agg"})
     result = client.execute(f"{_PLOT}; plt.get_backend()")
     assert (result["result"], result["assets"]) == ("'agg'", [])
@@ -50,7 +50,7 @@ def test_children_do_not_inherit_the_inline_backend(client: Client) -> None:
     assert "inline" not in client.execute(f"{_PLOT};\n{code};")["stdout"]
 
 
-def test_images_and_html_become_files_and_others_displays(client: Client) -> None:
+def test_images_and_html_become_assets_and_others_displays(client: Client) -> None:
     code = """
 from IPython.display import HTML, JSON, Latex, Markdown, SVG, display
 display(HTML("<b>bold</b>")); display(SVG("<svg xmlns='http://www.w3.org/2000/svg'/>"))
@@ -79,7 +79,7 @@ display(Markdown("*m*")); display(Latex("$x$")); display(JSON({"a": 1}))
     ]
 
 
-def test_an_updatable_display_says_what_it_updates(client: Client) -> None:
+def test_display_update_names_its_display(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
 handle = display(Markdown("1"), display_id="d", metadata={"text/markdown": {"a": 1}})
@@ -90,7 +90,7 @@ handle.update(Markdown("2"))
     assert [display["metadata"] for display in shown] == [{"text/markdown": {"a": 1}}, {}]
 
 
-def test_a_training_loop_that_updates_a_figure_makes_one_file(here: Machine, client: Client) -> None:
+def test_updating_a_figure_rewrites_one_file(here: Machine, client: Client) -> None:
     code = f"""
 {_PLOT}
 from IPython.display import display
@@ -126,7 +126,7 @@ def test_display_ids_belong_to_a_session(client: Client) -> None:
     assert client.fetch("GET", urls[1]).body == b"<svg/>"
 
 
-def test_an_update_between_executions_replaces_the_file(client: Client) -> None:
+def test_update_between_executions_replaces_the_file(client: Client) -> None:
     code = """
 import threading
 from IPython.display import SVG, display
@@ -140,7 +140,7 @@ threading.Thread(target=work).start()
     wait_until(lambda: client.fetch("GET", asset["url"]).body == b"<svg><g/></svg>", "it is updated")
 
 
-def test_a_file_is_read_whole_while_it_is_updated(client: Client) -> None:
+def test_asset_is_never_served_half_updated(client: Client) -> None:
     code = """
 from IPython.display import SVG, display
 def svg(n): return SVG(f"<svg>{str(n % 10) * (n % 10 + 1) * 30_000}</svg>")
@@ -163,7 +163,7 @@ for n in range(300): handle.update(svg(n))
 @pytest.mark.parametrize(
     "mime", ["image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "text/html", "application/pdf"]
 )
-def test_files_are_served_as_what_they_are(client: Client, mime: str) -> None:
+def test_assets_are_served_with_their_mime_type(client: Client, mime: str) -> None:
     plain = "<IPython.core.display.HTML object>"
     (asset,) = client.execute(f"display({{{mime!r}: 'PHN2Zy8+', 'text/plain': {plain!r}}}, raw=True)")["assets"]
     headers = client.fetch("GET", asset["url"]).headers
@@ -172,7 +172,7 @@ def test_files_are_served_as_what_they_are(client: Client, mime: str) -> None:
     assert headers["cache-control"] == "no-cache", "an update may replace it"
 
 
-def test_sizes_that_are_asked_for_come_with_the_file(client: Client) -> None:
+def test_asset_metadata_has_the_figure_size(client: Client) -> None:
     code = f"%config InlineBackend.figure_format = 'retina'\n{_PLOT};"
     (retina,) = client.execute(code)["assets"]
     width, height = retina["metadata"]["width"], retina["metadata"]["height"]

@@ -1,4 +1,4 @@
-"""Pages in a real browser: an editor's can use a runtime, a foreign one cannot, whatever it tries."""
+"""Pages in a real browser: an editor can use a runtime, a foreign page cannot."""
 
 import http.server
 import socketserver
@@ -109,7 +109,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def pages() -> Iterator[int]:
-    """The port of a web server of somebody's, which has an empty page at every path."""
+    """The port of a web server with an empty page at every path."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Page) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -136,7 +136,7 @@ def _marks(runtime: Client) -> str:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_a_foreign_page_does_and_learns_nothing(
+def test_foreign_page_can_neither_run_nor_read_anything(
     browser: webdriver.Chrome, pages: int, runtime: Client, host: str
 ) -> None:
     runtime.execute("kept = 1")
@@ -157,7 +157,7 @@ def test_a_foreign_page_does_and_learns_nothing(
     assert runtime.value("kept") == "1"
 
 
-def test_a_page_that_rebinds_its_name_does_and_learns_nothing(browser: webdriver.Chrome, runtime: Client) -> None:
+def test_dns_rebinding_page_can_neither_run_nor_read_anything(browser: webdriver.Chrome, runtime: Client) -> None:
     """The runtime is then the page's own origin, and the browser lets it do everything."""
     page = f"http://rebound.test:{runtime.port}/mrp/v1/sessions"
     status = _run(
@@ -174,23 +174,21 @@ const done = arguments[arguments.length - 1];
     assert _marks(runtime) == "[]"
 
 
-def test_a_sandboxed_frame_has_no_origin_and_does_nothing(
-    browser: webdriver.Chrome, pages: int, runtime: Client
-) -> None:
+def test_sandboxed_frame_cannot_run_code(browser: webdriver.Chrome, pages: int, runtime: Client) -> None:
     base = f"http://localhost:{runtime.port}/mrp/v1"
     assert _run(browser, f"http://attacker.test:{pages}/", _SANDBOXED, base) == "blocked"
     assert _marks(runtime) == "[]"
 
 
 @pytest.mark.parametrize("origin", ["localhost", "127.0.0.1"])
-def test_a_page_of_an_editor_on_this_machine_runs_code(
+def test_editor_page_on_this_machine_can_run_code(
     browser: webdriver.Chrome, pages: int, runtime: Client, origin: str
 ) -> None:
     base = f"http://localhost:{runtime.port}/mrp/v1"
     assert _run(browser, f"http://{origin}:{pages}/", _EDITOR, base) == _DONE
 
 
-def test_a_page_of_an_editor_with_a_token_runs_code(browser: webdriver.Chrome, pages: int, here: Machine) -> None:
+def test_editor_page_with_token_can_run_code(browser: webdriver.Chrome, pages: int, here: Machine) -> None:
     """It shows its token in a header, which the preflight allows."""
     client = here.start("a", "--token")
     token = (here.home / ".mrmd" / "tokens" / "a").read_text().strip()
@@ -204,9 +202,7 @@ const run = (headers) => tried(async () => (await fetch(base + '/execute', {meth
     assert _run(browser, f"http://localhost:{pages}/", script, base, token) == ["token_required", "42"]
 
 
-def test_a_file_is_an_editors_page_under_electron_alone(
-    browser: webdriver.Chrome, runtime: Client, tmp_path: Path
-) -> None:
+def test_file_page_is_accepted_only_from_electron(browser: webdriver.Chrome, runtime: Client, tmp_path: Path) -> None:
     page = tmp_path / "editor.html"
     page.write_text("<!doctype html><meta charset=utf-8><body></body>")
     base = f"http://localhost:{runtime.port}/mrp/v1"

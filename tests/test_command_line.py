@@ -19,14 +19,14 @@ _ROW = re.compile(
 )
 
 
-def _told(machine: Machine, *arguments: str, status: int = 1) -> str:
+def _error_of(machine: Machine, *arguments: str, status: int = 1) -> str:
     done = machine.mrmd(*arguments)
     assert done.returncode == status, done
     assert "Traceback" not in done.stderr
     return done.stderr.strip()
 
 
-def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
+def test_list_prints_same_runtimes_as_table_and_json(machine: Machine) -> None:
     client = machine.start("a")
     heading, line = machine.mrmd("--list").stdout.splitlines()
     assert heading.split() == ["ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "VENV"]
@@ -41,7 +41,7 @@ def test_the_list_is_a_table_and_the_same_in_json(machine: Machine) -> None:
     assert 0 < found["uptime"] < 120
 
 
-def test_memory_is_that_of_all_processes(machine: Machine) -> None:
+def test_memory_includes_all_processes(machine: Machine) -> None:
     client = machine.start("a")
     before = machine.info("a")["memory"]
     script = "import sys; held = b'x' * 200_000_000; print(flush=True); sys.stdin.read()"
@@ -60,16 +60,18 @@ def test_memory_is_that_of_all_processes(machine: Machine) -> None:
 
 def test_kill_prints_what_it_freed(machine: Machine) -> None:
     machine.start("a")
-    said = machine.mrmd("--kill", "a").stdout
-    assert re.fullmatch(r"Ended 'a' and every process it started: 3 processes, \d+ MB of memory freed\.\n", said), said
+    output = machine.mrmd("--kill", "a").stdout
+    assert re.fullmatch(r"Ended 'a' and every process it started: 3 processes, \d+ MB of memory freed\.\n", output), (
+        output
+    )
 
 
 @pytest.mark.parametrize("option", ["--info", "--kill", "--logs", "--restart", "--enable", "--disable"])
 def test_unknown_id_is_an_error(machine: Machine, option: str) -> None:
-    assert _told(machine, option, "nobody") == ("mrmd-python: no runtime named 'nobody'; see `mrmd-python --list`")
+    assert _error_of(machine, option, "nobody") == ("mrmd-python: no runtime named 'nobody'; see `mrmd-python --list`")
 
 
-def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
+def test_restart_keeps_everything_except_variables(machine: Machine) -> None:
     machine.read("mkdir", f"{machine.home}/pictures")
     client = machine.start("a", "--cwd", "/usr", "--assets-dir", f"{machine.home}/pictures", env={"GIVEN": "one\ntwo"})
     client.execute("kept = 42")
@@ -92,7 +94,7 @@ def test_a_restart_keeps_all_but_the_variables(machine: Machine) -> None:
     assert machine.client("a").value("os.environ['GIVEN'] if 'os' in globals() else 'fresh'") == "'fresh'"
 
 
-def test_a_dead_daemon_can_be_restarted(here: Machine) -> None:
+def test_dead_daemon_can_be_restarted(here: Machine) -> None:
     client = here.start("a", env={"GIVEN": "yes"})
     worker = int(client.value("import os; os.getpid()"))
     here.kill("KILL", client.pid)
@@ -103,21 +105,21 @@ def test_a_dead_daemon_can_be_restarted(here: Machine) -> None:
     assert here.alive([worker]) == []
 
 
-def test_a_start_after_a_crash_takes_the_old_port(here: Machine) -> None:
+def test_start_after_crash_reuses_the_port(here: Machine) -> None:
     client = here.start("a", "--token")
     here.kill("KILL", client.pid)
     again = here.start("a")
     assert (again.port, again.value("1 + 1")) == (client.port, "2"), "and wants no token"
 
 
-def test_a_runtime_in_the_foreground_is_not_restarted(here: Machine) -> None:
+def test_restart_rejects_foreground_runtime(here: Machine) -> None:
     with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL):
         wait_until(lambda: "running" in here.mrmd("--list").stdout, "it runs")
-        assert "runs in the foreground of a terminal" in _told(here, "--restart", "a")
+        assert "runs in the foreground of a terminal" in _error_of(here, "--restart", "a")
         assert here.mrmd("--kill", "a").returncode == 0
 
 
-def test_the_log_is_shown_and_followed(machine: Machine) -> None:
+def test_logs_prints_and_follows_the_log(machine: Machine) -> None:
     client = machine.start("a")
     assert "runtime a answers at" in machine.mrmd("--logs", "a").stdout
     late = "import os, threading; threading.Timer(0.1, os.write, (1, b'%s\\n')).start()"
@@ -153,7 +155,7 @@ def _has_line(descriptor: int, words: bytes) -> bool:
     return words in found
 
 
-def test_variables_are_chosen_by_options(machine: Machine) -> None:
+def test_env_options_set_variables(machine: Machine) -> None:
     file = f"{machine.home}/a.env"
     content = "# mine\nexport A='one two'\nB=\"x\\ny\"\nC=$HOME # not expanded\nD=of the file\n"
     machine.read("sh", "-c", 'printf %s "$1" > "$2"', "sh", content, file)
@@ -173,7 +175,7 @@ def test_variables_are_chosen_by_options(machine: Machine) -> None:
     )
 
 
-def test_gpus_none_hides_all(here: Machine) -> None:
+def test_gpus_none_hides_all_gpus(here: Machine) -> None:
     assert here.start("a", "--gpus", "none").value("import os; os.environ['CUDA_VISIBLE_DEVICES']") == "''"
 
 
@@ -193,9 +195,9 @@ def test_gpus_none_hides_all(here: Machine) -> None:
     ],
 )
 def test_start_errors_are_one_line(here: Machine, arguments: tuple[str, ...], words: str) -> None:
-    told = _told(here, *arguments)
-    assert words in told
-    assert len(told.splitlines()) == 1
+    error = _error_of(here, *arguments)
+    assert words in error
+    assert len(error.splitlines()) == 1
     assert not (here.home / ".mrmd" / "runtimes" / "default.json").exists()
 
 
@@ -210,19 +212,19 @@ def test_start_errors_are_one_line(here: Machine, arguments: tuple[str, ...], wo
         ("--render", "docker"), ("--lines", "-1", "--logs", "a"), ("--nonsense",),
     ],
 )  # fmt: skip
-def test_usage_errors_change_nothing(here: Machine, arguments: tuple[str, ...]) -> None:
-    assert "Error: " in _told(here, *arguments, status=2)
+def test_usage_errors_create_nothing(here: Machine, arguments: tuple[str, ...]) -> None:
+    assert "Error: " in _error_of(here, *arguments, status=2)
     assert list(here.home.iterdir()) == []
 
 
-def test_a_niceness_holds_under_every_backend(machine: Machine) -> None:
+def test_nice_applies_with_every_backend(machine: Machine) -> None:
     client = machine.start("a", "--nice", "4")
     assert client.value("import os; os.nice(0)") == "4"
     assert machine.mrmd("--restart", "a").returncode == 0
     assert machine.client("a").value("import os; os.nice(0)") == "4"
 
 
-def test_one_need_not_wait(machine: Machine) -> None:
+def test_no_wait_returns_before_the_runtime_is_ready(machine: Machine) -> None:
     begun = machine.mrmd("--id", "a", "--no-wait")
     assert (begun.returncode, begun.stderr) == (0, "")
     assert "is starting" in begun.stdout
@@ -233,8 +235,8 @@ def test_one_need_not_wait(machine: Machine) -> None:
 
 def test_start_times_out_and_leaves_nothing(machine: Machine) -> None:
     python = machine.script("hangs/bin/python", "exec sleep 7654321")
-    told = _told(machine, "--id", "a", "--venv", f"{machine.home}/hangs", "--timeout", "2s")
-    assert f"{python} was not ready to run code within 2 s" in told
+    error = _error_of(machine, "--id", "a", "--venv", f"{machine.home}/hangs", "--timeout", "2s")
+    assert f"{python} was not ready to run code within 2 s" in error
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     if machine.backend == "systemd":
         assert "sleep 7654321" not in machine.read("ps", "-e", "-o", "args=")
@@ -260,7 +262,7 @@ def test_unused_runtime_stops_after_idle_timeout(machine: Machine) -> None:
     assert machine.start("a").value("1 + 1") == "2"
 
 
-def test_a_stream_that_is_read_is_a_client(here: Machine) -> None:
+def test_open_stream_postpones_idle_timeout(here: Machine) -> None:
     client = here.start("a", "--idle-timeout", "2s")
     with client.streaming("input()") as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdin_request"]
@@ -295,7 +297,7 @@ def test_colours_are_used_only_on_terminals(here: Machine) -> None:
     assert "\x1b" not in here.mrmd("--list", env={"TERM": "xterm"}).stdout
 
 
-def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> None:
+def test_progress_is_shown_only_on_terminals(here: Machine) -> None:
     here.script("hangs/bin/python", "exec sleep 1000")
     start = [MRMD, "--id", "a", "--venv", "hangs", "--timeout", "1s"]
     shown = _on_a_terminal(here.command(*start, env={"TERM": "xterm"}))
@@ -305,7 +307,7 @@ def test_a_terminal_sees_a_sign_of_life_and_a_pipe_plain_text(here: Machine) -> 
     assert "Starting" not in here.run(*start).stderr
 
 
-def test_the_rendered_unit_is_what_would_be_started_and_nothing_is_touched(here: Machine) -> None:
+def test_render_prints_the_unit_and_creates_nothing(here: Machine) -> None:
     options = ("--id=a+b", "--cwd=/usr", "--memory-max=8G", "--property=LimitNOFILE=4096", "--timeout=5min")
     unit = here.mrmd(*options, "--render", "systemd")
     assert unit.returncode == 0, unit.stderr
@@ -351,7 +353,7 @@ def test_shells_complete_options_and_running_ids(here: Machine, shell: str) -> N
     assert complete(here, "mrmd-python --backend l") == ["launchd"]
 
 
-def test_zsh_takes_its_script(here: Machine) -> None:
+def test_zsh_accepts_its_completion_script(here: Machine) -> None:
     if shutil.which("zsh") is None:
         pytest.skip("zsh is not installed")
     script = here.mrmd("--completion", "zsh").stdout
@@ -361,7 +363,7 @@ def test_zsh_takes_its_script(here: Machine) -> None:
     assert script.startswith("#compdef mrmd-python")
 
 
-def test_the_manual_has_every_option_and_no_other(here: Machine) -> None:
+def test_manual_documents_exactly_the_options(here: Machine) -> None:
     manual = (Path(__file__).parents[1] / "man" / "mrmd-python.1").read_text()
     entries = re.findall(r"^\.It (Fl .*)$", manual, re.MULTILINE)
     described = {f"-{name}" for entry in entries for name in re.findall(r"Fl (\S+)", entry)}

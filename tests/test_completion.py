@@ -86,7 +86,7 @@ def _busy(client: Client, code: str) -> Iterator[None]:
         list(events)
 
 
-def test_a_live_session_completes_from_what_it_holds(here: Machine) -> None:
+def test_idle_session_completes_from_live_objects(here: Machine) -> None:
     client = here.start("a")
     (here.home / "data.csv").touch()
     (here.home / "datadir").mkdir()
@@ -192,7 +192,7 @@ def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
         assert (status, answer["code"]) == (400, code_), body
 
 
-def test_introspection_runs_no_code_of_objects(client: Client) -> None:
+def test_completion_runs_no_code_of_objects(client: Client) -> None:
     assert client.execute(_HOSTILE)["success"]
     assert {"in_class", "in_instance", "raising", "endless"} <= set(_labels(_complete(client, "hostile.")))
     for code, expected in [
@@ -264,7 +264,7 @@ sys.modules["lazy"] = lazy
         ("from lazy import in_", {"in_module"}),
     ],
 )
-def test_idle_session_asks_own_dir(shared: Client, code: str, expected: set[str]) -> None:
+def test_idle_session_completes_from_dir_method(shared: Client, code: str, expected: set[str]) -> None:
     assert shared.execute(_NAMED_BY_DIR)["success"]
     answer = _complete(shared, code)
     labels = set(_labels(answer))
@@ -274,7 +274,7 @@ def test_idle_session_asks_own_dir(shared: Client, code: str, expected: set[str]
     assert shared.value("asked") == "[]", "no value was asked for"
 
 
-def test_libraries_that_name_attributes_by_dir(here: Machine) -> None:
+def test_attributes_that_libraries_list_in_dir_are_completed(here: Machine) -> None:
     venv = here.home / "venv"
     make_venv(supported()[-1], venv, "ipython", "omegaconf", "pint", "python-box", "traitlets")
     client = here.start("a", "--venv", str(venv))
@@ -297,7 +297,7 @@ model = Model()
         assert expected in _labels(_complete(client, written)), written
 
 
-def test_busy_session_does_not_ask_own_dir(client: Client) -> None:
+def test_busy_session_does_not_call_dir_method(client: Client) -> None:
     client.execute(
         "ran = []\nclass Config:\n    static = 1\n    def __dir__(self): ran.append(1); return ['dynamic']\n"
         "    def _ipython_key_completions_(self): ran.append(2); return ['dynamic']\nconfig = Config()"
@@ -357,7 +357,7 @@ thread = threading.Thread(target=work)
 """
 
 
-def test_what_threads_print_while_dir_runs_is_kept(here: Machine) -> None:
+def test_thread_output_while_dir_runs_is_kept(here: Machine) -> None:
     client = here.start("a")
     assert client.execute(_PRINTING_THREAD)["success"]
     printed = client.execute("thread.start()")["stdout"]
@@ -370,7 +370,7 @@ def test_what_threads_print_while_dir_runs_is_kept(here: Machine) -> None:
     assert "of dir" not in printed
 
 
-def test_data_frames_and_arrays(client: Client) -> None:
+def test_data_frames_and_arrays_are_completed(client: Client) -> None:
     client.execute(
         "import numpy as np, pandas as pd\ndf = pd.DataFrame({'alpha': [1], 'be ta': [2]}); array = np.zeros((2, 3))"
     )
@@ -487,7 +487,7 @@ def _write_unloaded_package(directory: Path) -> None:
     (package / "broken.py").write_text("value = 1\ndef f(:\n")
 
 
-def test_modules_that_are_not_loaded_are_completed_from_their_source(here: Machine) -> None:
+def test_modules_not_yet_imported_are_completed_from_source(here: Machine) -> None:
     _write_unloaded_package(here.home)
     client = here.start("a")
     answer = _complete(client, "import unloaded; unloaded.")
@@ -501,12 +501,12 @@ def test_modules_that_are_not_loaded_are_completed_from_their_source(here: Machi
     assert client.value("'unloaded' in __import__('sys').modules") == "False"
 
 
-def test_a_session_that_does_not_exist_is_not_made(client: Client) -> None:
+def test_completion_creates_no_session(client: Client) -> None:
     assert _labels(_statically(client, "import os\nos.path.jo", "join", session="nobody")) == ["join"]
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 
 
-def test_the_process_that_infers_is_replaced_and_never_left_behind(here: Machine) -> None:
+def test_inference_process_is_replaced_and_never_left_behind(here: Machine) -> None:
     client = here.start("a")
     for _ in range(2):
         _statically(client, "def build(): pass\nbuil", "build", session="nobody")
@@ -524,7 +524,7 @@ def test_the_process_that_infers_is_replaced_and_never_left_behind(here: Machine
     wait_until(lambda: processes_of(here.home) == [], "nothing is left")
 
 
-def test_modules_of_the_working_directory_are_not_imported(here: Machine) -> None:
+def test_inference_imports_no_module_from_the_working_directory(here: Machine) -> None:
     for name in ("json", "jedi", "parso", "black", "IPython", "asyncio", "re", "mrmd_python"):
         (here.home / f"{name}.py").write_text(f"open('{here.home}/imported-{name}', 'w').close()\n")
     client = here.start("a")

@@ -1,4 +1,4 @@
-"""What a session runs in: the caller's environment, its folder, and its Python, whatever they are called."""
+"""What a session runs in: the caller's environment, directory and Python, with any names."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_values_of_the_environment_survive_exactly(machine: Machine) -> None:
     assert json.loads(client.execute(code)["stdout"]) == _NASTY
 
 
-def test_the_callers_login_session_is_left_behind_and_its_wishes_are_not(machine: Machine) -> None:
+def test_login_session_variables_are_dropped_and_others_kept(machine: Machine) -> None:
     given = {
         "CUDA_VISIBLE_DEVICES": "1",
         "SSH_CONNECTION": "1.2.3.4 5",
@@ -55,7 +55,7 @@ def test_the_callers_login_session_is_left_behind_and_its_wishes_are_not(machine
 
 
 @pytest.mark.systemd
-def test_the_user_managers_own_variables_stay_out(box: Machine) -> None:
+def test_user_manager_variables_are_not_inherited(box: Machine) -> None:
     box.read("systemctl", "--user", "set-environment", "CUDA_VISIBLE_DEVICES=7", "LEAK=manager")
     try:
         client = box.start("a")
@@ -72,7 +72,7 @@ def test_value_that_systemd_rejects_is_omitted(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_home_of_any_name_is_found_by_systemd(box: Machine) -> None:
+def test_systemd_finds_home_with_any_name(box: Machine) -> None:
     home = f"{box.home}/a[b]* ?c\\d %h"
     env = {"MRMD_HOME": home, "GIVEN": "yes"}
     box.read("mkdir", "-p", home)
@@ -81,17 +81,17 @@ def test_a_home_of_any_name_is_found_by_systemd(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_home_that_the_manager_does_not_know_falls_back_to_a_daemon(box: Machine) -> None:
+def test_unit_directory_unknown_to_systemd_falls_back_to_daemon(box: Machine) -> None:
     env = {"XDG_CONFIG_HOME": f"{box.home}/elsewhere"}
     assert box.start("a", env=env).value("1 + 1") == "2"
     assert box.info("a")["backend"] == "fork"
-    told = box.mrmd("--id", "b", "--backend", "systemd", env=env)
-    assert told.returncode == 1
-    assert "XDG_CONFIG_HOME" in told.stderr
+    done = box.mrmd("--id", "b", "--backend", "systemd", env=env)
+    assert done.returncode == 1
+    assert "XDG_CONFIG_HOME" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["v%h$HOME", "v e%h n v", "v' \"\\n${HOME}"])
-def test_a_venv_of_any_name_runs_the_server_and_the_session(machine: Machine, name: str) -> None:
+def test_venv_path_may_have_any_name(machine: Machine, name: str) -> None:
     """mrmd-python itself may be installed there, so that its own path is in the unit."""
     venv = f"{machine.home}/{name}"
     machine.read(sys.executable, "-m", "venv", "--without-pip", venv)
@@ -125,7 +125,7 @@ def test_cwd_may_have_any_name(machine: Machine, name: str) -> None:
     assert machine.info("a")["cwd"] == folder
 
 
-def test_cwd_defaults_to_callers_and_server_imports_nothing_from_it(here: Machine) -> None:
+def test_cwd_defaults_to_callers_and_cannot_shadow_server_modules(here: Machine) -> None:
     folder = here.home / "project"
     folder.mkdir()
     for name in ("aiohttp", "asyncio", "json", "click", "mrmd_python", "sdnotify", "socket"):
@@ -136,7 +136,7 @@ def test_cwd_defaults_to_callers_and_server_imports_nothing_from_it(here: Machin
     assert client.value("1 + 1", session="other") == "2"
 
 
-def test_the_default_venv_is_the_one_the_command_is_installed_in(here: Machine) -> None:
+def test_default_venv_is_the_commands_own(here: Machine) -> None:
     client = here.start("a")
     assert client.value("import sys; sys.prefix") == repr(sys.prefix)
     assert "mrmd-python is installed in it" in here.mrmd("--info", "a").stdout

@@ -1,4 +1,4 @@
-"""Executions that exist: listed, looked at, streamed again from anywhere, ended early, forgotten."""
+"""Executions: listing, reading, resuming streams and deleting."""
 
 import threading
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _execution_state(client: Client, exec_id: str) -> str | None:
     return str(found["state"]) if status == 200 else None
 
 
-def test_an_execution_of_any_id_is_found(client: Client) -> None:
+def test_execution_id_may_contain_any_characters(client: Client) -> None:
     for exec_id, spelled in (("a/b c?d#é%2F", "a%2Fb%20c%3Fd%23%C3%A9%252F"), ("..", "%2E%2E"), ("stream", "stream")):
         client.execute("7", execId=exec_id)
         assert _execution(client, spelled)["execId"] == exec_id
@@ -73,7 +73,7 @@ def test_an_execution_of_any_id_is_found(client: Client) -> None:
         assert client.request("DELETE", f"/executions/{spelled}") == (200, {"success": True})
 
 
-def test_a_stream_goes_on_after_any_event(client: Client) -> None:
+def test_stream_resumes_after_any_event(client: Client) -> None:
     code = """
 import sys, time
 from IPython.display import display
@@ -98,7 +98,7 @@ for n in range(12):
     assert client.follow("whole", f"?after={whole[0].id}", headers={"Last-Event-ID": str(whole[-1].id)}) == []
 
 
-def test_a_number_before_the_first_event_means_from_the_start(client: Client) -> None:
+def test_after_before_first_event_streams_from_the_start(client: Client) -> None:
     client.execute("print('x')", execId="x")
     for number in (0, -1, -(10**30)):
         events = client.follow("x", f"?after={number}")
@@ -106,18 +106,18 @@ def test_a_number_before_the_first_event_means_from_the_start(client: Client) ->
         assert text_of(events, "stdout") == "x\n"
 
 
-def test_a_number_behind_the_last_event_means_what_is_still_to_come(client: Client, gate: Path) -> None:
+def test_after_past_last_event_streams_only_new_events(client: Client, gate: Path) -> None:
     with client.streaming(_waiting(gate, "print('late')"), execId="x") as events:
         next(events)
         with client.following("x", f"?after={10**30}") as rest:
             gate.touch()
-            told = list(rest)
-    assert text_of(told, "stdout") == "late\n"
-    assert {"start", "error"}.isdisjoint(event.name for event in told)
+            received = list(rest)
+    assert text_of(received, "stdout") == "late\n"
+    assert {"start", "error"}.isdisjoint(event.name for event in received)
     assert client.follow("x", f"?after={10**30}") == []
 
 
-def test_after_that_is_no_number_is_refused(client: Client) -> None:
+def test_after_rejects_invalid_numbers(client: Client) -> None:
     client.execute("1", execId="x")
     numbers = ["x", "1.5", "1e3", "0x1", "--1", "9" * 5000]
     for number in (*numbers, "", "%201", "%D9%A3"):
@@ -128,7 +128,7 @@ def test_after_that_is_no_number_is_refused(client: Client) -> None:
         assert (status, answer["code"]) == (400, "bad_event_id")
 
 
-def test_accumulated_can_be_left_out_of_any_stream(client: Client) -> None:
+def test_accumulated_text_can_be_turned_off(client: Client) -> None:
     client.execute("print('x')", execId="x")
     assert client.follow("x", "?accumulated=false")[1].data == {"content": "x\n"}
     assert client.follow("x", "?accumulated=true")[1].data == {"content": "x\n", "accumulated": "x\n"}
@@ -158,22 +158,26 @@ def test_reattaching_after_dropped_output_reports_exactly_what_is_missing(client
         assert len(head) + int(count) + len(tail) == 160 * 2**20
 
 
-def test_a_queued_execution_that_is_deleted_leaves_the_queue_and_says_so(client: Client, gate: Path) -> None:
+def test_deleting_a_queued_execution_removes_it_from_the_queue(client: Client, gate: Path) -> None:
     with client.streaming(_waiting(gate), execId="runs") as events:
         next(events)
         with client.streaming("ran = True", execId="waits") as waiting:
             assert client.get("/sessions/default")["queued"] == 1
             assert client.request("DELETE", "/executions/waits") == (200, {"success": True})
             assert client.get("/sessions/default")["queued"] == 0
-            told = list(waiting)
-        assert [event.name for event in told] == ["start", "error", "done"]
-        assert (told[1].data["type"], told[1].data["message"]) == ("ExecutionDropped", "not run: it was deleted")
+            received = list(waiting)
+        assert [event.name for event in received] == ["start", "error", "done"]
+        error = received[1].data
+        assert (error["type"], error["message"]) == (
+            "ExecutionDropped",
+            "not run: it was deleted",
+        )
         gate.touch()
         assert [event.name for event in events] == ["result", "done"], "the one before it is left alone"
     assert client.value("'ran' in globals()") == "False"
 
 
-def test_a_running_execution_that_is_deleted_is_interrupted_and_then_forgotten(client: Client) -> None:
+def test_deleting_a_running_execution_interrupts_it(client: Client) -> None:
     with client.streaming("import time\nprint('up')\nwhile True: time.sleep(0.01)", execId="x") as events:
         next(events)
         assert client.request("DELETE", "/executions/x") == (200, {"success": True})
@@ -209,14 +213,14 @@ def test_stop_on_error_stops_at_every_kind_of_error(client: Client, gate: Path, 
     assert client.value("40 + 2") == "42"
 
 
-def test_an_id_belongs_to_one_session(client: Client) -> None:
+def test_execution_id_belongs_to_one_session(client: Client) -> None:
     client.execute("count = 1", execId="x")
     status, answer = client.request("POST", "/execute", {"code": "count = 1", "execId": "x", "session": "other"})
     assert (status, answer["code"]) == (409, "exec_id_in_use")
     assert client.request("GET", "/sessions/other")[0] == 404, "the refusal made nothing"
 
 
-def test_deleting_executions_while_they_start_and_end_confuses_nothing(client: Client) -> None:
+def test_executions_can_be_deleted_while_they_start_and_end(client: Client) -> None:
     def delete_all() -> None:
         for number in range(100):
             wait_until(lambda n=number: client.request("DELETE", f"/executions/{n}")[0] == 200, "it is there")  # type: ignore[misc]

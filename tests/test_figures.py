@@ -44,7 +44,7 @@ def test_libraries_that_use_matplotlib_show_figures(here: Machine) -> None:
 
 
 @pytest.mark.parametrize(("backend", "pictures"), [("Agg", []), ("svg", []), ("TkAgg", ["image/png"])])
-def test_a_backend_in_a_matplotlibrc_is_respected_if_it_needs_no_windows(
+def test_matplotlibrc_backend_is_used_unless_it_needs_a_window(
     here: Machine, backend: str, pictures: list[str]
 ) -> None:
     (here.home / "matplotlibrc").write_text(f"backend: {backend}\n")
@@ -54,7 +54,7 @@ def test_a_backend_in_a_matplotlibrc_is_respected_if_it_needs_no_windows(
         assert client.value("plt.get_backend()") == repr(backend)
 
 
-def test_matplotlib_can_be_imported_where_it_does_not_know_the_inline_backend(here: Machine) -> None:
+def test_matplotlib_can_be_imported_without_the_inline_backend(here: Machine) -> None:
     venv = _venv(here, "matplotlib", "ipython")
     (metadata,) = Path(venv).glob("lib/python*/site-packages/matplotlib_inline-*.dist-info")
     shutil.rmtree(metadata)

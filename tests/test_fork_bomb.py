@@ -92,7 +92,7 @@ def _check_that_all_else_goes_on(client: Client) -> None:
     assert refused["success"] or refused["error"]["type"] == "SessionStartError"
 
 
-def test_a_fork_bomb_is_held_and_kill_ends_all_of_it(machine: Machine) -> None:
+def test_task_limit_contains_fork_bomb_and_kill_ends_it(machine: Machine) -> None:
     limits = ["--tasks-max", str(_TASKS)] if machine.backend == "systemd" else []
     runtime_id = f"bomb-{os.getpid()}"
     with _task_limit() as limit:
@@ -106,7 +106,7 @@ def test_a_fork_bomb_is_held_and_kill_ends_all_of_it(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("end", ["deletion", "death of the reaper"])
-def test_a_fork_bomb_ends_with_its_session(here: Machine, end: str) -> None:
+def test_fork_bomb_ends_with_its_session(here: Machine, end: str) -> None:
     with _task_limit() as limit:
         client = here.start("a")
         client.execute("kept = 42")

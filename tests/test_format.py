@@ -37,7 +37,7 @@ def test_cells_are_formatted_as_cells(client: Client) -> None:
         assert client.request("POST", "/format", body)[0] == 400
 
 
-def test_the_project_says_how(here: Machine) -> None:
+def test_format_uses_the_projects_black_settings(here: Machine) -> None:
     client = here.start("a")
     code = "long = [11111111, 22222222, '33333333']"
     settings = here.home / "pyproject.toml"
@@ -48,7 +48,7 @@ def test_the_project_says_how(here: Machine) -> None:
         assert _format(client, code)["formatted"] == code.replace("'", '"'), damaged
 
 
-def test_what_cannot_be_formatted_in_time_stays_as_it_is(client: Client) -> None:
+def test_code_too_slow_to_format_is_returned_unchanged(client: Client) -> None:
     for code in ["x = [" + "[1, 2], " * 100_000 + "]", "x=1\n" * 1_000_000, "(" * 20_000 + ")" * 20_000]:
         started = time.monotonic()
         answer = _format(client, code)
@@ -59,7 +59,7 @@ def test_what_cannot_be_formatted_in_time_stays_as_it_is(client: Client) -> None
 
 
 @pytest.mark.parametrize("session", ["default", "nobody"])
-def test_is_complete(client: Client, session: str) -> None:
+def test_is_complete_reports_status_and_indent(client: Client, session: str) -> None:
     for code, status, indent in [
         ("x = 1", "complete", ""),
         ("", "complete", ""),

@@ -23,10 +23,10 @@ _MEGABYTE = 2**20
 class _Disks:
     """A mount namespace in which a folder can be made a disk of its own."""
 
-    def __init__(self, keeper: int, here: Machine) -> None:
-        enter = ["nsenter", f"--target={keeper}", "--mount", "--"]
+    def __init__(self, holder: int, here: Machine) -> None:
+        enter = ["nsenter", f"--target={holder}", "--mount", "--"]
+        # This machine, with those disks.
         self.root = dataclasses.replace(here, prefix=enter)
-        """This machine, with those disks."""
 
     def mount(self, folder: Path, size: str) -> None:
         """Make `folder` a disk of that size, for good."""
@@ -47,14 +47,14 @@ def disks(here: Machine) -> Iterator[_Disks]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount the small disks")
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read end"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
-        assert keeper.stdout is not None
-        assert keeper.stdin is not None
-        assert keeper.stdout.readline() == b"\n"
-        machine = _Disks(keeper.pid, here)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"\n"
+        machine = _Disks(holder.pid, here)
         yield machine
         machine.root.mrmd("--kill-all")
-        keeper.stdin.close()
+        holder.stdin.close()
 
 
 def _display(picture: bytes) -> str:
@@ -62,7 +62,7 @@ def _display(picture: bytes) -> str:
     return f"from IPython.display import display; display({data!r}, raw=True)"
 
 
-def test_a_full_disk_of_assets_costs_the_file_and_not_the_picture(disks: _Disks, here: Machine) -> None:
+def test_full_asset_disk_turns_asset_into_display(disks: _Disks, here: Machine) -> None:
     folder = here.home / "assets"
     disks.mount(folder, "64k")
     client = disks.root.start("a", "--assets-dir", str(folder))
@@ -79,7 +79,7 @@ def test_a_full_disk_of_assets_costs_the_file_and_not_the_picture(disks: _Disks,
     assert client.fetch("GET", kept[0]["url"]).body == b"kept" * 1000
 
 
-def test_a_full_disk_of_output_is_made_up_for_in_memory_within_the_bound(disks: _Disks, here: Machine) -> None:
+def test_full_disk_keeps_output_in_bounded_memory(disks: _Disks, here: Machine) -> None:
     folder = here.home / "tmp"
     disks.mount(folder, "2m")
     client = disks.root.start("a", env={"TMPDIR": str(folder)})
@@ -104,9 +104,7 @@ def test_a_full_disk_of_output_is_made_up_for_in_memory_within_the_bound(disks: 
     assert client.value("kept") == "42"
 
 
-def test_a_full_disk_of_registry_and_log_costs_a_running_runtime_nothing_and_it_can_be_ended(
-    disks: _Disks, here: Machine
-) -> None:
+def test_runtime_survives_full_home_disk_and_can_be_killed(disks: _Disks, here: Machine) -> None:
     folder = here.home / ".mrmd"
     disks.mount(folder, "256k")
     client = disks.root.start("a")
@@ -128,9 +126,7 @@ def test_a_full_disk_of_registry_and_log_costs_a_running_runtime_nothing_and_it_
     assert disks.root.start("a").value("6 * 7") == "42"
 
 
-def test_a_server_that_dies_while_the_disk_is_full_can_be_started_again_once_there_is_room(
-    disks: _Disks, here: Machine
-) -> None:
+def test_runtime_killed_on_full_disk_starts_again_once_there_is_room(disks: _Disks, here: Machine) -> None:
     folder = here.home / ".mrmd"
     disks.mount(folder, "256k")
     client = disks.root.start("a")

@@ -1,4 +1,4 @@
-"""Input that nobody means: made-up requests, cut streams, workers that talk nonsense, registry files of any content."""
+"""Unexpected input: random requests, cut streams, invalid worker messages, and registry files of any content."""
 
 import json
 import socket
@@ -47,7 +47,7 @@ _METHOD = st.sampled_from(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "T
 
 @given(method=_METHOD, path=_PATH, headers=st.lists(_HEADER, max_size=3), body=st.binary(max_size=40))
 @examples(150)
-def test_no_request_is_a_failure_of_the_servers(
+def test_no_request_causes_a_server_error(
     shared_runtime: Client, shared_machine: Machine, method: str, path: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     (shared_machine.home / "secret.txt").write_text("behind the wall")
@@ -82,9 +82,7 @@ _CUT = st.integers(min_value=1, max_value=3000)
 
 @given(pieces=st.lists(_PIECE, min_size=1, max_size=8), cuts=st.lists(_CUT, max_size=6))
 @examples(15)
-def test_a_stream_that_is_cut_anywhere_goes_on_where_it_was(
-    shared_runtime: Client, pieces: list[str], cuts: list[int]
-) -> None:
+def test_stream_cut_at_any_byte_can_be_resumed(shared_runtime: Client, pieces: list[str], cuts: list[int]) -> None:
     """A client that has read up to some byte knows the last whole event, and asks for what follows it."""
     code = "import sys, time\n" + "\n".join(
         f"sys.stdout.write({text!r}); sys.stdout.flush(); time.sleep(0.01)" for text in pieces
@@ -158,7 +156,7 @@ _HELLO = json.dumps({"op": "hello", "pythonVersion": "3.11.0"})
         [_HELLO, None, json.dumps({"op": "display", "mark": "1"})],
     ],
 )
-def test_a_worker_whose_message_cannot_be_handled_ends_its_session_alone(
+def test_invalid_worker_message_ends_only_that_session(
     shared_runtime: Client, shared_machine: Machine, lines: list[str | None]
 ) -> None:
     worker = shared_machine.home / "nonsense"
@@ -176,7 +174,7 @@ def test_a_worker_whose_message_cannot_be_handled_ends_its_session_alone(
     assert "Exception in callback" not in log
 
 
-def test_invalid_image_data_is_no_server_error(shared: Client) -> None:
+def test_invalid_image_data_causes_no_server_error(shared: Client) -> None:
     code = "display({mime: chr(0xDC80) + 'ü', 'text/plain': kind}, raw=True)"
     for mime in ("image/png", "image/svg+xml", "text/html"):
         bound = f"mime = {mime!r}; kind = '<IPython.core.display.HTML object>'\n"
@@ -223,9 +221,7 @@ _CONTENT = st.one_of(
 @example(content=json.dumps({**_RECORD, "venv": "\ud800"}).encode())
 @example(content=b"\xff\xfe{\x00}\x00")
 @examples(60)
-def test_a_registry_file_of_any_content_is_no_traceback(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
+def test_record_with_any_content_causes_no_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     home = tmp_path_factory.mktemp("registry")
     path = home / "runtimes" / "made-up.json"
     path.parent.mkdir()

@@ -35,7 +35,7 @@ def test_history_is_paged_and_filtered(client: Client) -> None:
         assert client.request("POST", "/history", body)[1]["code"] == "wrong_type"
 
 
-def test_history_outlives_the_process_but_not_a_reset(here: Machine) -> None:
+def test_history_survives_the_process_but_not_a_reset(here: Machine) -> None:
     client = here.start("a")
     client.execute("a = 1")
     code = "print('runs')\nwhile True: pass"

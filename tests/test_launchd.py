@@ -24,7 +24,7 @@ from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.spec import RuntimeSpec
 from tests.launchd.agent import Agent
-from tests.machine import MRMD, Machine, assert_told, processes_of, wait_until
+from tests.machine import MRMD, Machine, assert_error, processes_of, wait_until
 
 _UID = os.getuid()
 _SPEC = RuntimeSpec(
@@ -48,8 +48,8 @@ def _is_loaded(machine: Machine, runtime_id: str) -> bool:
 
 
 def _state(machine: Machine, runtime_id: str) -> str:
-    told = machine.read("launchctl", "print", f"gui/{_UID}/dev.mrmd.python.{runtime_id}")
-    return next(line for line in told.splitlines() if line.startswith("\tstate = ")).removeprefix("\tstate = ")
+    output = machine.read("launchctl", "print", f"gui/{_UID}/dev.mrmd.python.{runtime_id}")
+    return next(line for line in output.splitlines() if line.startswith("\tstate = ")).removeprefix("\tstate = ")
 
 
 def _rendered(environment: dict[str, str], spec: RuntimeSpec = _SPEC) -> tuple[bytes, dict[str, Any]]:
@@ -57,7 +57,7 @@ def _rendered(environment: dict[str, str], spec: RuntimeSpec = _SPEC) -> tuple[b
     return content, plistlib.loads(content)
 
 
-def test_the_agent_is_complete_and_documented(tmp_path: Path) -> None:
+def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
     environment = {"A": "<&>\"'%$\\\n é😀", "EMPTY": ""}
     content, agent = _rendered(environment)
     path = tmp_path / "dev.mrmd.python.rt:a+b.plist"
@@ -98,7 +98,7 @@ def test_any_value_survives_in_the_agent(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [_ODD, _ODD + _BEYOND_XML])
-def test_another_reader_of_property_lists_reads_the_same(text: str, tmp_path: Path) -> None:
+def test_plistutil_reads_the_same_agent(text: str, tmp_path: Path) -> None:
     plistutil = shutil.which("plistutil")
     if plistutil is None:
         pytest.skip("plistutil is missing: apt-get install libplist-utils")
@@ -113,30 +113,7 @@ def test_start_rejects_path_that_is_not_unicode() -> None:
         _rendered({}, dataclasses.replace(_SPEC, cwd="/\udcff"))
 
 
-def test_the_stand_in_is_strict(mac: Machine) -> None:
-    def status(*arguments: str) -> int:
-        return mac.run("launchctl", *arguments).returncode
-
-    path = mac.home / "x.plist"
-    agent = {"Label": "x", "ProgramArguments": ["/bin/sleep", "1000"], "KeepAlive": {"Crashed": True}}
-    for wrong in ({"Restart": "always"}, {"KeepAlive": {"OnCrash": True}}, {"Label": "y"}, {"ProcessType": "Fast"}):
-        path.write_bytes(plistlib.dumps(agent | wrong))
-        path.chmod(0o600)
-        assert status("bootstrap", f"gui/{_UID}", str(path)) == 5, wrong
-    path.write_bytes(plistlib.dumps(agent))
-    path.chmod(0o666)
-    assert status("bootstrap", f"gui/{_UID}", str(path)) == 5
-    path.chmod(0o600)
-    assert status("load", str(path)) == status("bootstrap", "gui", str(path)) == status("bootout", "x") == 64
-    assert status("bootout", f"gui/{_UID}/x") == 3
-    assert status("print", f"gui/{_UID}/x") == status("kickstart", f"gui/{_UID}/x") == 113
-    assert status("bootstrap", f"gui/{_UID}", str(path)) == 0
-    assert status("bootstrap", f"gui/{_UID}", str(path)) == 5
-    assert status("bootout", f"gui/{_UID}/x") == 0
-    wait_until(lambda: status("print", f"gui/{_UID}/x") == 113, "it is gone")
-
-
-def test_start_info_start_again_and_kill(mac: Machine) -> None:
+def test_start_info_second_start_and_kill(mac: Machine) -> None:
     client = mac.start("a")
     children = json.loads(
         client.value(
@@ -167,7 +144,7 @@ def test_simultaneous_starts_give_one_runtime(mac: Machine) -> None:
     assert len({json.loads(out)["pid"] for out, _ in printed}) == 1
 
 
-def test_a_killed_server_comes_back_on_its_port(mac: Machine) -> None:
+def test_killed_server_restarts_on_its_port(mac: Machine) -> None:
     clients = {name: mac.start(name) for name in ("SEGV", "KILL")}
     pids: list[int] = []
     for name, client in clients.items():
@@ -185,7 +162,7 @@ def test_a_killed_server_comes_back_on_its_port(mac: Machine) -> None:
         assert "its server had died" in result["stderr"]
 
 
-def test_a_server_that_ends_in_order_stays_away_and_can_be_started_anew(mac: Machine) -> None:
+def test_server_that_exits_cleanly_is_not_restarted(mac: Machine) -> None:
     client = mac.start("a", env={"GIVEN": "1"})
     mac.kill("TERM", client.pid)
     wait_until(lambda: mac.alive([client.pid]) == [], "it ends")
@@ -198,7 +175,7 @@ def test_a_server_that_ends_in_order_stays_away_and_can_be_started_anew(mac: Mac
     assert not _is_loaded(mac, "a")
 
 
-def test_a_server_that_can_never_serve_is_not_tried_again(mac: Machine) -> None:
+def test_launchd_does_not_restart_server_that_cannot_serve(mac: Machine) -> None:
     """As at a login after its venv was removed."""
     venv = mac.home / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
@@ -213,7 +190,7 @@ def test_a_server_that_can_never_serve_is_not_tried_again(mac: Machine) -> None:
     assert not _is_loaded(mac, "a")
 
 
-def test_a_server_that_does_not_end_is_killed(mac: Machine) -> None:
+def test_kill_ends_stopped_server(mac: Machine) -> None:
     client = mac.start("a")
     pid = int(client.value("import os; os.getpid()"))
     mac.kill("STOP", client.pid)
@@ -222,21 +199,21 @@ def test_a_server_that_does_not_end_is_killed(mac: Machine) -> None:
     assert mac.alive([client.pid, pid]) == []
 
 
-def test_a_failed_start_says_why_at_once_and_leaves_nothing(mac: Machine) -> None:
+def test_failed_start_reports_the_cause_and_leaves_nothing(mac: Machine) -> None:
     python = mac.home / "broken" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/bin/false")
     done = mac.mrmd("--id", "a", "--venv", str(mac.home / "broken"))
-    assert_told(done, 1, f"{python} cannot run a session: its process exited with status 1\n")
+    assert_error(done, 1, f"{python} cannot run a session: its process exited with status 1\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert_told(mac.mrmd("--id", "a", "--port", port), 1, f"port {port} is in use")  # and no more of the earlier
+        assert_error(mac.mrmd("--id", "a", "--port", port), 1, f"port {port} is in use")  # and no more of the earlier
     assert not _is_loaded(mac, "a")
     assert _agents(mac) == []
     assert [path.name for path in (mac.home / ".mrmd").rglob("*") if path.is_file()] == ["a.log"]
 
 
-def test_a_start_that_is_broken_off_leaves_nothing(mac: Machine) -> None:
+def test_interrupted_start_leaves_nothing(mac: Machine) -> None:
     mac.script("slow/bin/python", "exec sleep 1000")
     command = mac.command(MRMD, "--id", "a", "--venv", str(mac.home / "slow"))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as start:
@@ -248,7 +225,7 @@ def test_a_start_that_is_broken_off_leaves_nothing(mac: Machine) -> None:
     wait_until(lambda: processes_of(mac.home) == [], "its processes are gone")
 
 
-def test_the_environment_is_the_callers_exactly(mac: Machine) -> None:
+def test_runtime_gets_the_callers_environment(mac: Machine) -> None:
     given = {
         "MRMD_T_ODD": f"{_ODD}{_BEYOND_XML} $HOME ${{HOME}} `id` %h \\n # ;",
         "MRMD_T_SPACE": " \t",
@@ -265,7 +242,7 @@ def test_the_environment_is_the_callers_exactly(mac: Machine) -> None:
 
 
 @pytest.mark.parametrize("good", ["x" * 128, "rt:notebook:694db3:python:464929:f5ddaf", "_a.b:c@d+e-f", "+"])
-def test_an_id_of_any_allowed_form_works(mac: Machine, good: str) -> None:
+def test_every_valid_id_works(mac: Machine, good: str) -> None:
     assert mac.start(good).value("1 + 1") == "2"
     assert _is_loaded(mac, good)
     assert mac.mrmd("--kill", good).returncode == 0
@@ -273,7 +250,7 @@ def test_an_id_of_any_allowed_form_works(mac: Machine, good: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-dash é😀 quo'te\"s <&> back\\slash $HOME", "new\nline\r"])
-def test_paths_of_any_name(mac: Machine, name: str) -> None:
+def test_paths_may_have_any_name(mac: Machine, name: str) -> None:
     home, cwd, venv, assets = (mac.home / name / part for part in ("home", "cwd", "-venv", "assets"))
     cwd.mkdir(parents=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
@@ -287,14 +264,14 @@ def test_paths_of_any_name(mac: Machine, name: str) -> None:
     assert mac.mrmd("--kill", "a", env=env).returncode == 0
 
 
-def test_files_are_for_their_owner_alone(mac: Machine) -> None:
+def test_agent_and_log_are_private(mac: Machine) -> None:
     mac.start("a", env={"SECRET": "s3cret"})
     (agent,) = _agents(mac)
     for path in (agent, mac.home / ".mrmd/logs/a.log"):
         assert path.stat().st_mode & 0o777 == 0o600, path
 
 
-def test_an_agent_starts_at_login_only_if_it_is_enabled(mac: Machine) -> None:
+def test_agent_starts_at_login_only_if_enabled(mac: Machine) -> None:
     login = mac.home / "Library/LaunchAgents/dev.mrmd.python.a.plist"
 
     mac.start("a")
@@ -315,7 +292,7 @@ def test_an_agent_starts_at_login_only_if_it_is_enabled(mac: Machine) -> None:
     assert _agents(mac) == []
 
 
-def test_restart(mac: Machine) -> None:
+def test_restart_keeps_port_and_environment(mac: Machine) -> None:
     client = mac.start("a", env={"GIVEN": "yes"})
     restarted = mac.mrmd("--restart", "a")
     assert restarted.returncode == 0, restarted.stderr
@@ -329,16 +306,16 @@ def test_restart(mac: Machine) -> None:
     assert mac.client("a").value("1 + 1") == "2"
 
 
-def test_limits(mac: Machine) -> None:
+def test_nice_applies_and_other_limits_are_rejected(mac: Machine) -> None:
     client = mac.start("a", "--nice", "5")
     assert client.value("import os; os.nice(0)") == "5"
     for option in (["--memory-max", "1G"], ["--tasks-max", "9"], ["--cpu-quota", "50%"], ["--property", "A=b"]):
         done = mac.mrmd("--id", "b", *option)
-        assert_told(done, 1, option[0])
+        assert_error(done, 1, option[0])
     assert not _is_loaded(mac, "b")
 
 
-def test_render_prints_the_file_that_is_written(mac: Machine, here: Machine) -> None:
+def test_render_prints_the_agent_that_is_written(mac: Machine, here: Machine) -> None:
     options = ("--id", "a", "--nice", "5", "--env", "A=<&>é")
     rendered = here.mrmd(*options, "--render", "launchd", env=mac.environ)
     assert rendered.returncode == 0, rendered.stderr
@@ -364,10 +341,10 @@ def test_render_prints_the_file_that_is_written(mac: Machine, here: Machine) -> 
 def test_start_reports_unavailable_launchd(here: Machine, answer: str, words: tuple[str, ...]) -> None:
     here.script("bin/launchctl", answer)
     done = here.mrmd("--backend", "launchd", env={"PATH": f"{here.home}/bin:{here.environ['PATH']}"})
-    assert_told(done, 1, *words)
+    assert_error(done, 1, *words)
 
 
-def test_a_dead_record_of_launchd_is_no_hindrance_without_it(mac: Machine, here: Machine) -> None:
+def test_dead_launchd_record_does_not_block_start_without_launchd(mac: Machine, here: Machine) -> None:
     mac.start("a")
     path = mac.home / ".mrmd/runtimes/a.json"
     record = path.read_text()

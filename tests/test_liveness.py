@@ -13,7 +13,7 @@ from tests.client import Client, text_of
 from tests.machine import Machine, wait_until
 
 
-def test_an_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
+def test_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
     """It may come before the worker has begun the cell, or even before there is a worker."""
     for attempt in range(20):
         session = "default" if attempt % 4 else f"new{attempt}"
@@ -23,7 +23,7 @@ def test_an_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
             assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
 
 
-def test_an_interrupt_never_hits_the_next_cell(client: Client) -> None:
+def test_interrupt_never_hits_the_next_cell(client: Client) -> None:
     for _ in range(100):
         with client.streaming("1") as events:
             client.post("/interrupt")
@@ -31,7 +31,7 @@ def test_an_interrupt_never_hits_the_next_cell(client: Client) -> None:
         assert client.value("2") == "2"
 
 
-def test_an_idle_session_cannot_be_interrupted(here: Machine) -> None:
+def test_idle_session_cannot_be_interrupted(here: Machine) -> None:
     client = here.start("a")
     for session in ("default", "nobody"):
         answer = client.post("/interrupt", {"session": session})
@@ -65,7 +65,7 @@ def test_executions_queue_first_in_first_out(client: Client) -> None:
         ("import os; os.abort()", "was killed by SIGABRT"),
     ],
 )
-def test_the_death_of_the_worker_is_reported_as_itself(client: Client, code: str, cause: str) -> None:
+def test_death_of_the_worker_is_reported_with_its_cause(client: Client, code: str, cause: str) -> None:
     client.execute("kept = 42")
     events = client.stream(f"print('before', flush=True)\n{code}")
     assert text_of(events, "stdout") == "before\n"
@@ -97,7 +97,7 @@ def memory_cgroup() -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_running_out_of_memory_is_reported_as_that(memory_cgroup: Path, here: Machine) -> None:
+def test_kill_by_the_kernel_is_reported_as_out_of_memory(memory_cgroup: Path, here: Machine) -> None:
     join = ["sh", "-c", f'echo $$ > {memory_cgroup}/cgroup.procs; exec "$@"', "sh"]
     client = dataclasses.replace(here, prefix=join).start("a")
     error = client.execute("x = b'x' * 10**9")["error"]
@@ -108,7 +108,7 @@ def test_running_out_of_memory_is_reported_as_that(memory_cgroup: Path, here: Ma
     assert "out of memory" not in error["message"], "another SIGKILL is not that"
 
 
-def test_a_limit_to_the_address_space_is_a_memory_error(client: Client) -> None:
+def test_address_space_limit_raises_memory_error(client: Client) -> None:
     client.execute("import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); kept = 42")
     assert client.execute("x = b'x' * 2**31")["error"]["type"] == "MemoryError"
     assert client.value("kept") == "42"
@@ -117,7 +117,7 @@ def test_a_limit_to_the_address_space_is_a_memory_error(client: Client) -> None:
 _LATE_ALARM = "signal.setitimer(signal.ITIMER_REAL, 0.01)"
 
 
-def test_a_signal_handler_that_raises_between_cells_only_prints(here: Machine) -> None:
+def test_signal_handler_that_raises_between_cells_is_only_logged(here: Machine) -> None:
     client = here.start("a")
     ring = "def ring(*_):\n    global rung\n    rung += 1\n    raise TimeoutError('late')\n"
     client.execute(f"import signal\nkept, rung = 42, 0\n{ring}signal.signal(signal.SIGALRM, ring)\n{_LATE_ALARM};")
@@ -131,13 +131,13 @@ def test_a_signal_handler_that_raises_between_cells_only_prints(here: Machine) -
     ("name", "send"),
     [("ALRM", _LATE_ALARM), *((name, f"os.kill(os.getpid(), signal.SIG{name})") for name in ("USR1", "HUP", "XCPU"))],
 )
-def test_a_signal_without_a_handler_is_reported_as_itself(client: Client, name: str, send: str) -> None:
+def test_death_by_unhandled_signal_names_the_signal(client: Client, name: str, send: str) -> None:
     client.execute(f"import os, signal; {send};")
     wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "it has ended")
     assert f"was killed by SIG{name}" in client.execute("1")["stderr"]
 
 
-def test_sigterm_to_a_busy_worker_lets_it_clean_up_and_loses_no_queued_cell(client: Client) -> None:
+def test_sigterm_lets_worker_clean_up_and_keeps_queued_cell(client: Client) -> None:
     code = "import atexit, os, threading, time; atexit.register(os.write, 1, b'exit handler\\n')\n"
     code += "threading.Thread(target=time.sleep, args=(1000,)).start()\n"
     code += "try: print('runs'); time.sleep(1000)\nfinally: print('finally')"
@@ -154,7 +154,7 @@ def test_sigterm_to_a_busy_worker_lets_it_clean_up_and_loses_no_queued_cell(clie
     assert (text_of(fresh, "stdout"), fresh[-2].name) == ("fresh\n", "result")
 
 
-def test_a_cell_that_is_sent_to_a_worker_as_it_ends_runs_in_a_fresh_one(client: Client) -> None:
+def test_cell_sent_to_an_exiting_worker_runs_in_a_new_one(client: Client) -> None:
     for _ in range(5):
         client.execute("kept = 42")
         os.kill(client.get("/sessions/default")["pid"], signal.SIGTERM)
@@ -163,7 +163,7 @@ def test_a_cell_that_is_sent_to_a_worker_as_it_ends_runs_in_a_fresh_one(client: 
         assert "was killed by SIGTERM" in result["stderr"]
 
 
-def test_sigkill_to_a_worker_from_outside(machine: Machine) -> None:
+def test_sigkill_of_busy_worker_is_reported(machine: Machine) -> None:
     client = machine.start("a")
     pid = client.get("/sessions/default")["pid"]
     with client.streaming("import time; print('runs'); time.sleep(100)") as events:
@@ -184,7 +184,7 @@ def test_death_of_idle_worker_is_reported_by_next_execution(here: Machine) -> No
     assert "was killed by SIGKILL" in result["stderr"]
 
 
-def test_a_cell_that_closes_every_descriptor_ends_its_session_and_no_more(client: Client) -> None:
+def test_closing_every_descriptor_ends_only_that_session(client: Client) -> None:
     error = client.execute("import os; os.closerange(3, 256); import time; time.sleep(100)")["error"]
     assert error["type"] == "SessionDied"
     assert client.value("1 + 1") == "2"
@@ -200,7 +200,7 @@ def test_reset_ends_session_that_ignores_interrupts(client: Client) -> None:
     assert client.execute("1 + 1")["stderr"] == "", "a namespace that was to be lost is no loss"
 
 
-def test_a_forked_child_never_answers_for_the_session(client: Client) -> None:
+def test_forked_child_never_answers_for_the_session(client: Client) -> None:
     result = client.execute(
         "import os\npid = os.fork()\nprint('child' if pid == 0 else 'parent')\nif pid == 0: 1 / 0\nos.wait()[0] == pid"
     )
@@ -212,9 +212,7 @@ def test_a_forked_child_never_answers_for_the_session(client: Client) -> None:
     ("code", "status"),
     [("None", 0), ("1 / 0", 1), ("sys.exit()", 0), ("sys.exit(7)", 7), ("sys.exit('no')", 1), ("exit()", 0)],
 )
-def test_a_fork_that_comes_to_the_end_of_its_cell_ends_as_that_of_a_script(
-    client: Client, code: str, status: int
-) -> None:
+def test_forked_child_exits_at_the_end_of_the_cell(client: Client, code: str, status: int) -> None:
     code = f"import os, sys\npid = os.fork()\nif pid == 0: {code}\nelse: print(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))"
     for awaiting in ("", "import asyncio; await asyncio.sleep(0)\n"):
         result = client.execute(awaiting + code)

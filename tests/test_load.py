@@ -16,8 +16,8 @@ from tests.machine import Machine, wait_until
 _LONG = bool(os.environ.get("MRMD_TEST_LONG"))
 _EXECUTIONS = 10_000 if _LONG else 600
 _SESSIONS = 100 if _LONG else 6
+# What an execution may leave behind at most: IPython keeps its code, and a session of its history as much.
 _FLAT_BYTES = 4 * 1024
-"""What an execution may leave behind at most: IPython keeps its code, and a session of its history as much."""
 
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
 
@@ -67,7 +67,7 @@ def test_two_hundred_executions_stream_at_once(client: Client) -> None:
             assert text_of(list(events), "stdout") == "".join(f"{number} {n}\n" for n in range(20))
 
 
-def test_a_thousand_executions_wait_in_order_and_one_more_is_refused(client: Client) -> None:
+def test_queue_holds_a_thousand_executions_and_refuses_more(client: Client) -> None:
     with client.streaming("order = []\ninput()", execId="blocker") as blocker:
         assert next(blocker).name == "start"
         for number in range(1000):  # whose clients go away at once
@@ -108,7 +108,7 @@ def test_memory_stays_flat_over_many_executions(client: Client) -> None:
     assert all(held <= was for held, was in zip(after.threads, before.threads, strict=True))
 
 
-def test_much_output_over_many_executions_is_let_go(client: Client) -> None:
+def test_output_of_old_executions_is_freed(client: Client) -> None:
     """Each spills into a file of its own, and only the last of them are kept."""
     client.execute("1")
     server = psutil.Process(client.pid)
@@ -143,7 +143,7 @@ def test_sessions_that_come_and_go_leave_nothing(client: Client, here: Machine) 
     assert after.memory[0] - before.memory[0] < 32 * 2**20
 
 
-def test_as_many_sessions_as_there_may_be_live_at_once(client: Client) -> None:
+def test_session_limit_is_enforced(client: Client) -> None:
     """One more is refused. They hold more descriptors than an ordinary process may have."""
     count = 100 if _LONG else 6
     for number in range(1, count):

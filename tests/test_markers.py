@@ -1,4 +1,4 @@
-"""Which processes --kill takes for a runtime's own: those that carry its marker, and no others."""
+"""Which processes --kill ends: those with the marker of the runtime, and no others."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def _environment_file(machine: Machine, runtime_id: str) -> Path:
 
 
 @pytest.mark.parametrize("marker", ["None", "", "x", "x:", "x:1234", f"y:{'a' * 32}", f"x:{'a' * 32}/../y"])
-def test_kill_takes_no_malformed_or_foreign_marker_from_the_environment_file(here: Machine, marker: str) -> None:
+def test_kill_ignores_invalid_marker_in_the_environment_file(here: Machine, marker: str) -> None:
     """In a pid namespace of its own: what goes wrong here ends every process there is."""
     environment_file = _environment_file(here, "x")
     environment_file.parent.mkdir(parents=True)
@@ -37,7 +37,7 @@ def test_kill_takes_no_malformed_or_foreign_marker_from_the_environment_file(her
     assert done.stdout.splitlines()[-3:] == ["status 0", "lives", "lives"], done
 
 
-def test_kill_leaves_another_runtime_whose_marker_is_in_the_environment_file(here: Machine) -> None:
+def test_kill_ignores_another_runtimes_marker_in_the_environment_file(here: Machine) -> None:
     other = here.start("other")
     here.start("x")
     _environment_file(here, "x").write_bytes(_environment_file(here, "other").read_bytes())

@@ -24,13 +24,13 @@ from tests.client import Client, Json
 from tests.fuzzing import examples
 
 _ANSWER_SECONDS = 30.0
+# Their clients read a field of the answer.
 _REFUSED_BY_200 = ("/input", "/input/cancel", "/interrupt")
-"""Their clients read a field of the answer."""
 
 _SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(document(PREFIX, ROUTES))))
 
 
-def test_every_method_of_every_path_is_there_and_no_other(shared: Client) -> None:
+def test_openapi_lists_exactly_the_served_methods(shared: Client) -> None:
     for path, operations in shared.get("/openapi.json")["paths"].items():
         named = path.replace("{execId}", "none").replace("{id}", "none").replace("{name}", "none")
         allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
@@ -66,7 +66,7 @@ def _types(field: Json, document: Json) -> Iterator[str]:
         yield field["type"]
 
 
-def test_a_field_of_a_wrong_type_is_named(shared: Client) -> None:
+def test_field_of_wrong_type_is_named(shared: Client) -> None:
     document = shared.get("/openapi.json")
     for path, body in _bodies(document):
         valid = dict.fromkeys(body["required"], "1")
@@ -77,7 +77,7 @@ def test_a_field_of_a_wrong_type_is_named(shared: Client) -> None:
                 assert f"'{name}'" in answer["error"]
 
 
-def test_null_is_refused_like_a_missing_field_where_one_is_required_and_ignored_elsewhere(shared: Client) -> None:
+def test_null_means_absent(shared: Client) -> None:
     document = shared.get("/openapi.json")
     required = {"/execute", "/execute/stream", "/complete", "/is_complete", "/format", "/inspect", "/hover"}
     assert {path for path, body in _bodies(document) if body["required"]} == required
@@ -105,8 +105,10 @@ def test_every_post_refuses_a_body_that_is_not_json(shared: Client) -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 @given(data=st.data())
 @examples(12)
-def test_made_up_requests_are_answered_as_described(shared_runtime: Client, route: Route, data: st.DataObject) -> None:
-    """None hangs, none has an answer that the document does not describe, none is a failure of the server's."""
+def test_generated_requests_are_answered_as_documented(
+    shared_runtime: Client, route: Route, data: st.DataObject
+) -> None:
+    """No request hangs, causes a server error or gets an undocumented response."""
     mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
     case = data.draw(_SCHEMA[route.path][route.method].as_strategy(generation_mode=mode))
     _tame(case)

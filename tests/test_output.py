@@ -28,7 +28,7 @@ for n in range(20):
     assert client.execute(code)["stdout"] == expected
 
 
-def test_displays_stand_where_they_were_made(client: Client) -> None:
+def test_displays_keep_their_place_in_the_output(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
 import sys
@@ -46,33 +46,34 @@ for n in range(50):
     assert seen["display"] == 50
 
 
-def test_very_many_displays_are_all_there(client: Client) -> None:
+def test_no_display_of_many_is_lost(client: Client) -> None:
     code = "from IPython.display import display\nfor n in range(5000): display({'x/n': str(n)}, raw=True)"
     events = client.stream(code)
     assert [event.data["data"]["x/n"] for event in events if event.name == "display"] == list(map(str, range(5000)))
 
 
-def test_the_output_of_one_cell_is_never_the_next_ones(client: Client) -> None:
+def test_output_never_moves_to_the_next_cell(client: Client) -> None:
     for number in range(100):
         result = client.execute(f"import os; print({number}); _ = os.system('echo {number}')")
         assert result["stdout"] == f"{number}\n{number}\n"
 
 
-def test_what_a_thread_prints_later_belongs_to_the_execution_that_then_runs_or_to_the_log(here: Machine) -> None:
+def test_thread_output_goes_to_the_running_execution_or_the_log(here: Machine) -> None:
     client = here.start("a")
     client.execute(
-        "import sys, threading\ngo, told = threading.Event(), threading.Event()\n"
-        "def tell():\n    go.wait(); print('late'); told.set(); go.clear(); go.wait(); sys.stdout.write('later\\n')\n"
-        "threading.Thread(target=tell, daemon=True).start()"
+        "import sys, threading\ngo, printed = threading.Event(), threading.Event()\n"
+        "def work():\n    go.wait(); print('late'); printed.set()\n"
+        "    go.clear(); go.wait(); sys.stdout.write('later\\n')\n"
+        "threading.Thread(target=work, daemon=True).start()"
     )
-    assert client.execute("go.set(); told.wait(); None")["stdout"] == "late\n"
+    assert client.execute("go.set(); printed.wait(); None")["stdout"] == "late\n"
     client.execute("threading.Timer(0.05, go.set).start()")
     log = here.home / ".mrmd" / "logs" / "a.log"
     wait_until(lambda: "session default, stdout: later" in log.read_text(), "it is in the log")
     assert client.execute("None")["stdout"] == ""
 
 
-def test_output_between_executions_is_logged_once_and_line_by_line(here: Machine) -> None:
+def test_output_between_executions_is_logged_line_by_line(here: Machine) -> None:
     client = here.start("a")
     code = r"""
 import os, sys, threading
@@ -94,7 +95,7 @@ threading.Thread(target=work).start()
 """
     client.execute(code)
     client.execute("threading.Timer(0.05, go.set).start()")
-    wait_until((here.home / "done").exists, "the thread is through")
+    wait_until((here.home / "done").exists, "the thread has finished")
     assert client.request("DELETE", "/sessions/default")[0] == 200
     log = (here.home / ".mrmd" / "logs" / "a.log").read_text()
     lines = [line.partition("session default, ")[2] for line in log.splitlines() if "session default, " in line]
@@ -117,7 +118,7 @@ def test_invalid_utf8_is_replaced_and_does_not_reach_the_next_cell(client: Clien
 
 
 @pytest.mark.parametrize("read", ["at once", "slowly", "never"])
-def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Machine, read: str) -> None:
+def test_flood_of_output_costs_bounded_memory_and_blocks_nothing(here: Machine, read: str) -> None:
     """1 GiB is more than the log keeps, and than any buffer between here and there; 48 MiB are kept for any reader."""
     size = 48 if read == "at once" else 1024
     client = here.start("a")
@@ -158,7 +159,7 @@ def test_a_flood_of_output_is_bounded_in_the_server_and_blocks_nothing(here: Mac
     ],
     ids=["result", "error", "display", "asset", "last expression"],
 )
-def test_the_server_holds_little_of_what_kept_executions_made(here: Machine, code: str) -> None:
+def test_kept_executions_use_little_server_memory(here: Machine, code: str) -> None:
     client = here.start("a")
     server = psutil.Process(client.pid)
     client.execute("SIZE = 1")
@@ -171,14 +172,14 @@ def test_the_server_holds_little_of_what_kept_executions_made(here: Machine, cod
     assert [entry["execId"] for entry in client.get("/executions")["executions"]][1:] == list(map(str, range(5)))
 
 
-def test_a_client_that_goes_away_changes_nothing(client: Client) -> None:
+def test_execution_continues_when_its_client_disconnects(client: Client) -> None:
     with client.streaming("import time\nfor n in range(20): print(n); time.sleep(0.02)\ndone = True") as events:
         next(events)
     assert client.value("done") == "True"
 
 
 @pytest.mark.parametrize("accumulated", [True, False])
-def test_the_cost_of_streaming_is_linear(client: Client, accumulated: bool) -> None:
+def test_streaming_costs_linear_bytes(client: Client, accumulated: bool) -> None:
     for lines in (1_000, 50_000):
         code = f"for n in range({lines}): print('x' * 79)"
         body = json.dumps({"code": code, "accumulated": accumulated})
@@ -189,7 +190,7 @@ def test_the_cost_of_streaming_is_linear(client: Client, accumulated: bool) -> N
         )
 
 
-def test_a_reader_that_lags_behind_many_short_events_costs_in_proportion_too(here: Machine) -> None:
+def test_stream_of_many_short_events_costs_linear_bytes(here: Machine) -> None:
     client = here.start("a")
     code = """
 import sys
@@ -202,10 +203,10 @@ for n in range(5000):
     events = client.follow("x")
     expected = "".join(f"{n:079}\n" for n in range(5000))
     for stream in ("stdout", "stderr"):
-        told = [event for event in events if event.name == stream]
-        assert len(told) >= 5000
-        assert text_of(told, stream) == expected
-        head, _, rest = told[-1].data["accumulated"].partition("\n[mrmd-python: ")
+        received = [event for event in events if event.name == stream]
+        assert len(received) >= 5000
+        assert text_of(received, stream) == expected
+        head, _, rest = received[-1].data["accumulated"].partition("\n[mrmd-python: ")
         missing, _, tail = rest.partition(" bytes of output are left out here]\n")
         assert (expected.startswith(head), expected.endswith(tail)) == (True, True)
         assert len(head) + int(missing) + len(tail) == len(expected), "the last one is as whole as it gets"

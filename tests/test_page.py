@@ -1,4 +1,4 @@
-"""The page at a runtime's root, in a real browser: what a person does there, and what nothing shown there can do."""
+"""The page at a runtime's root, in a real browser: what a user can do there, and what its contents cannot."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"/>'
 
 
 class _Page:
-    """The page of the runtime on `port`, as a person has it who sees it and types."""
+    """The page of the runtime on `port`, as a user sees it."""
 
     def __init__(self, browser: webdriver.Chrome, port: int) -> None:
         self.browser = browser
@@ -92,7 +92,7 @@ class _Page:
         return str(self.browser.execute_script(script))
 
 
-def _faults(browser: webdriver.Chrome) -> list[str]:
+def _console_errors(browser: webdriver.Chrome) -> list[str]:
     """Return what the browser's console has of the policy and of scripts that failed."""
     entries = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return [entry["message"] for entry in entries if entry["source"] in ("security", "javascript", "violation")]
@@ -113,12 +113,12 @@ def tab(browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     """A tab of the test's own, which remembers nothing; no page in it breaks its policy or speaks to strangers."""
     first = browser.current_window_handle
     browser.switch_to.new_window("tab")
-    _faults(browser), _requested(browser)
+    _console_errors(browser), _requested(browser)
     yield browser
-    faults, requested = _faults(browser), _requested(browser)
+    errors, requested = _console_errors(browser), _requested(browser)
     browser.close()
     browser.switch_to.window(first)
-    assert faults == []
+    assert errors == []
     assert {urlsplit(origin).hostname for origin in requested} <= {"localhost"}
 
 
@@ -133,7 +133,7 @@ def _waits_for(gate: Path) -> str:
     return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)"
 
 
-def test_it_says_what_the_runtime_is(page: _Page, client: Client) -> None:
+def test_page_describes_the_runtime_and_labels_its_controls(page: _Page, client: Client) -> None:
     assert page.text("h1") == "shared"
     about = client.get("/capabilities")
     for fact in (about["version"], about["pythonVersion"], about["environment"]["cwd"]):
@@ -142,15 +142,15 @@ def test_it_says_what_the_runtime_is(page: _Page, client: Client) -> None:
     page.shows(".output", "2")
     assert page.find("#log").aria_role == "log"
     controls = page.browser.find_elements(By.CSS_SELECTOR, "button, input, textarea, summary, [role], table")
-    assert [each.get_attribute("outerHTML") for each in controls if each.is_displayed() and not _is_told(each)] == []
+    assert [each.get_attribute("outerHTML") for each in controls if each.is_displayed() and not _has_label(each)] == []
 
 
-def _is_told(control: WebElement) -> bool:
+def _has_label(control: WebElement) -> bool:
     """Return whether a screen reader has words for it; the status line has its content."""
     return bool(control.accessible_name) or control.aria_role == "status"
 
 
-def test_output_comes_as_it_is_written(page: _Page, tmp_path: Path) -> None:
+def test_page_shows_output_as_it_is_written(page: _Page, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     written = r"print('10%\r20%\n\x1b[31mred\x1b[0m', end=''); import sys; sys.stdout.flush(); sys.stderr.write('!\n')"
     page.run(f"{written}\n{_waits_for(gate)}\nprint('after')")
@@ -164,7 +164,7 @@ def test_output_comes_as_it_is_written(page: _Page, tmp_path: Path) -> None:
     page.ran("1 / 0", "ZeroDivisionError: division by zero")
 
 
-def test_output_without_end_does_not_fill_the_browser(page: _Page) -> None:
+def test_page_drops_earlier_output_of_long_cells(page: _Page) -> None:
     page.ran("for n in range(60000): print(f'{n:020}')\nprint('x' * 1000000)\nprint('last')")
     shown = page.text(".output")
     assert len(shown) < 700_000
@@ -172,7 +172,7 @@ def test_output_without_end_does_not_fill_the_browser(page: _Page) -> None:
     assert shown.endswith("last\n")
 
 
-def test_images_and_html_are_shown(page: _Page) -> None:
+def test_page_shows_images_and_links_html(page: _Page) -> None:
     page.ran(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")
     widths = "return [...document.images].map((each) => each.naturalWidth)"
     page.until(lambda: page.browser.execute_script(widths) == [30], "the picture is shown")
@@ -181,7 +181,7 @@ def test_images_and_html_are_shown(page: _Page) -> None:
     assert page.browser.find_elements(By.CSS_SELECTOR, ".output b, iframe") == []
 
 
-def test_a_loop_that_clears_its_output_shows_its_last_round(page: _Page, tmp_path: Path) -> None:
+def test_page_shows_only_output_after_clear_output(page: _Page, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     page.ran(
         "from IPython.display import SVG, clear_output, display\n"
@@ -198,7 +198,7 @@ def test_a_loop_that_clears_its_output_shows_its_last_round(page: _Page, tmp_pat
     page.until(lambda: page.text(".output").startswith("round 4\n"), "it is the same when it is shown again")
 
 
-def test_an_update_replaces_a_picture_that_is_shown(page: _Page) -> None:
+def test_page_replaces_updated_image(page: _Page) -> None:
     page.ran(f"from IPython.display import SVG, display\nh = display(SVG({_SVG!r}), display_id=True)")
     wider = _SVG.replace('"30"', '"60"')
     widths = "return [...document.images].map((each) => each.naturalWidth)"
@@ -212,7 +212,7 @@ def test_an_update_replaces_a_picture_that_is_shown(page: _Page) -> None:
 
 
 @pytest.mark.parametrize("means", ["button", "key"])
-def test_interrupt(page: _Page, means: str) -> None:
+def test_page_interrupts_cell(page: _Page, means: str) -> None:
     page.run("print('begun', flush=True)\nimport time\ntime.sleep(600)")
     page.shows(".output", "begun")
     page.run("2 + 2")
@@ -225,7 +225,7 @@ def test_interrupt(page: _Page, means: str) -> None:
     assert page.code == "2 + 2", "what was typed meanwhile is kept"
 
 
-def test_input(page: _Page) -> None:
+def test_page_asks_for_input(page: _Page) -> None:
     page.run("name = input('Who? ')\nimport getpass\nsecret = getpass.getpass('Password: ')\ninput('Well? ')")
     page.until(lambda: page.asked == "Who? ", "it asks")
     assert page.focused == "INPUT"
@@ -243,7 +243,7 @@ def test_input(page: _Page) -> None:
     page.shows(".output", "('Ada', 'hush')")
 
 
-def test_completion(page: _Page, client: Client) -> None:
+def test_page_completes_code(page: _Page, client: Client) -> None:
     client.execute("apple_one = apple_two = pear = 1")
     page.press("print(pea", Keys.TAB)
     page.until(lambda: page.code == "print(pear", "the only one is taken")
@@ -261,7 +261,7 @@ def test_completion(page: _Page, client: Client) -> None:
     assert page.code == "print(pear, apple_two"
 
 
-def test_history(page: _Page) -> None:
+def test_arrow_keys_recall_history(page: _Page) -> None:
     for code in ("first = 1", "second = 2\nthird = 3"):
         page.ran(code)
     page.press("draft", Keys.ARROW_UP)
@@ -274,7 +274,7 @@ def test_history(page: _Page) -> None:
     page.until(lambda: page.code == "draft", "what was typed is back")
 
 
-def test_a_cell_that_runs_is_found_again_after_a_reload(page: _Page, client: Client, tmp_path: Path) -> None:
+def test_reload_shows_running_cell_again(page: _Page, client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     page.ran("print('earlier')")
     page.run(f"input('Now?')\nprint('before', flush=True)\n{_waits_for(gate)}\nprint('after')")
@@ -292,7 +292,7 @@ def test_a_cell_that_runs_is_found_again_after_a_reload(page: _Page, client: Cli
     assert client.value("1") == "1"
 
 
-def test_what_another_client_runs_is_shown(page: _Page, client: Client) -> None:
+def test_page_shows_executions_of_other_clients(page: _Page, client: Client) -> None:
     with client.streaming("print('theirs', flush=True)\nimport time\ntime.sleep(600)") as events:
         next(events)
         page.load()
@@ -301,7 +301,7 @@ def test_what_another_client_runs_is_shown(page: _Page, client: Client) -> None:
         page.until(lambda: "KeyboardInterrupt" in page.verdicts[0], "it is interrupted")
 
 
-def test_variables(page: _Page) -> None:
+def test_page_shows_and_expands_variables(page: _Page) -> None:
     page.ran("tree = {'branch': {'leaf': 41}}\nnumber = 7")
     page.shows("#variables", "number")
     page.click("#variables tr:first-child button")
@@ -314,7 +314,7 @@ def test_variables(page: _Page) -> None:
     page.until(lambda: page.text("#variables tr:nth-child(2) th") == "number", "the parts are folded away")
 
 
-def test_sessions(page: _Page, client: Client) -> None:
+def test_page_switches_resets_and_deletes_sessions(page: _Page, client: Client) -> None:
     page.ran("mine = 'default'")
     page.find("#new-name").send_keys("other", Keys.ENTER)
     page.shows("#sessions [aria-current=true]", "other")
@@ -340,7 +340,7 @@ def test_sessions(page: _Page, client: Client) -> None:
     page.shows("#sessions", "theirs")
 
 
-def test_nothing_that_is_shown_runs_as_script(page: _Page, client: Client) -> None:
+def test_page_runs_no_script_from_its_contents(page: _Page, client: Client) -> None:
     svg = _SVG.replace("/>", ' onload="alert(1)"><script>alert(1)</script></svg>')
     client.post("/sessions", {"id": _PAYLOAD})
     page.ran(
@@ -371,12 +371,12 @@ def test_content_security_policy_blocks_injected_script(tab: webdriver.Chrome, c
         page.browser.execute_script("document.body.setAttribute('onclick', 'document.title = 1')")
     load = "document.body.append(Object.assign(new Image(), {src: 'http://attacker.test:1/x.png'}))"
     page.browser.execute_script(load)
-    page.until(lambda: any("img-src" in fault for fault in _faults(tab)), "the violation is logged")
+    page.until(lambda: any("img-src" in error for error in _console_errors(tab)), "the violation is logged")
     _requested(tab)  # it is noted before it is blocked
     assert page.browser.title.startswith("shared")
 
 
-def test_a_keyboard_is_enough(page: _Page) -> None:
+def test_page_is_usable_by_keyboard_alone(page: _Page) -> None:
     page.until(lambda: page.focused == "code", "the focus is in the code field")
     page.press("things = [1, 2]")
     page.chord(Keys.CONTROL, Keys.ENTER)
@@ -400,7 +400,7 @@ def test_a_keyboard_is_enough(page: _Page) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-def test_it_fits(page: _Page, width: int) -> None:
+def test_page_fits_its_window(page: _Page, width: int) -> None:
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     page.ran("long_name_" * 20 + " = 'x' * 500; print('y' * 500)")
@@ -408,7 +408,7 @@ def test_it_fits(page: _Page, width: int) -> None:
     assert page.browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-def test_it_comes_back_when_the_runtime_does(tab: webdriver.Chrome, here: Machine, free_port: int) -> None:
+def test_page_reconnects_when_the_runtime_restarts(tab: webdriver.Chrome, here: Machine, free_port: int) -> None:
     client = here.start("a", "--port", str(free_port))
     page = _Page(tab, client.port)
     page.shows("#sessions", "idle")
@@ -417,12 +417,12 @@ def test_it_comes_back_when_the_runtime_does(tab: webdriver.Chrome, here: Machin
     here.kill("KILL", client.pid)
     page.shows("article > .verdict", "reconnecting")
     here.start("a", "--port", str(free_port))
-    page.until(lambda: "there is no execution" in page.verdicts[0], "it is told that the execution is gone")
+    page.until(lambda: "there is no execution" in page.verdicts[0], "it reports that the execution is gone")
     page.ran("print('again')")
     page.shows(".output", "again")
 
 
-def test_a_runtime_with_a_token_asks_for_it(tab: webdriver.Chrome, here: Machine) -> None:
+def test_page_asks_for_token(tab: webdriver.Chrome, here: Machine) -> None:
     page = _Page(tab, here.start("a", "--token").port)
     page.until(lambda: page.focused == "token", "it asks for the token")
     assert not page.find("#main").is_displayed()

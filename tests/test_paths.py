@@ -1,4 +1,4 @@
-"""Names that should lead out of where they belong, and do not: of assets, executions, sessions, folders, runtimes."""
+"""Path traversal by names of assets, executions, sessions, directories and runtimes."""
 
 import subprocess
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def _get(client: Client, target: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("front", ["runtime", "child of an application", "service behind an application"])
-def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
+def test_only_assets_are_served(here: Machine, front: str) -> None:
     with _served(here, front) as client:
         assert client.execute(DRAWING, execId="a")["assets"][0]["url"] == "/mrp/v1/assets/a_0001.svg"
         folder = here.home / ".mrmd-assets"
@@ -67,7 +67,7 @@ def test_nothing_but_the_assets_is_served(here: Machine, front: str) -> None:
 
 
 @pytest.mark.parametrize("front", ["runtime", "service behind an application"])
-def test_ids_in_a_path_lead_to_no_file(here: Machine, front: str) -> None:
+def test_ids_in_paths_reach_no_file(here: Machine, front: str) -> None:
     with _served(here, front) as client:
         client.execute("1")
         outside = here.home / "outside.json"
@@ -103,7 +103,7 @@ def test_asset_names_stay_in_their_directory(shared: Client, shared_machine: Mac
     assert _get(shared, asset["url"])[0] == 200
 
 
-def test_a_link_that_lies_where_an_asset_would_is_not_followed(shared: Client, shared_machine: Machine) -> None:
+def test_writing_an_asset_follows_no_symlink(shared: Client, shared_machine: Machine) -> None:
     folder = shared_machine.home / "linked"
     folder.mkdir()
     target = shared_machine.home / "target.svg"
@@ -113,7 +113,7 @@ def test_a_link_that_lies_where_an_asset_would_is_not_followed(shared: Client, s
     assert not target.exists()
 
 
-def test_killing_removes_a_link_and_not_what_it_leads_to(here: Machine) -> None:
+def test_kill_removes_symlinks_not_their_targets(here: Machine) -> None:
     record = here.home / ".mrmd" / "runtimes" / "a.json"
     here.start("a")
     content = record.read_text()

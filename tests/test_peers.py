@@ -1,4 +1,4 @@
-"""Another local user's programs reach the port as everybody does, and are turned away."""
+"""Connections of other local users are refused."""
 
 import os
 import signal
@@ -109,7 +109,7 @@ def test_another_user_is_refused_by_an_application(here: Machine) -> None:
         assert not _has_run(client)
 
 
-def test_an_application_on_a_socket_of_both_families(here: Machine) -> None:
+def test_dual_stack_application_refuses_other_users(here: Machine) -> None:
     both = "('::', 0), family=socket.AF_INET6, dualstack_ipv6=True"
     with served(here, CHILD, address=both) as client:
         for host in ("127.0.0.1", "::1"):
@@ -138,7 +138,7 @@ def test_peer_check_falls_back_to_proc(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_users_of_the_box(box: Machine) -> None:
+def test_other_users_are_refused_except_root(box: Machine) -> None:
     client = box.start("a")
     for host in ("127.0.0.1", "::1"):
         assert _execute(client, 4243, host).startswith("HTTP/1.1 403 ")

@@ -52,7 +52,7 @@ def test_every_endpoint_has_an_example_of_itself() -> None:
         assert re.search(option, calls[-1]), calls
 
 
-def test_the_examples_work(client: Client) -> None:
+def test_protocol_examples_work(client: Client) -> None:
     """One after the other. The command that follows one in the background is repeated until that one has begun."""
     settings, *commands = _examples(_DOCUMENT)
     settings = settings.replace(":8765/", f":{client.port}/")

@@ -66,7 +66,7 @@ def test_systemctl_stop_ends_every_process(box: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV"])
-def test_a_signal_to_the_server_ends_every_process(machine: Machine, name: str) -> None:
+def test_signal_to_the_server_ends_every_process(machine: Machine, name: str) -> None:
     client = machine.start("vllm")
     pids = _start_children(machine, client)
     machine.kill(name, client.pid)
@@ -81,9 +81,7 @@ def test_sigkill_to_the_process_group_of_the_server_ends_every_process(here: Mac
 
 
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
-def test_a_signal_to_the_process_group_of_a_managed_server_ends_every_process(
-    here: Machine, name: str, free_port: int
-) -> None:
+def test_signal_to_managed_process_group_ends_every_process(here: Machine, name: str, free_port: int) -> None:
     command = here.command(MRMD, "--id", "editor", "--foreground", "--managed", "--port", str(free_port))
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as server:
         try:
@@ -114,7 +112,7 @@ def test_deleting_the_default_session_replaces_it(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("victim", ["worker", "reaper"])
-def test_killing_a_part_of_a_session_ends_the_rest_of_it(machine: Machine, victim: str) -> None:
+def test_killing_worker_or_reaper_ends_the_rest_of_the_session(machine: Machine, victim: str) -> None:
     client = machine.start("vllm")
     pids = _start_children(machine, client)
     machine.kill("KILL", pids[0] if victim == "worker" else int(client.value("os.getppid()")))
@@ -122,7 +120,7 @@ def test_killing_a_part_of_a_session_ends_the_rest_of_it(machine: Machine, victi
     assert client.value("1 + 1") == "2", "the session goes on with a fresh process"
 
 
-def test_a_reset_keeps_nothing_but_the_process(client: Client, shared_machine: Machine) -> None:
+def test_reset_keeps_only_the_process(client: Client, shared_machine: Machine) -> None:
     before = client.value("import os; os.chdir('/'); kept = 1; os.getpid()")
     assert client.post("/reset") == {"success": True}
     assert client.execute("kept")["error"]["type"] == "NameError"
@@ -130,7 +128,7 @@ def test_a_reset_keeps_nothing_but_the_process(client: Client, shared_machine: M
     assert client.value("os.getcwd()") == repr(str(shared_machine.home))
 
 
-def test_kill_of_a_runtime_whose_server_and_reaper_are_dead_still_ends_its_processes(here: Machine) -> None:
+def test_kill_ends_processes_of_dead_server_and_reaper(here: Machine) -> None:
     client = here.start("vllm")
     pids = _start_children(here, client)
     reaper = int(client.value("os.getppid()"))
@@ -158,7 +156,7 @@ child.pid
 
 
 @pytest.mark.parametrize("end", ["kill", "delete", "crash"])
-def test_a_process_whose_main_thread_has_ended_is_ended(here: Machine, end: str) -> None:
+def test_process_whose_main_thread_exited_is_killed(here: Machine, end: str) -> None:
     """It shows as a zombie, but it lives, and holds what it holds."""
     client = here.start("a")
     pid = int(client.value(_LOSE_THE_MAIN_THREAD))
@@ -175,7 +173,7 @@ def test_a_process_whose_main_thread_has_ended_is_ended(here: Machine, end: str)
 
 
 @pytest.mark.systemd
-def test_a_process_that_left_the_cgroup_is_ended_when_the_server_is_killed(box: Machine) -> None:
+def test_process_outside_the_cgroup_ends_when_the_server_is_killed(box: Machine) -> None:
     client = box.start("a")
     client.execute(
         "import subprocess; subprocess.Popen(['systemd-run', '--user', '--scope', '--quiet', 'sleep', '1234567'])"
@@ -187,7 +185,7 @@ def test_a_process_that_left_the_cgroup_is_ended_when_the_server_is_killed(box: 
 
 @pytest.mark.systemd
 @pytest.mark.parametrize("backend", ["systemd", "fork"])
-def test_a_process_of_another_user_is_named_and_holds_up_nothing(box: Machine, backend: str) -> None:
+def test_process_of_another_user_is_named_and_blocks_nothing(box: Machine, backend: str) -> None:
     """As those of sudo and su are, which this user cannot end."""
     client = box.start("a", "--backend", backend)
     become_root = "import os, time; os.setresuid(0, 0, 0); time.sleep(1000)"
@@ -206,7 +204,7 @@ def test_a_process_of_another_user_is_named_and_holds_up_nothing(box: Machine, b
     assert box.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_an_ended_runtime_is_gone_in_less_than_the_grace_its_children_have(here: Machine) -> None:
+def test_kill_does_not_wait_out_the_grace_period(here: Machine) -> None:
     """A child that ends by SIGTERM is not waited for any longer than that takes."""
     client = here.start("quick")
     client.execute("import subprocess; children = [subprocess.Popen(['sleep', '1000']) for _ in range(50)]")

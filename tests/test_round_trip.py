@@ -44,25 +44,25 @@ def _venv(machine: Machine, name: str) -> str:
 
 
 @pytest.fixture(params=["fork", "launchd", pytest.param("systemd", marks=pytest.mark.systemd)])
-def keeper(request: pytest.FixtureRequest) -> Machine:
-    """A machine of each keeper in turn."""
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """A machine of each machine in turn."""
     fixtures = {"fork": "here", "launchd": "mac", "systemd": "box"}
-    machine: Machine = request.getfixturevalue(fixtures[request.param])
-    return machine
+    found: Machine = request.getfixturevalue(fixtures[request.param])
+    return found
 
 
 @_SETTINGS
 @given(runtime_id=_ID, values=st.lists(_TEXT, min_size=5, max_size=30), cwd=_NAME, assets=_NAME, venv=_NAME)
-def test_environment_and_arguments_arrive_exactly(
-    keeper: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str
+def test_environment_and_options_arrive_unchanged(
+    machine: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str
 ) -> None:
-    folder, pictures = f"{keeper.home}/w/{cwd}", f"{keeper.home}/assets/{assets}"
-    keeper.read("mkdir", "-p", "--", folder, pictures)
-    prefix = _venv(keeper, venv)
+    folder, pictures = f"{machine.home}/w/{cwd}", f"{machine.home}/assets/{assets}"
+    machine.read("mkdir", "-p", "--", folder, pictures)
+    prefix = _venv(machine, venv)
     inherited = {f"MRMD_T_{number}": value for number, value in enumerate(values)}
     chosen = {f"MRMD_C_{number}": value for number, value in enumerate(values)}
     options = [option for name, value in chosen.items() for option in ("--env", f"{name}={value}")]
-    client = keeper.start(
+    client = machine.start(
         runtime_id, f"--venv={prefix}", f"--cwd={folder}", f"--assets-dir={pictures}", *options, env=inherited
     )
     code = (
@@ -75,8 +75,8 @@ def test_environment_and_arguments_arrive_exactly(
     assert json.loads(result["stdout"]) == [inherited | chosen, folder, prefix]
     shown = client.execute("from IPython.display import HTML; display(HTML('<b>it</b>'))")
     assert [os.path.dirname(asset["path"]) for asset in shown["assets"]] == [pictures]
-    record = keeper.info(runtime_id)
+    record = machine.info(runtime_id)
     assert {name: record[name] for name in ("id", "venv", "cwd", "assets_dir")} == {
         "id": runtime_id, "venv": prefix, "cwd": folder, "assets_dir": pictures,
     }  # fmt: skip
-    assert keeper.mrmd("--kill", runtime_id).returncode == 0
+    assert machine.mrmd("--kill", runtime_id).returncode == 0

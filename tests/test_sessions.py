@@ -1,4 +1,4 @@
-"""POST /sessions: a session of a Python, a folder and an environment of its own."""
+"""POST /sessions: a session with its own Python, directory and environment."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def _create(client: Client, **fields: object) -> tuple[int, Json]:
     return client.request("POST", "/sessions", fields)
 
 
-def test_a_session_is_made_with_its_process(client: Client) -> None:
+def test_creating_a_session_starts_its_process(client: Client) -> None:
     session = client.post("/sessions", {"id": "é x/1", "language": "Python"})
     assert session["id"] == "é x/1"
     assert session["state"] == "idle"
@@ -56,16 +56,16 @@ def test_a_session_is_made_with_its_process(client: Client) -> None:
     assert client.post("/sessions", {"id": "default"})["environment"] == client.get("/capabilities")["environment"]
 
 
-def test_its_environment_is_its_own(client: Client, here: Machine, venv: Path) -> None:
+def test_session_has_its_own_environment(client: Client, here: Machine, venv: Path) -> None:
     (here.home / "work").mkdir()
     environment = {"cwd": "~/work", "virtualenv": str(venv), "env": {"GIVEN": "é\n", "MPLCONFIGDIR": None}}
     session = client.post("/sessions", {"id": "own", "environment": environment})
-    told = {"cwd": str(here.home / "work"), "virtualenv": str(venv), "executable": str(venv / "bin/python")}
-    assert session["environment"] == told
-    assert client.get("/sessions/own")["environment"] == told
+    described = {"cwd": str(here.home / "work"), "virtualenv": str(venv), "executable": str(venv / "bin/python")}
+    assert session["environment"] == described
+    assert client.get("/sessions/own")["environment"] == described
     code = "import os, sys, json; print(json.dumps([os.getcwd(), sys.prefix, sys.executable, dict(os.environ)]))"
     cwd, prefix, executable, variables = json.loads(client.execute(code, session="own")["stdout"])
-    assert (cwd, prefix, executable) == (told["cwd"], told["virtualenv"], told["executable"])
+    assert (cwd, prefix, executable) == (described["cwd"], described["virtualenv"], described["executable"])
     assert variables["GIVEN"] == "é\n"
     assert "MPLCONFIGDIR" not in variables
     assert variables["VIRTUAL_ENV"] == str(venv)
@@ -75,9 +75,11 @@ def test_its_environment_is_its_own(client: Client, here: Machine, venv: Path) -
     assert "MPLCONFIGDIR" in default[3]
     assert "GIVEN" not in default[3]
 
-    same = client.post("/sessions", {"id": "own", "environment": environment | {"cwd": told["cwd"]}})
+    same = client.post("/sessions", {"id": "own", "environment": environment | {"cwd": described["cwd"]}})
     assert same["pid"] == session["pid"]
-    assert client.post("/sessions", {"id": "own"})["pid"] == session["pid"], "who asks for nothing gets what there is"
+    assert client.post("/sessions", {"id": "own"})["pid"] == session["pid"], (
+        "without an environment, the existing session matches"
+    )
     for other in ({"cwd": "~"}, environment | {"env": {}}, {"executable": str(venv / "bin/python")}):
         status, answer = _create(client, id="own", environment=other)
         assert (status, answer["code"]) == (409, "session_exists")
@@ -106,7 +108,7 @@ def test_session_with_missing_environment_is_refused_before_it_starts(
     (here.home / "loop").symlink_to("loop")
     (here.home / "bare" / "bin").mkdir()
     before = client.get("/sessions")
-    for environment, code, said in (
+    for environment, code, message in (
         ({"cwd": "/nowhere"}, "no_such_folder", "'/nowhere' does not exist"),
         ({"cwd": "~/file"}, "no_such_folder", "file' does not exist"),
         ({"cwd": "~nobody-at-all/x"}, "no_such_folder", "nobody-at-all/x' does not exist"),
@@ -121,7 +123,7 @@ def test_session_with_missing_environment_is_refused_before_it_starts(
     ):
         status, answer = _create(client, id="x", environment=environment)
         assert (status, answer["code"]) == (422, code)
-        assert said in answer["error"]
+        assert message in answer["error"]
     assert client.get("/sessions") == before
 
 
@@ -169,12 +171,12 @@ def test_error_of_malformed_request_says_what_is_wrong(client: Client) -> None:
     assert client.get("/sessions") == before
 
 
-def test_another_language_is_refused(client: Client) -> None:
+def test_session_in_other_language_is_refused(client: Client) -> None:
     status, answer = _create(client, id="x", language="julia")
     assert (status, answer["code"]) == (422, "unknown_language")
 
 
-def test_requirements_are_checked_in_the_sessions_own_python(client: Client, venv: Path) -> None:
+def test_requirements_are_checked_in_the_sessions_python(client: Client, venv: Path) -> None:
     def unmet(*dependencies: str, python: str | None = None) -> list[tuple[str, str | None]]:
         status, answer = _create(
             client, id="x", environment={"virtualenv": str(venv)}, dependencies=dependencies, pythonVersion=python
@@ -204,14 +206,14 @@ def test_requirements_are_checked_in_the_sessions_own_python(client: Client, ven
     assert unmet(python="<3") == [("Python <3", ".".join(map(str, sys.version_info[:3])))]
 
 
-def test_requirements_of_a_session_that_runs_are_checked_in_it(client: Client, venv: Path) -> None:
+def test_requirements_of_a_running_session_are_checked(client: Client, venv: Path) -> None:
     client.post("/sessions", {"id": "x", "environment": {"virtualenv": str(venv)}})
     assert _create(client, id="x", dependencies=["one-thing"])[0] == 200
     assert _create(client, id="x", dependencies=["absent"])[0] == 422
     assert client.get("/sessions/x")["state"] == "idle"
 
 
-def test_the_server_answers_while_an_interpreter_is_slow(client: Client, here: Machine) -> None:
+def test_server_answers_while_an_interpreter_starts_slowly(client: Client, here: Machine) -> None:
     waiting = f'while [ ! -e {here.home}/gate ]; do sleep 0.02; done; exec {sys.executable} "$@"'
     python = here.script("bin/python", waiting)
     with ThreadPoolExecutor() as pool:
@@ -222,7 +224,7 @@ def test_the_server_answers_while_an_interpreter_is_slow(client: Client, here: M
         assert slow.result()[0] == 200
 
 
-def test_two_that_make_one_session_at_a_time_share_it(client: Client, here: Machine) -> None:
+def test_simultaneous_creations_share_one_session(client: Client, here: Machine) -> None:
     barrier = threading.Barrier(8)
 
     def create(cwd: str) -> tuple[int, Json]:

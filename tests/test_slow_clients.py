@@ -71,13 +71,13 @@ def test_client_that_sends_a_byte_at_a_time_is_dropped(client: Client) -> None:
     assert client.value("kept") == "42"
 
 
-def test_a_large_body_that_comes_steadily_is_taken(client: Client) -> None:
+def test_large_body_is_accepted(client: Client) -> None:
     text = "é" * 5_000_000
     result = client.execute(f"len('{text}')")
     assert result["result"] == "5000000"
 
 
-def test_a_client_that_vanishes_without_a_word_is_let_go(client: Client) -> None:
+def test_connection_of_vanished_client_is_closed(client: Client) -> None:
     """What a cut cable or a suspended machine leaves: a connection of which only the server's half exists."""
     before = psutil.Process(client.pid).num_fds()
     code = "input()\nfor n in range(1000): print(n)\nend = 'reached'"
@@ -96,7 +96,7 @@ def test_a_client_that_vanishes_without_a_word_is_let_go(client: Client) -> None
     wait_until(lambda: psutil.Process(client.pid).num_fds() <= before + 2, "their descriptors are free", 60)
 
 
-def test_a_client_that_closes_its_half_leaves_the_execution_alone(client: Client) -> None:
+def test_half_closed_connection_does_not_affect_its_execution(client: Client) -> None:
     before = psutil.Process(client.pid).num_fds()
     with _connected(client, 20) as connections:
         for number, connection in enumerate(connections):

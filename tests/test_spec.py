@@ -40,7 +40,7 @@ def test_every_option_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("name", _OTHERS)
-def test_option_survives_on_the_command_line_and_in_the_record(name: str) -> None:
+def test_option_survives_command_line_and_record(name: str) -> None:
     spec = RuntimeSpec(**{**_REQUIRED, name: _OTHERS[name]})  # type: ignore[arg-type]
     assert _parsed(spec) == spec
     assert RuntimeSpec.from_json({**spec.as_json(), "of a newer version": 1}) == spec

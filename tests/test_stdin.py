@@ -3,21 +3,21 @@
 from tests.client import Client, text_of
 
 
-def test_the_prompt_comes_before_the_request_and_in_it(client: Client) -> None:
+def test_prompt_is_printed_and_sent_with_the_request(client: Client) -> None:
     events = client.converse("input('Name? ')", "Ada")
     assert [event.name for event in events[:3]] == ["start", "stdout", "stdin_request"]
     assert events[1].data["content"] == "Name? "
     assert events[2].data == {"prompt": "Name? ", "password": False, "execId": "input('Name? ')"}
 
 
-def test_a_cancelled_input_raises(client: Client) -> None:
+def test_cancelled_input_raises(client: Client) -> None:
     events = client.converse("input()", None)
     assert events[-2].data["type"] == "InputCancelled"
     caught = client.converse("try: input()\nexcept Exception as e: print(type(e).__name__)", None)
     assert text_of(caught, "stdout") == "InputCancelled\n"
 
 
-def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(client: Client) -> None:
+def test_interrupt_ends_input_and_late_text_is_refused(client: Client) -> None:
     with client.streaming("input('? ')", execId="one") as events:
         assert [next(events).name for _ in range(3)][-1] == "stdin_request"
         assert client.post("/interrupt") == {"interrupted": True}
@@ -26,7 +26,7 @@ def test_an_interrupt_ends_the_wait_and_late_answers_are_refused(client: Client)
     assert text_of(client.converse("print(input())", "fresh"), "stdout") == "fresh\nfresh\n"
 
 
-def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) -> None:
+def test_cell_that_catches_interrupt_of_input_can_ask_again(client: Client) -> None:
     code = "try:\n    input('1 ')\nexcept KeyboardInterrupt:\n    print('no')\nprint(input('2 '))"
     with client.streaming(code, execId="two") as events:
         seen = []
@@ -39,7 +39,7 @@ def test_a_caught_interrupt_can_be_followed_by_another_question(client: Client) 
     assert text_of(seen, "stdout") == "1 no\n2 yes\nyes\n"
 
 
-def test_a_question_of_a_thread_ends_with_its_cell(client: Client) -> None:
+def test_input_of_a_thread_ends_with_its_cell(client: Client) -> None:
     ask = "def ask():\n    try: input('thread? ')\n    except Exception as e: ended.append(type(e).__name__)"
     with client.streaming(f"import asyncio; ended = []\n{ask}\nawait asyncio.to_thread(ask)") as events:
         for event in events:
@@ -56,6 +56,6 @@ def test_input_that_was_not_requested_is_refused(client: Client) -> None:
         assert client.post("/input/cancel", body)["cancelled"] is False
 
 
-def test_children_read_the_end_of_file(client: Client) -> None:
+def test_children_read_eof_from_stdin(client: Client) -> None:
     """They have no client to ask, and must not wait for one."""
     assert client.execute("!cat; echo done")["stdout"] == "done\n"

@@ -12,7 +12,7 @@ from tests.machine import MRMD, Machine
 
 
 @pytest.mark.parametrize("end", ["exit", "hangup", "process group"])
-def test_the_end_of_the_shell_leaves_the_runtime_and_its_variables(machine: Machine, end: str) -> None:
+def test_runtime_survives_the_shell_that_started_it(machine: Machine, end: str) -> None:
     shell, terminal = pty.fork()
     if shell == 0:
         script = f"{MRMD} --id kept; echo started; {'exit' if end == 'exit' else 'read forever'}"
@@ -33,7 +33,7 @@ def test_the_end_of_the_shell_leaves_the_runtime_and_its_variables(machine: Mach
     assert machine.client("kept") == client
 
 
-def test_a_command_substitution_returns(machine: Machine) -> None:
+def test_command_substitution_returns(machine: Machine) -> None:
     """The runtime keeps no descriptor of its caller open, or the shell would wait for its end of the pipe."""
     done = machine.run("bash", "-c", f'out=$({MRMD} --id a 2>&1); echo "$out"', timeout=30)
     assert done.returncode == 0
@@ -53,7 +53,7 @@ def test_daemon_leaves_terminal_session_and_directory_of_its_caller(here: Machin
     assert files == {str(here.home / ".mrmd/logs/a.log"), str(here.home / ".mrmd/locks/a.claim")}
 
 
-def test_twenty_simultaneous_starts_give_one_runtime_and_twenty_equal_answers(machine: Machine) -> None:
+def test_twenty_simultaneous_starts_give_one_runtime(machine: Machine) -> None:
     command = machine.command(MRMD, "--id", "race", "--json")
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(20)]
     printed = [start.communicate(timeout=90) for start in starts]

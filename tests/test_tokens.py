@@ -1,4 +1,4 @@
-"""A token that clients must show: when there must be one, where it is kept, and where it is not."""
+"""Tokens: when one is required, where it is stored, and where it never appears."""
 
 import json
 import secrets
@@ -46,7 +46,7 @@ def test_runtime_with_token_requires_it(machine: Machine) -> None:
     assert _status(client, token) == 200
 
 
-def test_a_preflight_cannot_show_a_token_and_need_not(here: Machine) -> None:
+def test_preflight_needs_no_token(here: Machine) -> None:
     client = here.start("a", "--token")
     asked = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
     assert client.fetch("OPTIONS", "/mrp/v1/execute", **asked).status == 204
@@ -54,7 +54,7 @@ def test_a_preflight_cannot_show_a_token_and_need_not(here: Machine) -> None:
     assert (status, answer["code"]) == (401, "token_required")
 
 
-def test_the_token_is_in_its_file_alone(machine: Machine) -> None:
+def test_token_is_stored_only_in_its_file(machine: Machine) -> None:
     started = machine.mrmd("--id", "a", "--token", env={"MRMD_TOKEN": _CHOSEN})
     assert started.returncode == 0, started.stderr
     assert f"{machine.home}/.mrmd/tokens/a" in started.stdout
@@ -66,28 +66,28 @@ def test_the_token_is_in_its_file_alone(machine: Machine) -> None:
     result = client.request("POST", "/execute", {"code": code}, shown)[1]
     assert result["success"]
     client.request("POST", "/complete", {"code": "impor", "cursor": 5, "session": "other"}, shown)  # another process
-    told = [started.stdout, started.stderr, result["stdout"], str(wrong)]
+    texts = [started.stdout, started.stderr, result["stdout"], str(wrong)]
     for arguments in (["--list"], ["--info", "a"], ["--list", "--json"], ["--info", "a", "--json"], ["--id", "a"]):
-        told.append(machine.mrmd(*arguments).stdout)
-    told.append(machine.read("bash", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; ps ax"))
-    told.append(
+        texts.append(machine.mrmd(*arguments).stdout)
+    texts.append(machine.read("bash", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; ps ax"))
+    texts.append(
         machine.read("bash", "-c", "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' ' | grep -v [g]rep; true")
     )
     folders = f"{machine.home}/.mrmd {machine.home}/.config"
-    told.append(
+    texts.append(
         machine.read("bash", "-c", f"find {folders} -type f ! -path '*/tokens/*' -exec cat {{}} + 2>/dev/null; true")
     )
     if machine.backend == "systemd":
-        told.append(machine.read("systemctl", "--user", "show", "mrmd-python@a"))
-        told.append(machine.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=verbose"))
-    for text in told:
+        texts.append(machine.read("systemctl", "--user", "show", "mrmd-python@a"))
+        texts.append(machine.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=verbose"))
+    for text in texts:
         assert _CHOSEN not in text
     assert _token(machine, "a") == _CHOSEN
     assert machine.mrmd("--kill", "a").returncode == 0
     assert machine.read("find", f"{machine.home}/.mrmd/tokens", "-type", "f") == ""
 
 
-def test_a_start_with_a_token_does_not_pass_for_one_without(here: Machine) -> None:
+def test_start_with_token_rejects_running_runtime_without_one(here: Machine) -> None:
     here.start("open")
     refused = here.mrmd("--id", "open", "--token")
     assert (refused.returncode, "without a token" in refused.stderr) == (1, True)
@@ -109,7 +109,7 @@ def test_invalid_token_is_rejected_and_not_printed(here: Machine, bad: str) -> N
     assert list((here.home / ".mrmd" / "tokens").iterdir()) == []
 
 
-def test_a_server_without_its_token_file_does_not_serve(here: Machine) -> None:
+def test_server_without_its_token_file_does_not_start(here: Machine) -> None:
     """Rather than serve everybody."""
     path = here.home / ".mrmd" / "tokens" / "a"
     path.parent.mkdir(parents=True)
@@ -120,7 +120,7 @@ def test_a_server_without_its_token_file_does_not_serve(here: Machine) -> None:
     path.rmdir()
 
 
-def test_a_token_outlives_a_restart(machine: Machine) -> None:
+def test_token_survives_restart(machine: Machine) -> None:
     client = machine.start("a", "--token")
     token = _token(machine, "a")
     restarted = machine.mrmd("--restart", "a")
@@ -130,7 +130,7 @@ def test_a_token_outlives_a_restart(machine: Machine) -> None:
     assert (_status(again, None), _status(again, token)) == (401, 200)
 
 
-def test_a_token_is_no_variable_of_a_runtime(here: Machine) -> None:
+def test_env_option_rejects_mrmd_token(here: Machine) -> None:
     """It would be in this very command line."""
     refused = here.mrmd("--env", f"MRMD_TOKEN={_CHOSEN}")
     assert refused.returncode == 1
@@ -139,7 +139,7 @@ def test_a_token_is_no_variable_of_a_runtime(here: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_token_outlives_a_crash_of_the_server(box: Machine) -> None:
+def test_token_survives_server_crash(box: Machine) -> None:
     client = box.start("a", "--token")
     token = _token(box, "a")
     box.kill("KILL", client.pid)
@@ -154,7 +154,7 @@ def test_a_token_outlives_a_crash_of_the_server(box: Machine) -> None:
     assert "cannot read the token" in box.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=cat")
 
 
-def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_port: int) -> None:
+def test_managed_runtime_takes_its_token_from_the_environment(here: Machine, free_port: int) -> None:
     missing = here.mrmd("--foreground", "--managed", "--token")
     assert (missing.returncode, "MRMD_TOKEN" in missing.stderr) == (1, True)
     options = ["--foreground", "--managed", "--token", "--port", str(free_port)]
@@ -172,7 +172,7 @@ def test_a_program_that_owns_a_runtime_gives_it_its_token(here: Machine, free_po
     wait_until(lambda: processes_of(here.home) == [], "it has ended")
 
 
-def test_a_runtime_in_the_foreground_leaves_no_token(here: Machine) -> None:
+def test_foreground_runtime_removes_its_token(here: Machine) -> None:
     path = here.home / ".mrmd" / "tokens" / "a"
     with subprocess.Popen(
         here.command(MRMD, "--id", "a", "--foreground", "--token"), stderr=subprocess.PIPE
@@ -261,7 +261,7 @@ def test_application_sends_the_token_of_its_runtime(here: Machine) -> None:
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])
-def test_files_are_their_owners_alone_under_any_umask(machine: Machine, umask: str) -> None:
+def test_files_are_private_under_any_umask(machine: Machine, umask: str) -> None:
     variables = {"MRMD_HOME": f"{machine.home}/deep/er/mrmd-{umask}"}
     if machine.backend == "fork":
         variables["XDG_CONFIG_HOME"] = f"{machine.home}/conf-{umask}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine, assert_told, wait_until
+from tests.machine import Machine, assert_error, wait_until
 
 
 def _old_record(here: Machine, pid: int) -> Path:
@@ -30,8 +30,8 @@ def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
             assert listed.stdout.splitlines()[1].split()[:2] == ["a", "older"]
             assert listed.stderr == f"mrmd-python: note: 'a' was started by mrmd-python 0.4.2 or older; {advice}\n"
             for option in ("--id", "--info", "--kill", "--restart", "--enable"):
-                assert_told(here.mrmd(option, "a"), 1, advice)
-            assert_told(here.mrmd("--kill-all"), 1, advice)
+                assert_error(here.mrmd(option, "a"), 1, advice)
+            assert_error(here.mrmd("--kill-all"), 1, advice)
             assert path.exists()
             assert process.poll() is None
             here.start("b")
@@ -43,7 +43,7 @@ def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
 
 
 @pytest.mark.parametrize("replaces", [True, False])
-def test_record_of_old_version_without_its_process_can_be_killed_and_replaced(here: Machine, replaces: bool) -> None:
+def test_dead_record_of_old_version_can_be_killed_and_replaced(here: Machine, replaces: bool) -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     path = _old_record(here, process.pid)

@@ -1,4 +1,4 @@
-"""Looking at a session's variables, and down into them: POST /variables and POST /variables/{name}."""
+"""A session's variables and their parts: POST /variables and POST /variables/{name}."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def _children(client: Client, name: str, **fields: Any) -> dict[str, str]:
     return {child["name"]: child["value"] for child in client.post(f"/variables/{name}", fields)["children"]}
 
 
-def test_the_variables_of_python_itself(client: Client) -> None:
+def test_builtin_types_are_described(client: Client) -> None:
     assert client.execute(_PYTHON)["success"]
     found = _variables(client)
     assert len(found) == client.get("/sessions/default")["variableCount"]
@@ -133,7 +133,7 @@ def test_variables_can_be_filtered(client: Client) -> None:
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 
 
-def test_the_way_down(client: Client) -> None:
+def test_variables_can_be_expanded_by_path(client: Client) -> None:
     client.execute(_PYTHON)
     table = client.post("/variables/table")
     assert [child["path"] for child in table["children"]] == ["a", 2, "2", {"position": 3}, {"position": 4}]
@@ -151,7 +151,7 @@ def test_the_way_down(client: Client) -> None:
     assert client.post("/variables/_private")["value"] == "1"
 
 
-def test_pages_and_lengths(client: Client) -> None:
+def test_children_and_values_are_paged_and_bounded(client: Client) -> None:
     client.execute(
         "many = list(range(1000)); million = dict.fromkeys(map(str, range(1_000_000)), 0); text = 'x' * 5000"
     )
@@ -184,14 +184,14 @@ _REFUSED: list[tuple[str, Json, tuple[int, str]]] = [
 ]
 
 
-def test_refusals(client: Client) -> None:
+def test_invalid_variable_requests_are_refused(client: Client) -> None:
     client.execute("items = [1]")
     for name, fields, refusal in _REFUSED:
         status, answer = client.request("POST", f"/variables/{name}", fields)
         assert (status, answer["code"]) == refusal, (name, fields)
 
 
-def test_no_code_of_an_object_is_run(client: Client) -> None:
+def test_variables_run_no_code_of_objects(client: Client) -> None:
     assert client.execute(_HOSTILE)["success"]
     found = _variables(client)
     assert found["hostile"]["value"] == "<Hostile object: stored=1>"
@@ -212,7 +212,7 @@ def test_no_code_of_an_object_is_run(client: Client) -> None:
     assert client.execute("1")["stdout"] == "Out[2]: 1\n", "nothing was printed"
 
 
-def test_numpy_and_pandas(client: Client) -> None:
+def test_numpy_and_pandas_objects_are_described(client: Client) -> None:
     code = """
 import numpy as np, pandas as pd
 line = np.arange(1000.0)
@@ -254,7 +254,7 @@ own_frame = OwnFrame({"a": [1]})
     assert "finalized" in printed, "the class does print when it is asked"
 
 
-def test_other_libraries_objects(client: Client) -> None:
+def test_objects_of_other_libraries_are_described(client: Client) -> None:
     code = """
 import polars as pl, pydantic
 from PIL import Image
@@ -294,13 +294,13 @@ class Tensor:
     assert client.post("/variables/tensor")["children"] == []
 
 
-def test_ten_thousand_variables(client: Client) -> None:
+def test_variables_are_truncated_at_ten_thousand(client: Client) -> None:
     client.execute("for n in range(12_000): globals()[f'v{n}'] = [n]")
     answer = client.post("/variables")
     assert (answer["count"], len(answer["variables"]), answer["truncated"]) == (10_000, 10_000, True)
 
 
-def test_a_container_that_changes_all_the_time(client: Client) -> None:
+def test_containers_that_change_constantly_can_be_read(client: Client) -> None:
     code = """
 import threading
 box, numbers, stop = {}, [], False

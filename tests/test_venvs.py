@@ -13,8 +13,8 @@ import pytest
 from tests.interpreters import interpreters, make_venv, numbers, supported, too_old
 from tests.machine import Machine
 
+# What the server's own IPython, the fallback, runs on.
 _NEWEST_IPYTHON_NEEDS = (3, 11)
-"""What the server's own IPython, the fallback, runs on."""
 
 
 def _bare(version: str, prefix: Path) -> None:
@@ -148,7 +148,7 @@ def test_system_packages_need_system_site_packages(here: Machine) -> None:
         assert (found["result"] == "42") == bool(options)
 
 
-def test_a_module_of_the_venv_goes_before_a_fallback(here: Machine) -> None:
+def test_module_in_venv_takes_precedence_over_fallback(here: Machine) -> None:
     """The venv has no IPython, but another version of what IPython needs."""
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv)
@@ -160,7 +160,7 @@ def test_a_module_of_the_venv_goes_before_a_fallback(here: Machine) -> None:
     assert client.value("import wcwidth; wcwidth.value") == "'the venv has its own'"
 
 
-def test_the_metadata_of_fallback_packages_is_found_behind_the_venvs_own(here: Machine) -> None:
+def test_fallback_package_metadata_comes_after_the_venvs(here: Machine) -> None:
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv, "traitlets==5.14.3")
     client = here.start("a", "--venv", str(venv))
@@ -209,7 +209,7 @@ def _with_a_broken_ipython(prefix: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (_without_python, "it is not a venv, or a broken one"),
         (_without_base, "it is not a venv, or a broken one"),
@@ -217,7 +217,7 @@ def _with_a_broken_ipython(prefix: Path) -> None:
         (_with_a_broken_ipython, "IPython cannot be imported in"),
     ],
 )
-def test_start_rejects_broken_venv(here: Machine, damage: Callable[[Path], None], told: str) -> None:
+def test_start_rejects_broken_venv(here: Machine, damage: Callable[[Path], None], message: str) -> None:
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv)
     for name in ("python3", f"python{sysconfig.get_python_version()}"):
@@ -225,6 +225,6 @@ def test_start_rejects_broken_venv(here: Machine, damage: Callable[[Path], None]
     damage(venv)
     done = here.mrmd("--id", "a", "--venv", str(venv))
     assert done.returncode == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert str(venv) in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -75,7 +75,7 @@ def client(request: pytest.FixtureRequest, here: Machine, tmp_path: Path) -> Cli
     return here.start("hostile", "--cwd", str(tmp_path / "project"), *options)
 
 
-def test_no_file_runs_that_no_cell_imports(client: Client, tmp_path: Path) -> None:
+def test_file_runs_only_when_a_cell_imports_it(client: Client, tmp_path: Path) -> None:
     for cell in _CELLS:
         client.execute(cell)
     for text in ("import os; os.pa", "'a'.sp", "from json import ", "%ti", "x = {'a': 1}; x['"):
@@ -90,7 +90,7 @@ def test_no_file_runs_that_no_cell_imports(client: Client, tmp_path: Path) -> No
     assert _ran(tmp_path / "project") == []
 
 
-def test_a_cell_imports_files_from_the_working_directory(client: Client, tmp_path: Path) -> None:
+def test_cell_imports_files_from_the_working_directory(client: Client, tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "helpers.py").write_text("import sched\n")
     (project / "extension.py").write_text("def load_ipython_extension(shell): print('loaded')\n")

@@ -10,8 +10,8 @@ from tests.client import Client, Json, Run
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 from tests.programs import CHILD, served
 
+# What our own server and our application are served by.
 _OURS = ("aiohttp", "uvicorn")
-"""What our own server and our application are served by."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

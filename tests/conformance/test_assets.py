@@ -19,7 +19,7 @@ _PNG_CODE = f"{_SHOW}png = {_PNG_BASE64!r}; display({{'image/png': png, 'text/pl
     "Pictures (png, jpeg, svg, gif, webp), PDF and explicit HTML displays become files; "
     "Asset: path, url, mimeType, assetType, size, metadata"
 )
-def test_displays_that_become_files(server: Client, run: Run, session: str) -> None:
+def test_images_pdf_and_html_become_assets(server: Client, run: Run, session: str) -> None:
     code = (
         f"{_PNG_CODE}display(HTML('<b>é</b>'))\ndisplay(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))\n"
         "for mime in ('image/jpeg', 'image/gif', 'image/webp', 'application/pdf'): display({mime: png}, raw=True)"
@@ -46,7 +46,7 @@ def test_displays_that_become_files(server: Client, run: Run, session: str) -> N
 
 
 @pytest.mark.row("Asset: metadata (width, height, ...), data (the other MIME forms of the same display, if any)")
-def test_an_asset_keeps_what_was_displayed_with_it(run: Run) -> None:
+def test_asset_keeps_metadata_and_other_mime_forms(run: Run) -> None:
     code = (
         "display({'image/png': png, 'text/html': '<b>x</b>', 'text/plain': 'x'}, raw=True,\n"
         "        metadata={'image/png': {'width': 50, 'height': 20}, 'text/html': {'isolated': True}})\n"
@@ -66,7 +66,7 @@ _UPDATABLE = f"{_SHOW}def svg(text): return SVG(f'<svg xmlns=\"http://www.w3.org
 
 @pytest.mark.row("Asset: displayId, update (an update replaces the file)")
 @pytest.mark.parametrize("update", ["handle.update(svg(2))", "update_display(svg(2), display_id='d')"])
-def test_an_update_replaces_the_file_of_its_display(server: Client, run: Run, update: str) -> None:
+def test_update_replaces_the_file_of_its_display(server: Client, run: Run, update: str) -> None:
     (first,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     assert (first["displayId"], first["update"]) == ("d", False)
     path = first["url"].removeprefix("/mrp/v1")
@@ -79,7 +79,7 @@ def test_an_update_replaces_the_file_of_its_display(server: Client, run: Run, up
 
 
 @pytest.mark.row("Asset: update; ExecuteResult.assets and displayData have each display once, as it was last")
-def test_a_result_has_the_last_update_of_each_display(server: Client, run: Run, session: str) -> None:
+def test_result_has_the_last_update_of_each_display(server: Client, run: Run, session: str) -> None:
     code = (
         f"{_UPDATABLE}a = display(svg('a'), display_id='a'); b = display(svg('b'), display_id='b')\n"
         "for n in range(20): a.update(svg(n))\n"
@@ -92,12 +92,12 @@ def test_a_result_has_the_last_update_of_each_display(server: Client, run: Run, 
     assert [b">19<" in bodies[0], b">b<" in bodies[1]] == [True, True]
     assert found["displayData"] == [{"data": {"x/y": 19}, "metadata": {}, "displayId": "note", "update": True}]
     events = server.stream(code, session=session)
-    assert [event.name for event in events].count("asset") == 22, "each is told as it happens"
+    assert [event.name for event in events].count("asset") == 22, "each is sent as it happens"
     assert [event.data["displayData"] for event in events if event.name == "result"] == [found["displayData"]]
 
 
 @pytest.mark.row("Asset: an update that changes what the display is")
-def test_updates_from_image_to_text_and_back(server: Client, run: Run) -> None:
+def test_update_may_change_image_to_text_and_back(server: Client, run: Run) -> None:
     (picture,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     as_text = run("handle.update({'text/plain': 'text'}, raw=True)")
     assert (as_text["assets"], as_text["stdout"]) == ([], "text\n")
@@ -117,7 +117,7 @@ def test_updates_from_image_to_text_and_back(server: Client, run: Run) -> None:
 
 
 @pytest.mark.row("asset: as it happens; then it is not repeated in result.assets")
-def test_the_asset_event(server: Client, session: str) -> None:
+def test_asset_event_is_not_repeated_in_the_result(server: Client, session: str) -> None:
     events = server.stream(_PNG_CODE, session=session)
     assert names_of(events) == ["start", "asset", "result", "done"]
     assert events[1].data["mimeType"] == "image/png"
@@ -125,7 +125,7 @@ def test_the_asset_event(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("GET /assets/{name}: Range and ETag; nothing outside the assets folders, however it is spelled")
-def test_fetching(server: Client, run: Run) -> None:
+def test_assets_are_served_with_range_and_etag(server: Client, run: Run) -> None:
     (asset,) = run(_PNG_CODE)["assets"]
     path = asset["url"].removeprefix("/mrp/v1")
     whole = server.call("GET", path)
@@ -148,7 +148,7 @@ def test_fetching(server: Client, run: Run) -> None:
 
 
 @pytest.mark.row("the request's assetDir; never overwriting")
-def test_asset_dir_of_a_request(run: Run) -> None:
+def test_request_can_choose_asset_dir(run: Run) -> None:
     folder = run("import tempfile; folder = tempfile.mkdtemp(); print(folder)")["stdout"].strip()
     first, second = (run(_PNG_CODE, assetDir=folder)["assets"][0] for _ in range(2))
     assert first["path"].startswith(f"{folder}/")
@@ -159,7 +159,7 @@ def test_asset_dir_of_a_request(run: Run) -> None:
 @pytest.mark.row(
     "Every open matplotlib figure is shown and closed at the end of its cell; a Figure as the last expression"
 )
-def test_figures(run: Run) -> None:
+def test_open_figures_become_images_and_are_closed(run: Run) -> None:
     for code in (
         "plt.plot([1])",
         "plt.plot([1]); plt.show()",
@@ -172,7 +172,7 @@ def test_figures(run: Run) -> None:
 
 
 @pytest.mark.row("A DataFrame as the last expression is text in stdout and text/html in displayData, no file")
-def test_data_frames(run: Run) -> None:
+def test_data_frame_is_text_and_html(run: Run) -> None:
     found = run("import pandas as pd; pd.DataFrame({'a': [1]})")
     assert found["assets"] == []
     assert "text/html" in found["displayData"][0]["data"]

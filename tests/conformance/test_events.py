@@ -24,14 +24,14 @@ from tests.client import Client, Event, Json, names_of, text_of
         ),
     ],
 )
-def test_order(server: Client, session: str, code: str, names: list[str]) -> None:
+def test_events_come_in_order(server: Client, session: str, code: str, names: list[str]) -> None:
     assert names_of(server.stream(code, session=session)) == names
 
 
 @pytest.mark.row(
     "start {execId, timestamp}, result ExecuteResult, error {type, message, traceback, line, column}, done {}"
 )
-def test_the_data_of_events(server: Client, session: str) -> None:
+def test_events_have_documented_data(server: Client, session: str) -> None:
     events = server.stream("print('x')\n2", session=session, execId=f"{session}-data")
     by_name = {event.name: event.data for event in events}
     assert by_name["start"].keys() == {"execId", "timestamp"}
@@ -46,7 +46,7 @@ def test_the_data_of_events(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("stdout, stderr: {content: new text, accumulated: that stream so far}; accumulated (true)")
-def test_accumulated(server: Client, session: str) -> None:
+def test_accumulated_text_is_the_stream_so_far(server: Client, session: str) -> None:
     code = "import sys, time\nfor n in range(9): print('é', n); print(n, file=sys.stderr); time.sleep(0.02)"
     so_far = {"stdout": "", "stderr": ""}
     for event in server.stream(code, session=session):
@@ -60,7 +60,7 @@ def test_accumulated(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("accumulated costs linear; past 256 KiB it holds the first and last parts around one line")
-def test_accumulated_of_a_long_stream(server: Client, session: str) -> None:
+def test_accumulated_text_of_long_stream_is_shortened(server: Client, session: str) -> None:
     events = server.stream("for n in range(20_000): print(f'{n:079}')", session=session)
     text = text_of(events, "stdout")
     assert text == "".join(f"{n:079}\n" for n in range(20_000))
@@ -75,8 +75,8 @@ def test_accumulated_of_a_long_stream(server: Client, session: str) -> None:
     assert sent < 3 * len(text) + 2 * 256 * 1024
 
 
-@pytest.mark.row("content never waits more than 50 ms: what is printed is told while the cell goes on")
-def test_text_arrives_at_once(server: Client, session: str) -> None:
+@pytest.mark.row("content never waits more than 50 ms: output is sent while the cell goes on")
+def test_output_arrives_while_the_cell_runs(server: Client, session: str) -> None:
     with server.streaming("print('now'); input()", session=session, execId=f"{session}-now") as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         server.post("/interrupt", {"session": session})
@@ -84,7 +84,7 @@ def test_text_arrives_at_once(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("\\r, ANSI escapes and everything else pass through unchanged, never cut inside a character")
-def test_text_is_unchanged(server: Client, session: str) -> None:
+def test_control_characters_pass_unchanged(server: Client, session: str) -> None:
     code = r"""
 import os, time
 for byte in "a\r\x1b[31mé€😀\x1b[0m\x00\x07\u2028".encode() * 20:
@@ -96,7 +96,7 @@ for byte in "a\r\x1b[31mé€😀\x1b[0m\x00\x07\u2028".encode() * 20:
 @pytest.mark.row(
     "Lines are `event: NAME` then `data: {one line}` then a blank line; an `id: N` line stands before `event:`"
 )
-def test_lines(server: Client, session: str) -> None:
+def test_event_lines_are_id_event_data(server: Client, session: str) -> None:
     events = server.stream("print(1); 1 / 0", session=session)
     assert {event.fields for event in events} == {("id", "event", "data")}
     assert len({event.id for event in events}) == len(events)
@@ -116,7 +116,7 @@ def test_displays_come_as_they_happen(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("rich: clear_output {wait} events; without it, the escape sequence of a terminal")
-def test_clearing_the_output(server: Client, session: str) -> None:
+def test_clear_output_is_an_event_for_rich_clients(server: Client, session: str) -> None:
     code = (
         "from IPython.display import clear_output, display\n"
         "print('a'); clear_output(wait=True); print('b'); display({'x/y': 1}, raw=True); clear_output(); print('c')"
@@ -135,7 +135,7 @@ def test_clearing_the_output(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("IPython's own text is plain when the session's environment has NO_COLOR, and coloured otherwise")
-def test_colours(server: Client, session: str) -> None:
+def test_ipython_text_is_coloured_unless_no_color_is_set(server: Client, session: str) -> None:
     def printed(name: str, environment: Json) -> str:
         server.post("/sessions", {"id": name, "environment": environment})
         events: list[Event] = server.stream("1 / 0", session=name)

@@ -14,7 +14,7 @@ _RESULT = {
 
 
 @pytest.mark.row("ExecuteResult")
-def test_result_of_success(run: Run) -> None:
+def test_successful_execution_has_every_result_field(run: Run) -> None:
     found = run(
         "import os.path, sys as s\nfrom json import dumps\nprint('out'); print('err', file=s.stderr)\n6 * 7", execId="r"
     )
@@ -29,7 +29,7 @@ def test_result_of_success(run: Run) -> None:
 
 
 @pytest.mark.row("ExecuteResult.error {type, message, traceback[], line, column}; line and column point into the cell")
-def test_result_of_failure(run: Run) -> None:
+def test_failed_execution_has_error_with_line(run: Run) -> None:
     found = run("def f():\n    return {}['é']\n\nf()", execId="bad")
     error = found["error"]
     assert (found["success"], found["result"]) == (False, None)
@@ -73,7 +73,7 @@ def test_long_results_and_errors_are_shortened(server: Client, session: str, run
 
 
 @pytest.mark.row("storeHistory (true), silent (false)")
-def test_which_executions_are_history(run: Run) -> None:
+def test_store_history_and_silent_decide_what_is_counted(run: Run) -> None:
     assert run("1")["executionCount"] == 1
     run("2", storeHistory=False)
     assert run("3")["executionCount"] == 2
@@ -83,7 +83,7 @@ def test_which_executions_are_history(run: Run) -> None:
 @pytest.mark.row(
     "displayData [{data{mime: value}, metadata}]; display(obj) that makes no picture prints its text/plain"
 )
-def test_displays(run: Run) -> None:
+def test_display_prints_its_text(run: Run) -> None:
     shown = "{'text/plain': 'plain', 'x/y': 'rich'}, raw=True, metadata={'a': 1}"
     found = run(f"from IPython.display import display\ndisplay({shown})")
     assert found["displayData"] == [{"data": {"text/plain": "plain", "x/y": "rich"}, "metadata": {"a": 1}}]
@@ -113,7 +113,7 @@ def test_execution_sent_twice_runs_once(server: Client, session: str, run: Run) 
 @pytest.mark.row(
     "POST /input: exec_id or execId, text (a trailing newline is stripped; echoed to stdout, not for passwords)"
 )
-def test_answering(server: Client, session: str) -> None:
+def test_input_text_reaches_the_cell(server: Client, session: str) -> None:
     code = "import getpass\nprint(repr(input('Name? ')), len(getpass.getpass('Key: ')))"
     exec_id = f"{session}-input"
     asked = []
@@ -133,7 +133,7 @@ def test_answering(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("500 never on purpose: half a surrogate pair, which JSON can hold, as the answer")
-def test_an_answer_with_half_a_character(server: Client, session: str) -> None:
+def test_input_text_may_be_a_lone_surrogate(server: Client, session: str) -> None:
     with server.streaming("print(len(input()))", session=session, execId=f"{session}-half") as stream:
         for event in stream:
             if event.name == "stdin_request":
@@ -142,7 +142,7 @@ def test_an_answer_with_half_a_character(server: Client, session: str) -> None:
 
 
 @pytest.mark.row('POST /input/cancel: {"cancelled": true}; the cell gets an exception of type InputCancelled')
-def test_cancelling_input(server: Client, session: str) -> None:
+def test_cancelled_input_raises_input_cancelled(server: Client, session: str) -> None:
     with server.streaming("input()", session=session, execId=f"{session}-cancel") as stream:
         for event in stream:
             if event.name == "stdin_request":
@@ -151,7 +151,7 @@ def test_cancelling_input(server: Client, session: str) -> None:
                 assert event.data["type"] == "InputCancelled"
                 break
         else:
-            pytest.fail("no error was told")
+            pytest.fail("no error event")
 
 
 @pytest.mark.row('POST /interrupt: {"interrupted": true} if something ran or waited')
@@ -165,7 +165,7 @@ def test_cancelling_input(server: Client, session: str) -> None:
         "import asyncio; await asyncio.sleep(60)",
     ],
 )
-def test_interrupting(server: Client, session: str, code: str) -> None:
+def test_interrupt_ends_execution(server: Client, session: str, code: str) -> None:
     with server.streaming(f"print('up')\n{code}", session=session) as events:
         while next(events).name != "stdout":
             pass
@@ -177,7 +177,7 @@ def test_interrupting(server: Client, session: str, code: str) -> None:
 
 
 @pytest.mark.row("GET /executions, GET /executions/{execId}")
-def test_executions(server: Client, session: str, run: Run) -> None:
+def test_executions_are_listed(server: Client, session: str, run: Run) -> None:
     result = run("1", execId=f"{session}-1", cellId="cell")
     run("1 / 0", execId=f"{session}-2")
     listed = server.get(f"/executions?session={session}")["executions"]
@@ -193,7 +193,7 @@ def test_executions(server: Client, session: str, run: Run) -> None:
 
 
 @pytest.mark.row("GET /executions/{execId}/stream: Last-Event-ID: or ?after=N: the SSE stream from there on")
-def test_coming_back(server: Client, session: str) -> None:
+def test_stream_resumes_after_any_event(server: Client, session: str) -> None:
     code = "import sys, time\nfor n in range(10): print(n); print(-n, file=sys.stderr); time.sleep(0.01)"
     exec_id = f"{session}-back"
     whole = server.stream(code, session=session, execId=exec_id)
@@ -210,7 +210,7 @@ def test_coming_back(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("DELETE /executions/{execId}: a queued one leaves the queue; a running one is interrupted")
-def test_ending_executions(server: Client, session: str) -> None:
+def test_execution_can_be_deleted_while_queued_or_running(server: Client, session: str) -> None:
     with (
         server.streaming("import time; time.sleep(60)", session=session, execId=f"{session}-runs") as running,
         server.streaming("1", session=session, execId=f"{session}-waits") as waiting,
@@ -225,7 +225,7 @@ def test_ending_executions(server: Client, session: str) -> None:
 
 @pytest.mark.row("stopOnError: when it fails or is interrupted, what is queued behind it ends as error of type Aborted")
 @pytest.mark.parametrize("ending", ["failed", "interrupted", "succeeded", "not asked for"])
-def test_stopping_on_an_error(server: Client, session: str, ending: str) -> None:
+def test_stop_on_error_aborts_queued_executions(server: Client, session: str, ending: str) -> None:
     end = "" if ending == "succeeded" else "; 1 / 0"
     first_id, last_id = f"{session}-first", f"{session}-last"
     with (
@@ -259,7 +259,7 @@ def test_stopping_on_an_error(server: Client, session: str, ending: str) -> None
 
 
 @pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")
-def test_history(server: Client, session: str, run: Run) -> None:
+def test_history_is_paged_and_filtered(server: Client, session: str, run: Run) -> None:
     for number in range(25):
         run(f"x{number} = {number}")
     run("not_stored = 1", storeHistory=False)

@@ -83,7 +83,7 @@ def _naive_events(answer: http.client.HTTPResponse, choice: random.Random) -> It
 
 
 @pytest.mark.row("JSON in SSE data: is ASCII: one client decodes each network chunk by itself")
-def test_chunks_cut_anywhere(server: Client, session: str) -> None:
+def test_stream_can_be_parsed_when_chunks_are_cut_anywhere(server: Client, session: str) -> None:
     exec_id = f"{session}-cut"
     whole = server.stream(_CODE.format(count=40, pause=0.001), session=session, execId=exec_id)
     texts = {name: text_of(whole, name) for name in ("stdout", "stderr")}
@@ -148,7 +148,7 @@ class _Mortal:
 @pytest.mark.row(
     "GET /executions/{execId}/stream: a client that is cut off 200 times has the very bytes of one that is not"
 )
-def test_a_client_cut_off_at_any_byte(server: Client, session: str) -> None:
+def test_client_cut_off_at_any_byte_gets_the_whole_stream(server: Client, session: str) -> None:
     exec_id = f"{session}-mortal"
     code = _CODE.format(count=2500, pause=0.0005)
     with ThreadPoolExecutor() as pool, server.streaming(code, session=session, execId=exec_id) as undisturbed:
@@ -171,7 +171,7 @@ def test_a_client_cut_off_at_any_byte(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("A stream is a reader of the log: many clients see the same, and one that stalls holds up nobody")
-def test_many_clients(server: Client, session: str) -> None:
+def test_many_clients_read_the_same_stream(server: Client, session: str) -> None:
     exec_id = f"{session}-many"
     code = "for n in range(100): print('é' * 30_000, n)"
     with server.streaming(code, session=session, execId=exec_id) as stalled:

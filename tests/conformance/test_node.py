@@ -13,7 +13,7 @@ _CLIENT = Path(__file__).parent / "client.mjs"
 
 
 @pytest.mark.row("execute/stream, /input, /interrupt, reattach, and /complete with UTF-16 positions, from JavaScript")
-def test_a_client_in_node(server: Client, session: str) -> None:
+def test_node_client_works(server: Client, session: str) -> None:
     node = shutil.which("node")
     assert node is not None, "this test needs Node 18 or newer: apt-get install nodejs"
     done = subprocess.run([node, _CLIENT, server.url, session], capture_output=True, encoding="utf-8", timeout=60)

@@ -11,7 +11,7 @@ _BLOCKS = ["while True: pass", "import time; time.sleep(600)", _C_BLOCK]
 
 
 @pytest.mark.row("POST bodies are application/json objects; unknown fields are ignored; a missing body is {}")
-def test_bodies(server: Client, session: str) -> None:
+def test_body_must_be_json_and_may_have_unknown_fields(server: Client, session: str) -> None:
     assert server.post("/execute", {"code": "1", "session": session, "unheardOf": [1]})["success"]
     assert server.call("POST", "/interrupt").json()["interrupted"] is False
     assert server.call("POST", "/variables").status == 200
@@ -21,7 +21,7 @@ def test_bodies(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("A refusal is JSON: error and code; 400 malformed JSON, missing or null code, wrong type")
-def test_malformed_requests(server: Client, session: str) -> None:
+def test_malformed_requests_are_refused(server: Client, session: str) -> None:
     for path in _POSTS:
         for body in (b"{", b"[]", b'"code"', b"\xff\xfe", b"[" * 100_000):
             server.refused(400, "POST", path, body, Content_Type="application/json")
@@ -42,7 +42,7 @@ def test_malformed_requests(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("A refusal is JSON: 404 unknown session, execution, asset, variable")
-def test_unknown_things(server: Client, session: str) -> None:
+def test_unknown_resources_get_404(server: Client, session: str) -> None:
     for method, path in (
         ("GET", f"/sessions/{session}"),
         ("DELETE", f"/sessions/{session}"),
@@ -58,7 +58,7 @@ def test_unknown_things(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("403 Host/Origin")
-def test_foreign_pages(server: Client) -> None:
+def test_foreign_hosts_and_origins_are_refused(server: Client) -> None:
     server.refused(403, "GET", "/capabilities", Host="evil.example")
     server.refused(403, "GET", "/capabilities", Origin="https://evil.example")
     server.refused(403, "GET", "/capabilities", Origin="null")
@@ -67,14 +67,14 @@ def test_foreign_pages(server: Client) -> None:
 
 
 @pytest.mark.row("405 and 500 are JSON too")
-def test_a_wrong_method(server: Client) -> None:
+def test_wrong_method_is_refused(server: Client) -> None:
     server.refused(405, "GET", "/execute")
 
 
 @pytest.mark.row(
     "/input, /input/cancel, /interrupt refuse with 200 and accepted|cancelled|interrupted: false plus error"
 )
-def test_refusals_that_clients_parse(server: Client, session: str) -> None:
+def test_input_and_interrupt_refuse_with_status_200(server: Client, session: str) -> None:
     for body in ({}, {"exec_id": "none", "text": "x"}, {"execId": "none", "text": 1}, {"execId": 1}):
         for path, name in (("/input", "accepted"), ("/input/cancel", "cancelled")):
             answer = server.post(path, body)
@@ -89,7 +89,7 @@ def test_refusals_that_clients_parse(server: Client, session: str) -> None:
 @pytest.mark.row(
     '`session` defaults to "default"; /execute* creates one; read-only endpoints answer as an empty session'
 )
-def test_which_session(server: Client, session: str) -> None:
+def test_only_execute_creates_a_session(server: Client, session: str) -> None:
     looks: list[tuple[str, Json]] = [
         ("/complete", {"code": "pri", "cursor": 3}),
         ("/inspect", {"code": "x", "cursor": 1}),
@@ -131,7 +131,7 @@ def test_deadlines_hold_while_a_cell_runs(server: Client, session: str, code: st
 
 
 @pytest.mark.row('Positions are UTF-16 code units; "positionEncoding": "utf-32" switches; out of range is clamped')
-def test_positions(server: Client, session: str) -> None:
+def test_positions_are_utf16_unless_utf32_is_requested(server: Client, session: str) -> None:
     server.post("/execute", {"code": "1", "session": session})
     code = "'😀😀'; prin"
     spelled: list[tuple[str | None, int, int]] = [(None, 8, 12), ("utf-16", 8, 12), ("utf-32", 6, 10)]

@@ -26,7 +26,7 @@ def _assert_is_session(session: Json, name: str) -> None:
 
 
 @pytest.mark.row("GET /capabilities")
-def test_capabilities(server: Client) -> None:
+def test_capabilities_have_every_field(server: Client) -> None:
     found = server.get("/capabilities")
     assert found["runtime"] == "mrmd-python"
     assert re.match(r"\d+\.\d+", found["version"])
@@ -63,7 +63,7 @@ def test_sessions_report_their_state(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("POST /sessions: Session; 409 if the id runs with another environment, the Session itself if the same")
-def test_making_sessions(server: Client, session: str) -> None:
+def test_sessions_can_be_created(server: Client, session: str) -> None:
     environment = server.get("/capabilities")["environment"]
     made = server.post("/sessions", {"id": session, "language": "python", "environment": environment})
     _assert_is_session(made, session)
@@ -84,7 +84,7 @@ def test_making_sessions(server: Client, session: str) -> None:
 @pytest.mark.row(
     "POST /sessions: 422 with the list when dependencies/pythonVersion do not hold there (nothing is installed)"
 )
-def test_requirements_of_a_new_session(server: Client, session: str) -> None:
+def test_unmet_requirements_are_refused(server: Client, session: str) -> None:
     version = ".".join(server.get("/capabilities")["pythonVersion"].split(".")[:2])
     refusal = server.refused(
         422, "POST", "/sessions", {"id": session, "dependencies": ["no-such-distribution>=1"], "pythonVersion": "2.7"}
@@ -96,7 +96,7 @@ def test_requirements_of_a_new_session(server: Client, session: str) -> None:
 
 
 @pytest.mark.row('DELETE /sessions/{id}: {"success": true}; default is replaced by a fresh one')
-def test_deleting_sessions(server: Client, session: str) -> None:
+def test_deleted_session_is_replaced_by_a_fresh_one(server: Client, session: str) -> None:
     server.post("/execute", {"code": "kept = 1", "session": session})
     assert server.call("DELETE", f"/sessions/{session}").json() == {"success": True}
     assert session not in [entry["id"] for entry in server.get("/sessions")["sessions"]]
@@ -105,7 +105,7 @@ def test_deleting_sessions(server: Client, session: str) -> None:
 
 
 @pytest.mark.row('POST /sessions/{id}/reset, POST /reset: {"success": true}; a running cell is interrupted first')
-def test_resetting_sessions(server: Client, session: str) -> None:
+def test_reset_clears_session_and_interrupts_running_cell(server: Client, session: str) -> None:
     for path, body in ((f"/sessions/{session}/reset", {}), ("/reset", {"session": session})):
         server.post(
             "/execute", {"code": "import os, sys; os.chdir('/'); sys.path.append('x'); kept = 1", "session": session}

@@ -44,15 +44,15 @@ class Job:
     """A loaded agent."""
 
     agent: Agent
+    # The domain's.
     environment: dict[str, str]
-    """The domain's."""
     process: asyncio.subprocess.Process | None = None
     leaving: bool = False
     runs: int = 0
     end: str = "last exit code = (never exited)"
+    # When it is started again.
     due: asyncio.TimerHandle | None = None
-    """When it is started again."""
-    keeper: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
     started: float = field(default=-1e9)
 
     def start(self) -> None:
@@ -60,10 +60,10 @@ class Job:
         if self.due is not None:
             self.due.cancel()
         self.due = None
-        if self.process is None and (self.keeper is None or self.keeper.done()):
+        if self.process is None and (self.task is None or self.task.done()):
             self.runs += 1
             self.started = time.monotonic()
-            self.keeper = asyncio.create_task(self._run())
+            self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         keys = self.agent.keys
@@ -94,11 +94,11 @@ class Job:
             os.open(keys.get(key, os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             for key in ("StandardOutPath", "StandardErrorPath")
         ]
-        told = {"XPC_SERVICE_NAME": self.agent.label, "XPC_FLAGS": "0x0"}
+        launchd_env = {"XPC_SERVICE_NAME": self.agent.label, "XPC_FLAGS": "0x0"}
         try:
             return await asyncio.create_subprocess_exec(
                 *keys["ProgramArguments"],
-                env={**self.environment, **keys.get("EnvironmentVariables", {}), **told},
+                env={**self.environment, **keys.get("EnvironmentVariables", {}), **launchd_env},
                 cwd=keys.get("WorkingDirectory", "/"),
                 stdin=subprocess.DEVNULL,
                 stdout=output[0],
@@ -118,17 +118,17 @@ class Job:
             self.due.cancel()
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-        if self.keeper is not None:
-            done, _ = await asyncio.wait({self.keeper}, timeout=self.agent.keys.get("ExitTimeOut", 5))
+        if self.task is not None:
+            done, _ = await asyncio.wait({self.task}, timeout=self.agent.keys.get("ExitTimeOut", 5))
             if not done and self.process is not None:
                 self.process.kill()
-            await self.keeper
+            await self.task
 
     def state(self) -> str:
         """Return what ``launchctl print`` has for its state."""
         if self.process is not None:
             return "SIGTERMed" if self.leaving else "running"
-        is_spawning = self.keeper is not None and not self.keeper.done()
+        is_spawning = self.task is not None and not self.task.done()
         return "spawn scheduled" if is_spawning or self.due is not None else "not running"
 
     def report(self) -> str:

@@ -11,7 +11,7 @@ from tests.machine import Box, wait_until
 pytestmark = pytest.mark.systemd
 
 
-def test_an_enabled_runtime_is_there_after_a_reboot_and_another_is_not(own_box: Box) -> None:
+def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
     dev = own_box.user
     before = dev.start("kept", "--cwd", "/usr", env={"GIVEN": "a 'b' $c %d\n"})
     dev.start("other")
@@ -60,9 +60,9 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
     with _logged_in(own_box):
         root.read("loginctl", "disable-linger", "dev")
         at_home = dev.mrmd("--id", "b")
-        assert (at_home.returncode, at_home.stderr) == (0, ""), "a desktop's owner is not told"
-        told = dev.mrmd("--id", "c", env=ssh)
-        assert told.stderr == (
+        assert (at_home.returncode, at_home.stderr) == (0, ""), "no note on a desktop"
+        started = dev.mrmd("--id", "c", env=ssh)
+        assert started.stderr == (
             "mrmd-python: note: 'c' ends when you log out: lingering is off for your user; "
             "to change that: loginctl enable-linger\n"
         )
@@ -74,7 +74,7 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
     assert root.run("find", "/home/dev/.mrmd/runtimes", "-type", "f").stdout == "", "in order"
 
 
-def test_with_lingering_a_logout_ends_nothing(own_box: Box) -> None:
+def test_runtime_survives_logout_with_lingering(own_box: Box) -> None:
     dev = own_box.user
     with _logged_in(own_box):
         client: Client = dev.start("a")

@@ -12,7 +12,7 @@ def _properties(box: Machine, *names: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in shown.splitlines())
 
 
-def test_limits_are_properties_of_the_unit_and_it_verifies(box: Machine) -> None:
+def test_limits_become_unit_properties_and_the_unit_verifies(box: Machine) -> None:
     client = box.start(
         "a",
         *("--memory-max", "8g", "--memory-high", "6.5G", "--cpu-quota", "200%", "--tasks-max", "123", "--nice", "7"),
@@ -36,7 +36,7 @@ def test_limits_are_properties_of_the_unit_and_it_verifies(box: Machine) -> None
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-def test_nothing_is_delegated_that_is_not_used(box: Machine) -> None:
+def test_unit_requests_no_delegation(box: Machine) -> None:
     box.start("a")
     assert _properties(box, "Delegate", "NotifyAccess", "Nice") == {
         "Delegate": "no",
@@ -46,7 +46,7 @@ def test_nothing_is_delegated_that_is_not_used(box: Machine) -> None:
 
 
 @pytest.mark.parametrize("setting", ["NoSuchThing=1", "MemorySwapMax=lots", "LimitNOFILE=many"])
-def test_a_property_that_systemd_ignores_is_refused(box: Machine, setting: str) -> None:
+def test_start_rejects_property_that_systemd_ignores(box: Machine, setting: str) -> None:
     done = box.mrmd("--id", "a", "--property", setting)
     assert done.returncode == 1
     assert setting.partition("=")[0] in done.stderr or setting.partition("=")[2] in done.stderr
@@ -55,6 +55,6 @@ def test_a_property_that_systemd_ignores_is_refused(box: Machine, setting: str) 
     assert box.read("ls", f"{box.home}/.config/systemd/user/") == "mrmd-python@.service"
 
 
-def test_a_property_of_ours_can_be_overridden(box: Machine) -> None:
+def test_property_set_by_the_unit_can_be_overridden(box: Machine) -> None:
     box.start("a", "--property", "Restart=no", "--property", "TimeoutStopSec=3")
     assert _properties(box, "Restart", "TimeoutStopUSec") == {"Restart": "no", "TimeoutStopUSec": "3s"}

@@ -15,7 +15,7 @@ def box(box: Machine) -> Machine:
     return box
 
 
-def test_systemctl_starts_any_id_and_the_command_knows_it(box: Machine) -> None:
+def test_runtime_started_by_systemctl_is_known_to_the_command(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     assert client.value("import os; os.getcwd()") == f"'{box.home}'"
@@ -29,13 +29,13 @@ def test_systemctl_starts_any_id_and_the_command_knows_it(box: Machine) -> None:
     assert box.run("find", f"{box.home}/.mrmd", "-name", "*foo*").stdout == ""
 
 
-def test_an_id_that_is_escaped_in_the_unit_name_is_the_same_runtime(box: Machine) -> None:
+def test_escaped_id_in_unit_name_is_the_same_runtime(box: Machine) -> None:
     box.read("systemctl", "--user", "start", r"mrmd-python@a\x2bb-c:d@e.service")
     assert box.client("a+b-c:d@e").value("1 + 1") == "2"
     assert "is already running" in box.mrmd("--id", "a+b-c:d@e").stdout
 
 
-def test_a_unit_of_no_id_fails_once_and_says_why(box: Machine) -> None:
+def test_unit_with_invalid_id_fails_once_and_logs_why(box: Machine) -> None:
     assert box.run("systemctl", "--user", "start", r"mrmd-python@a\x20b.service").returncode == 1
     status = box.read("systemctl", "--user", "show", "--property=NRestarts,ExecMainStatus", r"mrmd-python@a\x20b")
     assert dict(line.split("=") for line in status.splitlines()) == {"NRestarts": "0", "ExecMainStatus": "2"}
@@ -44,7 +44,7 @@ def test_a_unit_of_no_id_fails_once_and_says_why(box: Machine) -> None:
     box.read("systemctl", "--user", "reset-failed")
 
 
-def test_a_failed_start_is_listed_and_forgotten_by_a_kill(box: Machine) -> None:
+def test_failed_start_is_listed_until_killed(box: Machine) -> None:
     box.read("sh", "-c", "mv ~/.mrmd ~/away && touch ~/.mrmd")
     try:
         assert box.run("systemctl", "--user", "start", "mrmd-python@foo").returncode == 1
@@ -55,7 +55,7 @@ def test_a_failed_start_is_listed_and_forgotten_by_a_kill(box: Machine) -> None:
     assert box.states() == {}
 
 
-def test_a_crash_and_a_restart_keep_the_port(box: Machine) -> None:
+def test_crash_and_restart_keep_the_port(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     box.kill("KILL", client.pid)
@@ -83,7 +83,7 @@ def test_list_shows_units_stopped_by_a_pattern(box: Machine) -> None:
     assert box.states() == {}
 
 
-def test_a_runtime_that_systemctl_has_stopped_starts_anew_by_the_command(box: Machine) -> None:
+def test_start_works_after_systemctl_stop(box: Machine) -> None:
     box.start("kept")
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"

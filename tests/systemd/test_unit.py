@@ -10,7 +10,7 @@ from tests.machine import Machine, wait_until
 pytestmark = pytest.mark.systemd
 
 
-def test_a_crashed_server_comes_back_on_its_port_and_says_what_is_lost(box: Machine) -> None:
+def test_crashed_server_restarts_on_its_port_and_reports_the_loss(box: Machine) -> None:
     client = box.start("vllm")
     client.execute("kept = 42")
     box.kill("KILL", client.pid)
@@ -52,7 +52,7 @@ def _status_text(box: Machine) -> str:
     return box.read("systemctl", "--user", "show", "--property=StatusText", "--value", "mrmd-python@vllm")
 
 
-def test_command_of_the_unit_says_what_the_runtime_is_and_can_be_typed(box: Machine) -> None:
+def test_unit_command_has_all_options_and_works_in_a_shell(box: Machine) -> None:
     port = box.start("vllm", "--idle-timeout", "2h", "--memory-max", "8G", "--cwd", "/usr").port
     unit = box.read("systemctl", "--user", "cat", "mrmd-python@vllm").replace("\\\n", "")
     (command,) = (line.removeprefix("ExecStart=") for line in unit.splitlines() if line.startswith("ExecStart="))

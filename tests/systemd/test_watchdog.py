@@ -7,7 +7,7 @@ from tests.machine import Machine, wait_until
 pytestmark = pytest.mark.systemd
 
 
-def test_a_server_that_hangs_is_replaced_on_its_port(box: Machine) -> None:
+def test_hanging_server_is_replaced_on_its_port(box: Machine) -> None:
     client = box.start("a", "--property", "WatchdogSec=2s")
     worker = int(client.value("import os; os.getpid()"))
     box.kill("STOP", client.pid)
@@ -24,7 +24,7 @@ def test_a_server_that_hangs_is_replaced_on_its_port(box: Machine) -> None:
 @pytest.mark.parametrize(
     "code", ["while time.monotonic() < end: pass", "hashlib.pbkdf2_hmac('sha512', b'', b'', 3 * 10**6)"]
 )
-def test_a_server_whose_session_is_busy_is_left_alone(box: Machine, code: str) -> None:
+def test_watchdog_ignores_busy_session(box: Machine, code: str) -> None:
     client = box.start("a", "--property", "WatchdogSec=1s")
     client.execute(f"import hashlib, time; end = time.monotonic() + 3\n{code}")
     assert box.client("a") == client

@@ -13,10 +13,10 @@ _LIBRARIES = (
     *("anyio", "greenlet", "joblib", "matplotlib", "nest-asyncio", "numpy", "pandas", "pillow", "plotly", "rich"),
     *("tqdm", "trio", "uvloop"),
 )
+# Older than the newest that the version can have, to cover the range.
 _IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
-"""Older than the newest that the version can have, to cover the range."""
+# The test files that run on every version; the others run on the oldest and the newest.
 _VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module", "rich_results")
-"""The test files that run on every version; the others run on the oldest and the newest."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,7 @@ from tests.interpreters import numbers
 from tests.machine import wait_until
 
 
-def test_top_level_await_and_its_kin(client: Client) -> None:
+def test_top_level_await_and_async_statements_work(client: Client) -> None:
     code = """
 import asyncio, contextlib
 async def numbers():
@@ -27,7 +27,7 @@ async with managed() as value: print(value)
     assert client.value("x = await asyncio.gather(asyncio.sleep(0, 1), asyncio.sleep(0, 2)); x") == "[1, 2]"
 
 
-def test_asyncio_run_in_a_cell(client: Client) -> None:
+def test_asyncio_run_works_in_a_cell(client: Client) -> None:
     client.execute("import asyncio\nasync def f(): await asyncio.sleep(0); return 42")
     assert client.value("asyncio.run(f())") == "42"
     assert client.value("await f()") == "42"
@@ -44,7 +44,7 @@ async def any_work(n): await anyio.sleep(0.001); return n
 """
 
 
-def test_a_cell_without_await_can_start_a_task_that_goes_on_after_it(client: Client) -> None:
+def test_task_started_without_await_continues_after_the_cell(client: Client) -> None:
     assert client.execute(f"{_WORK}task = asyncio.create_task(work(42))")["success"]
     wait_until(lambda: client.value("task.done()") == "True", "it ends while no cell runs")
     assert client.value("task.result()") == "42"
@@ -65,7 +65,7 @@ def test_a_cell_without_await_can_start_a_task_that_goes_on_after_it(client: Cli
         "uvloop.new_event_loop().run_until_complete(work(1))",
     ],
 )
-def test_a_cell_can_start_tasks_and_run_a_loop(client: Client, run: str) -> None:
+def test_cell_can_start_tasks_and_run_an_event_loop(client: Client, run: str) -> None:
     client.execute(_WORK)
     code = f"before = asyncio.create_task(work(1)); value = {run}; after = asyncio.create_task(work(2))"
     assert client.value(f"{code}\nvalue, before.get_loop() is after.get_loop()") == "(1, True)"
@@ -80,7 +80,7 @@ def test_asyncio_runner_runs_more_than_once(client: Client) -> None:
     assert client.value(f"{code}\nvalues, asyncio.create_task(work(3)).done()") == "((1, 2), False)"
 
 
-def test_a_cell_that_sets_a_loop_of_its_own_uses_that(client: Client) -> None:
+def test_cell_uses_the_event_loop_it_sets(client: Client) -> None:
     code = f"""{_WORK}
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
@@ -107,7 +107,7 @@ values, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert client.value(code) == "([2], 2)"
 
 
-def test_a_loop_that_a_cell_leaves_suspended_ends_no_session(client: Client) -> None:
+def test_session_survives_suspended_event_loop(client: Client) -> None:
     """As the synchronous API of Playwright leaves one, in a greenlet."""
     code = f"""{_WORK}
 import greenlet
@@ -125,7 +125,7 @@ suspended.switch()
     assert client.value("await asyncio.create_task(work(4))") == "4"
 
 
-def test_nest_asyncio_nests(client: Client) -> None:
+def test_nest_asyncio_works(client: Client) -> None:
     client.execute(f"{_WORK}import nest_asyncio; nest_asyncio.apply()")
     assert client.value("asyncio.run(work(1)), asyncio.get_event_loop().run_until_complete(work(2))") == "(1, 2)"
     assert client.value("async def nested(): return asyncio.run(work(3))\nawait nested()") == "3"
@@ -133,7 +133,7 @@ def test_nest_asyncio_nests(client: Client) -> None:
     assert client.request("DELETE", "/sessions/default")[0] == 200, "it has changed asyncio for good"
 
 
-def test_a_task_lives_on_between_cells(client: Client) -> None:
+def test_background_task_continues_between_cells(client: Client) -> None:
     code = """
 import asyncio
 count = 0
@@ -151,7 +151,7 @@ task = asyncio.get_event_loop().create_task(counting())
     wait_until(lambda: client.value("task.cancelled()") == "True", "it is cancelled between cells")
 
 
-def test_a_task_of_an_awaiting_cell_is_there_in_the_next(client: Client) -> None:
+def test_task_of_an_awaiting_cell_can_be_awaited_in_the_next(client: Client) -> None:
     client.execute(
         "import asyncio\nevent = asyncio.Event()\ntask = asyncio.create_task(event.wait()); await asyncio.sleep(0)"
     )
@@ -160,7 +160,7 @@ def test_a_task_of_an_awaiting_cell_is_there_in_the_next(client: Client) -> None
 
 
 @pytest.mark.parametrize("framework", ["trio", "anyio", "anyio.trio"])
-def test_other_frameworks_run_and_can_be_interrupted(client: Client, framework: str) -> None:
+def test_trio_and_anyio_run_and_can_be_interrupted(client: Client, framework: str) -> None:
     name, _, backend = framework.partition(".")
     options = f", backend={backend!r}" if backend else ""
     client.execute(f"import {name}\nasync def f(seconds): print('runs'); await {name}.sleep(seconds); return 42")
@@ -178,7 +178,7 @@ def test_other_frameworks_run_and_can_be_interrupted(client: Client, framework: 
     assert client.value(f"{name}.run(f, 0{options})") == "42"
 
 
-def test_an_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
+def test_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
     code = "import asyncio\ntry: await asyncio.sleep(1000)\nfinally: print('cleaned up')"
     with client.streaming(f"print('runs')\n{code}") as events:
         while next(events).name != "stdout":
@@ -190,7 +190,7 @@ def test_an_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
     assert client.value("await asyncio.sleep(0, 42)") == "42"
 
 
-def test_a_context_variable_keeps_its_value(client: Client) -> None:
+def test_context_variable_keeps_its_value_between_cells(client: Client) -> None:
     """In cells with `await` and without, so that one of them can reset what another has set."""
     client.execute("import asyncio, contextvars, decimal; v = contextvars.ContextVar('v', default=0); first = v.set(1)")
     assert client.value("await asyncio.sleep(0); second = v.set(v.get() + 1); v.get()") == "2"

@@ -1,4 +1,4 @@
-"""Errors: their type, their place in the cell, and tracebacks that show the person's code and nothing of ours."""
+"""Errors: their type, their place in the cell, and tracebacks that show the user's code only."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from tests.interpreters import numbers
         ("exec('1 / 0')", "ZeroDivisionError", 1),
     ],
 )
-def test_an_error_says_what_and_where(client: Client, code: str, kind: str, line: "int | None") -> None:
+def test_error_has_type_and_line(client: Client, code: str, kind: str, line: "int | None") -> None:
     error = client.execute(code)["error"]
     assert (error["type"], error["line"]) == (kind, line)
     shown = "\n".join(error["traceback"])
@@ -40,7 +40,7 @@ def test_an_error_says_what_and_where(client: Client, code: str, kind: str, line
     assert client.value("1 + 1") == "2"
 
 
-def test_a_traceback_shows_the_cells_lines(client: Client) -> None:
+def test_traceback_shows_source_lines_of_cells(client: Client) -> None:
     client.execute("def in_an_earlier_cell():\n    first = 1\n    return first / 0  # here")
     result = client.execute("x = 1\nin_an_earlier_cell()")
     assert "return first / 0  # here" in result["stdout"]
@@ -51,13 +51,13 @@ def test_a_traceback_shows_the_cells_lines(client: Client) -> None:
     assert "return first / 0  # here" in printed["stderr"]
 
 
-def test_a_column_where_python_knows_it(client: Client, runtime: Client) -> None:
+def test_error_has_column_where_python_reports_it(client: Client, runtime: Client) -> None:
     column = client.execute("x = (1 +\n     1 / 0)")["error"]["column"]
     assert column == (6 if numbers(runtime.get("/capabilities")["pythonVersion"])[:2] >= (3, 11) else None)
     assert client.execute("abc def")["error"]["column"] == 5
 
 
-def test_chained_exceptions(client: Client) -> None:
+def test_traceback_shows_chained_exceptions(client: Client) -> None:
     shown = client.execute("try: 1 / 0\nexcept Exception as error: raise KeyError('k') from error")["error"][
         "traceback"
     ]
@@ -65,7 +65,7 @@ def test_chained_exceptions(client: Client) -> None:
     assert text.index("ZeroDivisionError") < text.index("direct cause") < text.index("KeyError: 'k'")
 
 
-def test_exception_groups(client: Client, runtime: Client) -> None:
+def test_traceback_shows_exception_groups(client: Client, runtime: Client) -> None:
     """Of Python's own from 3.11 on, of the backport before."""
     code = "import trio\nasync def bad(): raise ValueError('inner')\nasync def main():\n" + (
         "    async with trio.open_nursery() as nursery: nursery.start_soon(bad)\ntrio.run(main)"
@@ -93,7 +93,7 @@ def test_exception_groups(client: Client, runtime: Client) -> None:
         ("raise SystemExit('enough')", "SystemExit: enough"),
     ],
 )
-def test_exit_ends_the_cell_and_says_so(client: Client, code: str, first: str) -> None:
+def test_exit_ends_the_cell_not_the_session(client: Client, code: str, first: str) -> None:
     pid = client.get("/sessions/default")["pid"]
     result = client.execute(f"kept = 42\n{code}\nkept = 0")
     assert result["error"]["type"] == "SystemExit"
@@ -158,7 +158,7 @@ def test_code_that_ipython_runs_for_a_cell_fails_the_cell(
         "get_ipython().run_cell('1 + 1').success",
     ],
 )
-def test_a_traceback_shown_by_hand_fails_no_cell(client: Client, code: str) -> None:
+def test_traceback_printed_by_the_user_does_not_fail_the_cell(client: Client, code: str) -> None:
     client.execute("1 / 0")
     result = client.execute(code)
     assert result["success"]
@@ -176,7 +176,7 @@ def test_a_traceback_shown_by_hand_fails_no_cell(client: Client, code: str) -> N
         ("x = 1\nimport broken_module", 2),
     ],
 )
-def test_text_that_a_cell_parses_has_no_line_in_the_cell(client: Client, home: Path, code: str, line: int) -> None:
+def test_syntax_error_in_parsed_text_has_the_line_of_the_call(client: Client, home: Path, code: str, line: int) -> None:
     (home / "broken_module.py").write_text("x = (")
     result = client.execute(code)
     assert (result["error"]["type"], result["error"]["line"]) == ("SyntaxError", line)
@@ -184,14 +184,14 @@ def test_text_that_a_cell_parses_has_no_line_in_the_cell(client: Client, home: P
     assert "_mrmd" not in result["stdout"]
 
 
-def test_the_body_of_a_cell_magic_is_shown_in_tracebacks(client: Client) -> None:
+def test_traceback_shows_body_of_a_cell_magic(client: Client) -> None:
     client.execute("%%time\ndef in_a_timed_cell():\n    return 1 / 0  # here")
     assert "return 1 / 0  # here" in client.execute("in_a_timed_cell()")["stdout"]
     assert "1 / 0  # here" in client.value("import inspect; inspect.getsource(in_a_timed_cell)")
     assert "%%time" in client.execute("%%time\nin_a_timed_cell()")["stdout"]
 
 
-def test_a_custom_handler_leaves_the_traceback(client: Client) -> None:
+def test_custom_exception_handler_does_not_hide_the_traceback(client: Client) -> None:
     client.execute(
         "def handle(self, kind, error, traceback, tb_offset=None): print('handled', error)\n"
         "get_ipython().set_custom_exc((ZeroDivisionError,), handle)"
@@ -203,6 +203,6 @@ def test_a_custom_handler_leaves_the_traceback(client: Client) -> None:
     assert "----> 2 1 / 0" in "\n".join(result["error"]["traceback"])
 
 
-def test_the_column_counts_characters(client: Client, runtime: Client) -> None:
+def test_error_column_counts_characters(client: Client, runtime: Client) -> None:
     if numbers(runtime.get("/capabilities")["pythonVersion"])[:2] >= (3, 11):
         assert client.execute("x = 'é'; 1 / 0")["error"]["column"] == 10

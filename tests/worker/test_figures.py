@@ -34,7 +34,7 @@ def session(new_session: Callable[[Mapping[str, str]], Session]) -> Session:
     return new_session({})
 
 
-def test_finding_a_library_does_not_keep_its_figures_from_being_shown(session: Session) -> None:
+def test_figures_are_shown_after_find_spec(session: Session) -> None:
     for name in ("matplotlib", "matplotlib.pyplot", "plotly", "plotly.io._renderers"):
         code = f"import importlib.util\nassert importlib.util.find_spec({name!r})"
         assert session(code)["success"]
@@ -72,7 +72,7 @@ def test_figures_are_shown_after_a_reload(session: Session) -> None:
     assert session("importlib.reload(sys.modules['plotly.io._renderers']).renderers.default")["result"] == "'mrmd'"
 
 
-def test_a_library_keeps_its_loader(session: Session) -> None:
+def test_library_keeps_its_loader(session: Session) -> None:
     code = """
 import importlib.machinery, importlib.resources, inspect, matplotlib, pkgutil, plotly.io._renderers as renderers
 for module in matplotlib, renderers:
@@ -87,7 +87,7 @@ assert pkgutil.get_data('matplotlib', 'mpl-data/matplotlibrc')
     assert result["success"], result["error"]
 
 
-def test_a_module_in_the_working_directory_goes_before_a_library(session: Session) -> None:
+def test_module_in_working_directory_shadows_library(session: Session) -> None:
     code = """
 import os, pathlib, tempfile
 os.chdir(tempfile.mkdtemp())
@@ -97,7 +97,7 @@ import matplotlib; matplotlib.value
     assert session(code)["result"] == "42"
 
 
-def test_a_refused_backend_leaves_the_old_one_in_place(session: Session) -> None:
+def test_rejected_matplotlib_backend_keeps_the_current_one(session: Session) -> None:
     names = ["notebook", "nbagg", "widget", "ipympl", "webagg", "tk", "qt", "gtk3", "wx", "osx", "nonsense"]
     for old, files in (("inline", ["image"]), ("agg", [])):
         assert session(f"%matplotlib {old}")["success"]
@@ -136,7 +136,7 @@ def test_every_renderer_of_plotly_for_notebooks_shows_a_figure(client: Client) -
         assert _files(client.execute(f"figure.show(renderer={name!r})")) == ["html"], name
 
 
-def test_options_of_a_plotly_figure_reach_its_page(client: Client) -> None:
+def test_plotly_show_options_reach_the_html(client: Client) -> None:
     (asset,) = client.execute(f"{_BAR}; figure.show(config={{'displaylogo': False}})")["assets"]
     page = client.fetch("GET", asset["url"]).body.decode()
     assert "<html>" in page
@@ -144,7 +144,7 @@ def test_options_of_a_plotly_figure_reach_its_page(client: Client) -> None:
     assert "https://cdn.plot.ly/plotly" in page
 
 
-def test_the_users_choice_of_renderer_and_backend_is_respected(
+def test_users_plotly_renderer_and_matplotlib_backend_are_kept(
     new_session: Callable[[Mapping[str, str]], Session], runtime: Client
 ) -> None:
     session = new_session({"PLOTLY_RENDERER": "json", "MPLBACKEND": "agg"})

@@ -8,19 +8,19 @@ import pytest
 from tests.client import Client, Event, text_of
 
 
-def _until_it_says(events: Iterator[Event], word: str) -> None:
+def _wait_for_output(events: Iterator[Event], word: str) -> None:
     text = ""
     for event in events:
         if event.name == "stdout":
             text += event.data["content"]
             if word in text:
                 return
-    raise AssertionError(f"it never said {word}")
+    raise AssertionError(f"{word} was never printed")
 
 
 def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
     with client.streaming(f"print('runs')\n{code}") as events:
-        _until_it_says(events, "runs")
+        _wait_for_output(events, "runs")
         assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
     assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
@@ -49,17 +49,17 @@ def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
         "import asyncio\nasync def spin():\n    while True: await asyncio.sleep(0)\nawait spin()",
     ],
 )
-def test_an_interrupt_ends_it(client: Client, code: str) -> None:
+def test_interrupt_ends_cell(client: Client, code: str) -> None:
     client.execute("kept = 42")
     _ends_by_interrupt(client, code)
     assert client.value("kept") == "42"
 
 
-def test_during_an_import(client: Client, home: Path) -> None:
+def test_interrupt_ends_import(client: Client, home: Path) -> None:
     module = home / "slow_to_import.py"
     module.write_text("import time\nprint('importing', flush=True)\ntime.sleep(1000)")
     with client.streaming("import slow_to_import") as events:
-        _until_it_says(events, "importing")
+        _wait_for_output(events, "importing")
         client.post("/interrupt")
         rest = list(events)
     assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
@@ -67,19 +67,19 @@ def test_during_an_import(client: Client, home: Path) -> None:
     module.unlink()
 
 
-def test_in_a_finally(client: Client) -> None:
+def test_finally_block_can_be_interrupted_too(client: Client) -> None:
     code = "try:\n    print('in try')\n    while True: pass\nfinally:\n    print('in finally')\n    while True: pass"
     with client.streaming(code) as events:
-        _until_it_says(events, "in try")
+        _wait_for_output(events, "in try")
         assert client.post("/interrupt") == {"interrupted": True}
-        _until_it_says(events, "in finally")
+        _wait_for_output(events, "in finally")
         assert client.post("/interrupt") == {"interrupted": True}
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
     assert client.value("1 + 1") == "2"
 
 
 @pytest.mark.parametrize("wait", ["time.sleep(1000)", "[0 for _ in iter(int, 1)]"])
-def test_code_that_swallows_an_interrupt_can_be_interrupted_again(client: Client, wait: str) -> None:
+def test_code_that_catches_interrupts_can_be_interrupted_again(client: Client, wait: str) -> None:
     code = f"""
 import time
 for n in range(3):
@@ -91,7 +91,7 @@ print("swallowed all")
 """
     with client.streaming(code) as events:
         for n in range(3):
-            _until_it_says(events, f"round {n}")
+            _wait_for_output(events, f"round {n}")
             assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
     assert text_of(rest, "stdout").endswith("swallowed all\n")
@@ -106,11 +106,11 @@ print("swallowed all")
         "reference = weakref.ref(referred, lambda _: wait()); del referred",
     ],
 )
-def test_where_python_cannot_raise_it(client: Client, swallow: str) -> None:
+def test_one_interrupt_ends_cell_waiting_in_a_finalizer(client: Client, swallow: str) -> None:
     """One interrupt ends the cell all the same."""
     code = "import time\nwaited = []\ndef wait(): waited.append(1); print('waits'); time.sleep(1000)\n"
     with client.streaming(f"{code}{swallow}\ntime.sleep(1000)") as events:
-        _until_it_says(events, "waits")
+        _wait_for_output(events, "waits")
         assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
     assert [event.data["type"] for event in rest if event.name == "error"] == ["KeyboardInterrupt"]
@@ -121,14 +121,14 @@ def test_where_python_cannot_raise_it(client: Client, swallow: str) -> None:
 def test_own_sigint_handler_is_respected(client: Client) -> None:
     code = """
 import signal, time
-told = []
-signal.signal(signal.SIGINT, lambda *_: told.append(1))
+handled = []
+signal.signal(signal.SIGINT, lambda *_: handled.append(1))
 print("waits")
-while not told: time.sleep(0.01)
-print("told")
+while not handled: time.sleep(0.01)
+print("handled")
 """
     with client.streaming(code) as events:
-        _until_it_says(events, "waits")
+        _wait_for_output(events, "waits")
         client.post("/interrupt")
-        assert "told\n" in text_of(list(events), "stdout")
+        assert "handled\n" in text_of(list(events), "stdout")
     _ends_by_interrupt(client, "while True: pass")

@@ -7,7 +7,7 @@ import pytest
 from tests.client import Client
 
 
-def test_timing(client: Client) -> None:
+def test_timing_magics_work(client: Client) -> None:
     timed = client.execute("%time 40 + 2")
     assert timed["result"] == "42"
     assert "Wall time" in timed["stdout"]
@@ -15,7 +15,7 @@ def test_timing(client: Client) -> None:
     assert "Wall time" in client.execute("%%time\nx = 1\ny = 2")["stdout"]
 
 
-def test_shell(client: Client) -> None:
+def test_shell_commands_and_magics_work(client: Client) -> None:
     result = client.execute("%%bash\necho out; echo err >&2")
     assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
     assert client.execute("%%sh\necho sh")["stdout"] == "sh\n"
@@ -26,7 +26,7 @@ def test_shell(client: Client) -> None:
     assert client.value("_exit_code") == "3"
 
 
-def test_environment_and_working_directory(client: Client, home: Path) -> None:
+def test_env_and_cd_magics_change_the_process(client: Client, home: Path) -> None:
     client.execute("%env MRMD_T=set")
     assert client.value("import os; os.environ['MRMD_T']") == "'set'"
     assert client.execute("!echo $MRMD_T")["stdout"] == "set\n"
@@ -38,7 +38,7 @@ def test_environment_and_working_directory(client: Client, home: Path) -> None:
     assert client.value("%pwd") == repr(str(home / "sub"))
 
 
-def test_files_and_reloading(client: Client, home: Path) -> None:
+def test_writefile_run_and_autoreload_work(client: Client, home: Path) -> None:
     assert client.execute("%%writefile scribble.py\nprint('run as', __name__)\nvalue = 1")["success"]
     assert client.execute("%run scribble.py")["stdout"] == "run as __main__\n"
     assert client.value("value") == "1"
@@ -51,7 +51,7 @@ def test_files_and_reloading(client: Client, home: Path) -> None:
     module.unlink()
 
 
-def test_help(client: Client) -> None:
+def test_question_mark_shows_help(client: Client) -> None:
     client.execute("def square(n):\n    '''Return n times n.'''\n    return n * n")
     assert "Return n times n." in client.execute("square?")["stdout"]
     assert "return n * n" in client.execute("square??")["stdout"]
@@ -69,7 +69,7 @@ def test_help(client: Client) -> None:
         ("print('open', end=''); get_ipython().set_next_input('b')", "b"),
     ],
 )
-def test_a_next_cell_is_proposed(client: Client, home: Path, code: str, proposed: str) -> None:
+def test_set_next_input_is_reported(client: Client, home: Path, code: str, proposed: str) -> None:
     (home / "loaded.py").write_text("x = 1\n")
     assert "nextInput" not in client.execute("first = 'cell'")
     result = client.execute(code)
@@ -92,7 +92,7 @@ def test_a_next_cell_is_proposed(client: Client, home: Path, code: str, proposed
         ("%connect_info", "mrmd-python --list"),
     ],
 )
-def test_magics_of_a_terminal_or_jupyter(client: Client, home: Path, code: str, shown: str) -> None:
+def test_terminal_and_jupyter_magics_work(client: Client, home: Path, code: str, shown: str) -> None:
     (home / "loaded.py").write_text("x = 1\n")
     result = client.execute(code)
     assert result["success"], result["error"]
@@ -101,7 +101,7 @@ def test_magics_of_a_terminal_or_jupyter(client: Client, home: Path, code: str, 
 
 
 @pytest.mark.parametrize("code", ["%edit", "%ed x", "%qtconsole", "%less no_such_file"])
-def test_a_magic_that_cannot_work_says_so_in_a_line(client: Client, code: str) -> None:
+def test_unsupported_magic_fails_with_one_line(client: Client, code: str) -> None:
     result = client.execute(code)
     assert result["error"]["type"] == "UsageError"
     assert result["stderr"].startswith("UsageError: ")
@@ -122,7 +122,7 @@ def test_interrupt_ends_unanswered_debugger(client: Client) -> None:
     assert "nobody answers input() here" in failed["stderr"]
 
 
-def test_storing_variables(client: Client) -> None:
+def test_store_magic_keeps_variables_across_reset(client: Client) -> None:
     client.execute("stored = {'a': 1}")
     assert "Stored" in client.execute("%store stored")["stdout"]
     client.post("/reset")
@@ -131,7 +131,7 @@ def test_storing_variables(client: Client) -> None:
     client.execute("%store -d stored")
 
 
-def test_history_in_memory(client: Client, home: Path) -> None:
+def test_history_is_kept_in_memory_only(client: Client, home: Path) -> None:
     for code in ("a = 1", "a + 1", "a + 2"):
         client.execute(code)
     assert client.execute("%history")["stdout"] == "a = 1\na + 1\na + 2\n%history\n"

@@ -29,7 +29,7 @@ class Arithmetic(unittest.TestCase):
 """
 
 
-def test_what_cells_define_is_found_in_main(client: Client) -> None:
+def test_definitions_of_cells_are_found_in_main(client: Client) -> None:
     assert client.execute(_DEFINITIONS)["success"]
     assert client.value("pickle.loads(pickle.dumps(Point(1, Point(2))))") == "Point(x=1, y=Point(x=2, y=None))"
     assert client.value("pickle.loads(pickle.dumps(square))(3)") == "9"
@@ -46,7 +46,7 @@ def test_what_cells_define_is_found_in_main(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing(client: Client, method: str) -> None:
+def test_multiprocessing_works_with_every_start_method(client: Client, method: str) -> None:
     """What a cell defines can be pickled to a fork alone: other children have no source to import it from."""
     client.execute(f"{_DEFINITIONS}\nimport math, multiprocessing; context = multiprocessing.get_context({method!r})")
     pooled = "with context.Pool(2) as pool: print(pool.map({}, [4, 9]))"
@@ -66,7 +66,7 @@ with ProcessPoolExecutor(2, mp_context=context) as pool:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_hold_nothing_of_the_session(client: Client, method: str) -> None:
+def test_children_inherit_no_descriptor_of_the_session(client: Client, method: str) -> None:
     """No socket to the server is open in them, nor is the worker's own main imported again."""
     code = f"""
 import multiprocessing, os, socket, stat
@@ -90,13 +90,13 @@ print(len(own), [link for link in links if link in own], "mrmd" in command)
     assert client.execute(code)["stdout"] == f"3 [] {method == 'fork'}\n"
 
 
-def test_joblib_ships_what_cells_define(client: Client) -> None:
+def test_joblib_runs_functions_defined_in_cells(client: Client) -> None:
     """Its processes, loky's, outlive the cell, and none outlives the session: see the fixture."""
     client.execute(f"{_DEFINITIONS}\nimport joblib")
     assert client.value("joblib.Parallel(n_jobs=2)(joblib.delayed(square)(n) for n in range(4))") == "[0, 1, 4, 9]"
 
 
-def test_a_fork_can_be_ended_at_once(client: Client) -> None:
+def test_forked_child_can_be_terminated_immediately(client: Client) -> None:
     """A SIGTERM is not lost in a child that has not come to itself: Pool.terminate() would wait for ever."""
     code = """
 import os, signal, time

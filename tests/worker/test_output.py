@@ -32,7 +32,7 @@ _LIBC = "import ctypes; libc = ctypes.CDLL(None);"
         ("import os; print(os.fsdecode(b'\\xff'))", "\ufffd\n", ""),
     ],
 )
-def test_each_way_to_write(client: Client, code: str, stdout: str, stderr: str) -> None:
+def test_every_way_to_write_is_captured(client: Client, code: str, stdout: str, stderr: str) -> None:
     result = client.execute(code)
     assert result["success"], result["error"]
     assert result["stdout"] == stdout
@@ -55,7 +55,7 @@ def test_each_way_to_write(client: Client, code: str, stdout: str, stderr: str) 
         "import sys; del sys.stdout",
     ],
 )
-def test_a_session_repairs_its_streams(client: Client, damage: str) -> None:
+def test_session_repairs_stdout_after_each_cell(client: Client, damage: str) -> None:
     client.execute(damage)
     assert client.execute("print('fine'); import os; _ = os.system('echo child')")["stdout"] == "fine\nchild\n"
 
@@ -69,7 +69,7 @@ class Tee:
 """
 
 
-def test_a_replacement_of_a_stream_that_works_is_kept(client: Client) -> None:
+def test_working_replacement_of_stdout_is_kept(client: Client) -> None:
     client.execute(f"{_TEE}sys.stdout, sys.stderr = Tee(sys.stdout), Tee(sys.stderr)")
     result = client.execute("print('out'); print('err', file=sys.stderr)")
     assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
@@ -78,7 +78,7 @@ def test_a_replacement_of_a_stream_that_works_is_kept(client: Client) -> None:
     assert client.value("import sys; (sys.stdout is sys.__stdout__, sys.stderr is sys.__stderr__)") == "(True, True)"
 
 
-def test_a_redirection_can_span_cells(client: Client, home: Path) -> None:
+def test_redirection_can_span_cells(client: Client, home: Path) -> None:
     log = home / "redirected.log"
     client.execute(
         f"import contextlib\nstack = contextlib.ExitStack()\nlog = stack.enter_context(open({str(log)!r}, 'w'))\n"
@@ -97,7 +97,7 @@ for n in rich.progress.track([1, 2], console=rich.console.Console()): {}
 """
 
 
-def test_a_progress_bar_of_rich_moves(client: Client) -> None:
+def test_rich_progress_bar_is_updated_while_it_runs(client: Client) -> None:
     """What follows the bar waits until the bar has been seen."""
     code = _TRACK.format("input()")
     with client.streaming(f"import os; os.environ.pop('NO_COLOR', None)\n{code}", execId="bar") as events:
@@ -111,7 +111,7 @@ def test_a_progress_bar_of_rich_moves(client: Client) -> None:
     client.execute("os.environ['NO_COLOR'] = '1'")
 
 
-def test_without_colors_rich_prints_plain_text(client: Client) -> None:
+def test_rich_prints_plain_text_with_no_color(client: Client) -> None:
     shown = client.execute(_TRACK.format("pass"))["stdout"]
     assert "100%" in shown
     assert "\x1b" not in shown
@@ -123,7 +123,7 @@ def test_children_have_no_terminal(client: Client) -> None:
     client.execute("os.environ['NO_COLOR'] = '1'")
 
 
-def test_a_fork_can_print_while_a_thread_does(client: Client) -> None:
+def test_forked_child_can_print_while_threads_print(client: Client) -> None:
     code = """
 import os, threading, time
 go_on = True
@@ -149,7 +149,7 @@ len(children)
 
 
 @pytest.mark.parametrize("show", ["print('h' * 5000)", "display({'x/h': ''}, raw=True)"])
-def test_a_signal_handler_can_show_something_while_the_cell_does(client: Client, show: str) -> None:
+def test_signal_handler_can_print_and_display_while_the_cell_does(client: Client, show: str) -> None:
     code = f"""
 import signal
 from IPython.display import display
@@ -180,14 +180,14 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
     assert sorted({(line[0], len(line), len(set(line))) for line in lines}) == [(str(n), 20000, 1) for n in range(10)]
 
 
-def test_a_pipe_that_a_child_has_made_non_blocking_takes_all(client: Client) -> None:
+def test_non_blocking_stdout_loses_no_output(client: Client) -> None:
     code = "import os; os.set_blocking(1, False)\nfor n in range(20): print(str(n % 10) * 100_000)"
     result = client.execute(code)
     assert result["success"], result["error"]
     assert len(result["stdout"]) == 20 * 100_001
 
 
-def test_redirections_work(client: Client) -> None:
+def test_redirect_stdout_and_capture_work(client: Client) -> None:
     code = """
 import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()) as held: print("held")
@@ -208,7 +208,7 @@ print(repr(held.getvalue()))
         ("!sleep 100 & echo started", "started\n", ""),
     ],
 )
-def test_commands_write_to_what_replaces_stdout(client: Client, command: str, stdout: str, stderr: str) -> None:
+def test_commands_write_to_redirected_stdout(client: Client, command: str, stdout: str, stderr: str) -> None:
     code = f"""
 import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
@@ -225,7 +225,7 @@ with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stder
     assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
 
 
-def test_what_a_command_writes_is_copied_as_it_comes(client: Client, home: Path) -> None:
+def test_command_output_reaches_replaced_stdout_as_it_comes(client: Client, home: Path) -> None:
     code = f"""
 import os, sys
 os.mkfifo({str(home / "go")!r})
@@ -258,7 +258,7 @@ sys.stdout = sys.stdout.stream
         ("from IPython.display import clear_output; clear_output()\n1 + 1", "\x1b[2K\rOut[1]: 2\n"),
     ],
 )
-def test_ipythons_own_text_begins_a_line(client: Client, code: str, stdout: str) -> None:
+def test_ipython_text_starts_on_a_new_line(client: Client, code: str, stdout: str) -> None:
     assert client.execute(code)["stdout"].replace("\x1b[2K\r\x1b[2K\r", "\x1b[2K\r") == stdout
     client.execute("print('open', end='')")
     assert client.execute("1 / 0")["stdout"].startswith("-----"), "of another cell"
@@ -275,7 +275,7 @@ def test_ipythons_own_text_begins_a_line(client: Client, code: str, stdout: str)
         ["os.write", "traceback.format_exception", "ast.parse", "base64.b64encode"],
     ],
 )
-def test_what_a_cell_replaces_is_not_what_the_session_uses(client: Client, names: list[str]) -> None:
+def test_session_does_not_use_functions_that_a_cell_replaced(client: Client, names: list[str]) -> None:
     code = f"""
 from unittest.mock import Mock, patch
 fails = Mock(spec=[], side_effect=RuntimeError("replaced"))
@@ -291,14 +291,14 @@ for started in patches: started.start()
     assert error["error"]["type"] == "ZeroDivisionError"
 
 
-def test_what_is_printed_is_not_kept_in_the_session(client: Client) -> None:
+def test_worker_keeps_no_printed_output(client: Client) -> None:
     result = client.execute("import tracemalloc; tracemalloc.start()\nfor n in range(32): print(str(n) * 500_000)")
     assert result["success"], result["error"]
     kept = int(client.value("tracemalloc.get_traced_memory()[0], tracemalloc.stop()").strip("()").partition(",")[0])
     assert kept < 4_000_000, "of 30 MB"
 
 
-def test_a_signal_handler_that_raises_while_the_cell_shows_something_does_no_harm(client: Client) -> None:
+def test_signal_handler_that_raises_during_output_breaks_nothing(client: Client) -> None:
     """As those that end a block after some time do."""
     code = """
 import signal

@@ -30,7 +30,7 @@ def _names(client: Client, session: str) -> list[str]:
     return [variable["name"] for variable in variables]
 
 
-def test_configuration_and_startup_files(runtime: Client, tmp_path: Path) -> None:
+def test_ipython_profile_is_loaded(runtime: Client, tmp_path: Path) -> None:
     (tmp_path / "own_extension.py").write_text("def load_ipython_extension(ip): ip.push({'by_extension': 4})")
     with _session(
         runtime,
@@ -68,7 +68,7 @@ c.AliasManager.user_aliases = [("hello", "echo hello")]
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"ipython_config__py": "def f(: pass"}, "SyntaxError"),
         ({"ipython_config__py": "import no_such_module"}, "no_such_module"),
@@ -85,17 +85,17 @@ c.AliasManager.user_aliases = [("hello", "echo hello")]
     ],
 )
 def test_profile_error_is_shown_in_first_cell(
-    runtime: Client, tmp_path: Path, files: dict[str, str], told: str
+    runtime: Client, tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     with _session(runtime, tmp_path / "broken", **files) as session:
         first = runtime.execute("print('printed')\n40 + 2", session=session)
         assert (first["success"], first["result"]) == (True, "42")
-        assert told in first["stdout"] + first["stderr"]
+        assert message in first["stdout"] + first["stderr"]
         second = runtime.execute("40 + 2", session=session)
         assert (second["stdout"], second["stderr"]) == ("Out[2]: 42\n", "")
 
 
-def test_an_interrupt_ends_a_startup_file(runtime: Client, tmp_path: Path) -> None:
+def test_interrupt_ends_startup_file(runtime: Client, tmp_path: Path) -> None:
     with _session(runtime, tmp_path / "slow", a__py="print('starts')\nwhile True: pass") as session:
         with runtime.streaming("1", session=session) as events:
             for event in events:

@@ -40,12 +40,12 @@ def _shown(events: list[Event]) -> list[str]:
         ("display(Markdown('kept')); print('x'); 1 / 0", ["text/markdown"]),
     ],
 )
-def test_displays(client: Client, code: str, shown: list[str]) -> None:
+def test_every_display_is_reported(client: Client, code: str, shown: list[str]) -> None:
     client.execute("from IPython.display import HTML, JSON, SVG, Image, Latex, Markdown, display\ngif = b'GIF89a'")
     assert _shown(client.stream(code)) == shown
 
 
-def test_last_expressions(client: Client) -> None:
+def test_last_expression_is_shown_in_its_mime_forms(client: Client) -> None:
     frame = client.execute("import pandas; pandas.DataFrame({'a': [1, 2]})")
     assert frame["result"] == "   a\n0  1\n1  2"
     assert frame["assets"] == []
@@ -63,7 +63,7 @@ def test_last_expressions(client: Client) -> None:
 _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2]);"
 
 
-def test_matplotlib(client: Client) -> None:
+def test_matplotlib_figures_become_images(client: Client) -> None:
     for code in (_PLOT, f"{_PLOT} plt.show()", f"{_PLOT} plt.gcf()", f"%matplotlib inline\n{_PLOT}", f"{_PLOT} 1 / 0"):
         assert "image" in _shown(client.stream(code)), code
         assert client.value("plt.get_fignums()") == "[]"
@@ -79,7 +79,7 @@ def test_matplotlib(client: Client) -> None:
         assert _shown(client.stream(_PLOT)) == ["image"], "all is as before"
 
 
-def test_clear_output(client: Client) -> None:
+def test_clear_output_is_an_event_or_an_escape_sequence(client: Client) -> None:
     code = "from IPython.display import clear_output\nfor n in range(3): print(n, end=''); clear_output(wait=True)"
     result = client.execute(code)
     assert result["success"]
@@ -93,7 +93,7 @@ def test_clear_output(client: Client) -> None:
     assert "\x1b[2K" in client.execute(code)["stdout"], "it is for each execution to say"
 
 
-def test_a_raising_or_printing_repr(client: Client) -> None:
+def test_raising_repr_is_shown_and_breaks_nothing(client: Client) -> None:
     code = """
 class Bad:
     def __repr__(self): raise RuntimeError("bad repr")
@@ -111,7 +111,7 @@ Bad()
 
 
 @pytest.mark.parametrize("kind", ["__repr__", "_repr_html_", "_repr_mimebundle_"])
-def test_a_result_that_cannot_be_formatted_fails_the_cell(client: Client, kind: str) -> None:
+def test_result_that_cannot_be_formatted_fails_the_cell(client: Client, kind: str) -> None:
     result = client.execute(f"class Raises:\n    def {kind}(self, **k): raise ValueError('bad {kind}')\nRaises()")
     assert not result["success"]
     assert (result["error"]["type"], result["error"]["message"]) == ("ValueError", f"bad {kind}")
@@ -133,7 +133,7 @@ def test_run_shows_no_empty_figure_after_matplotlib_was_chosen(client: Client, h
 
 
 @pytest.mark.parametrize("kind", ["__repr__", "_repr_html_", "_repr_mimebundle_"])
-def test_a_hanging_repr_can_be_interrupted(client: Client, kind: str) -> None:
+def test_hanging_repr_can_be_interrupted(client: Client, kind: str) -> None:
     code = f"class Hangs:\n    def {kind}(self, **k):\n        print('hangs')\n        while True: pass\nHangs()"
     with client.streaming(code) as events:
         for event in events:
@@ -160,7 +160,7 @@ _FRAMES = "import pandas\ndef frame(name): return pandas.DataFrame({name: [1]})"
         ("last_expr_or_assign", "x = frame('a')\ny = frame('b')", ["b"], "b"),
     ],
 )
-def test_each_value_keeps_its_forms(
+def test_each_displayed_value_keeps_its_mime_forms(
     client: Client, interactivity: str, code: str, shown: list[str], result: str
 ) -> None:
     client.execute(f"{_FRAMES}\nget_ipython().ast_node_interactivity = {interactivity!r}")
@@ -179,7 +179,7 @@ def test_each_value_keeps_its_forms(
     assert len(early) >= len(forms) - 1, "those before the last are events"
 
 
-def test_each_figure_among_the_values_is_a_picture(client: Client) -> None:
+def test_each_figure_among_the_values_becomes_an_image(client: Client) -> None:
     client.execute(
         "import matplotlib.pyplot as plt\nfirst = plt.figure(); plt.plot([1]); plt.close()\n"
         "second = plt.figure(); plt.plot([2]); plt.close()\nget_ipython().ast_node_interactivity = 'all'"

@@ -21,13 +21,13 @@ from tests.client import Client, Event, text_of
         ("import asyncio; print(await asyncio.to_thread(input, 'T '))", ["thread"], "T thread\nthread\n"),
     ],
 )
-def test_each_way_to_ask(client: Client, code: str, answers: list[str], printed: str) -> None:
+def test_every_way_to_read_input_works(client: Client, code: str, answers: list[str], printed: str) -> None:
     events = client.converse(code, *answers)
     assert text_of(events, "stdout") == printed
     assert [event.name for event in events][-2:] == ["result", "done"]
 
 
-def test_debuggers(client: Client) -> None:
+def test_debuggers_work_over_input(client: Client) -> None:
     events = client.converse("def f(y):\n    breakpoint()\n    return y\nf(41)", "p y + 1", "c")
     assert "42\n" in text_of(events, "stdout")
     client.execute("def g(y): return 1 / y\ng(0)")
@@ -38,9 +38,7 @@ def test_debuggers(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("module", "step"), [("pdb", "n"), ("pdb", "s"), ("IPython.core.debugger", "n")])
-def test_a_debugger_steps_through_the_statements_of_a_cell_and_no_further(
-    client: Client, module: str, step: str
-) -> None:
+def test_debugger_steps_through_the_cell_only(client: Client, module: str, step: str) -> None:
     code = f"import {module} as d; d.set_trace()\nx = 1\n\ndef f(): return 2\n\ny = f()\nx, y"
     with client.streaming(code, execId=module + step) as events:
         seen = []
@@ -55,7 +53,7 @@ def test_a_debugger_steps_through_the_statements_of_a_cell_and_no_further(
     assert client.value("f()") == "2"
 
 
-def test_a_breakpoint_stays_for_later_cells(client: Client) -> None:
+def test_breakpoint_stays_set_for_later_cells(client: Client) -> None:
     client.execute("def f(x):\n    y = x + 1\n    return y")
     client.converse("import pdb; debugger = pdb.Pdb(); debugger.set_trace()", "b f", "c")
     assert "41\n" in text_of(client.converse("f(40)", "n", "p y", "cl 1", "c"), "stdout")
@@ -95,7 +93,7 @@ def _interrupt_the_first_question(client: Client, code: str) -> list[Event]:
         "import asyncio\nasync def f(): breakpoint()\nasyncio.run(f())",
     ],
 )
-def test_one_interrupt_ends_code_that_would_ask_again(client: Client, code: str) -> None:
+def test_one_interrupt_ends_code_that_asks_in_a_loop(client: Client, code: str) -> None:
     events = _interrupt_the_first_question(client, code)
     error = events[-2].data
     assert (events[-2].name, error["type"]) == ("error", "KeyboardInterrupt")
@@ -104,7 +102,7 @@ def test_one_interrupt_ends_code_that_would_ask_again(client: Client, code: str)
     assert text_of(client.converse(f"print(input('? '))  # {code!r}", "yes"), "stdout") == "? yes\nyes\n"
 
 
-def test_one_interrupt_leaves_the_debugger_of_an_earlier_error(client: Client) -> None:
+def test_one_interrupt_ends_post_mortem_debugger(client: Client) -> None:
     client.execute("def g(y): return 1 / y\ng(0)")
     last = _interrupt_the_first_question(client, "%debug")[-2].data
     assert last["type"] == "KeyboardInterrupt", last["traceback"]
@@ -119,7 +117,7 @@ def test_one_interrupt_leaves_the_debugger_of_an_earlier_error(client: Client) -
         "    await asyncio.sleep(0)\nasyncio.run(f())",
     ],
 )
-def test_code_can_catch_the_interrupt_of_a_question(client: Client, ask: str) -> None:
+def test_code_can_catch_interrupt_of_input(client: Client, ask: str) -> None:
     events = _interrupt_the_first_question(client, ask)
     assert events[-2].name == "result"
     assert text_of(events, "stdout").endswith("cancelled\n")
@@ -134,7 +132,7 @@ def test_code_can_catch_the_interrupt_of_a_question(client: Client, ask: str) ->
         "import asyncio; await asyncio.sleep(0); input()",
     ],
 )
-def test_the_traceback_of_an_interrupted_question_has_the_frames_of_the_cell_alone(client: Client, ask: str) -> None:
+def test_traceback_of_interrupted_input_has_only_the_cells_frames(client: Client, ask: str) -> None:
     error = _interrupt_the_first_question(client, ask)[-2].data
     assert error["type"] == "KeyboardInterrupt"
     traceback = "\n".join(error["traceback"])
@@ -142,7 +140,7 @@ def test_the_traceback_of_an_interrupted_question_has_the_frames_of_the_cell_alo
     assert ".py" not in traceback
 
 
-def test_a_replacement_of_stdin_is_read_by_input_and_kept(client: Client) -> None:
+def test_input_reads_from_replaced_stdin(client: Client) -> None:
     client.execute("import io, sys; sys.stdin = io.StringIO('a\\nb\\nc\\n')")
     assert client.execute("print(input('1 '), sys.stdin.readline())")["stdout"] == "1 a b\n\n"
     assert client.value("input()") == "'c'"
@@ -152,7 +150,7 @@ def test_a_replacement_of_stdin_is_read_by_input_and_kept(client: Client) -> Non
 
 
 @pytest.mark.parametrize("damage", ["sys.stdin.close()", "sys.stdin = None", "sys.stdin = 3", "del sys.stdin"])
-def test_a_session_repairs_stdin(client: Client, damage: str) -> None:
+def test_session_repairs_stdin_after_each_cell(client: Client, damage: str) -> None:
     client.execute(f"import sys; {damage}")
     code = f"print(input('1 ')); import sys; print(sys.stdin.readline())  # {damage}"
     assert text_of(client.converse(code, "a", "b"), "stdout") == "1 a\na\nb\nb\n\n"

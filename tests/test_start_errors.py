@@ -1,4 +1,4 @@
-"""What goes wrong is told in a line, with an exit status, and harms nothing."""
+"""Errors of the command: one line, an exit status, and nothing left behind."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import Client
-from tests.machine import MRMD, Machine, assert_told, wait_until
+from tests.machine import MRMD, Machine, assert_error, wait_until
 
 
 def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
@@ -24,7 +24,7 @@ def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
     return path
 
 
-def test_a_reused_pid_is_not_signalled(here: Machine) -> None:
+def test_reused_pid_is_not_signalled(here: Machine) -> None:
     with subprocess.Popen(["sleep", "1000"]) as innocent:
         try:
             path = _registered(here, "stale", pid=innocent.pid)
@@ -42,22 +42,22 @@ def test_a_reused_pid_is_not_signalled(here: Machine) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "cut"}', '{"id": "cut", "pid": true}', "\x00\xff"])
-def test_a_damaged_registry_file_is_named_and_replaced(here: Machine, content: str) -> None:
+def test_damaged_record_is_named_and_replaced(here: Machine, content: str) -> None:
     path = here.home / ".mrmd" / "runtimes" / "cut.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
     assert "unreadable" in here.mrmd("--list").stdout
-    assert_told(here.mrmd("--info", "cut"), 1, str(path), "--kill cut")
+    assert_error(here.mrmd("--info", "cut"), 1, str(path), "--kill cut")
     assert here.start("cut").value("1 + 1") == "2"
     assert json.loads(path.read_text())["id"] == "cut"
 
 
-def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -> None:
+def test_runtime_whose_record_is_damaged_can_be_killed(here: Machine) -> None:
     client = here.start("cut")
     pids = [client.pid, int(client.value("import os; os.getpid()"))]
     path = here.home / ".mrmd" / "runtimes" / "cut.json"
     path.write_text(path.read_text()[:100])
-    assert_told(here.mrmd("--id", "cut"), 1, str(path), "--kill cut")
+    assert_error(here.mrmd("--id", "cut"), 1, str(path), "--kill cut")
     killed = here.mrmd("--kill", "cut")
     assert killed.returncode == 0, killed.stderr
     assert here.alive(pids) == []
@@ -68,16 +68,16 @@ def test_a_registry_file_that_is_damaged_while_its_runtime_runs(here: Machine) -
     "bad",
     ["../../x", "", ".hidden", "-dash", "a/b", "/a", "a b", "ä", "x" * 129, "a\nb", "%2e%2e%2fa", "a\\", "a*", "~"],
 )
-def test_a_bad_id_is_a_usage_error_before_anything_is_touched(here: Machine, bad: str) -> None:
+def test_invalid_id_is_a_usage_error_and_creates_nothing(here: Machine, bad: str) -> None:
     for option in ("--id", "--info", "--kill"):
-        assert_told(here.mrmd(f"{option}={bad}"), 2, "invalid id")
+        assert_error(here.mrmd(f"{option}={bad}"), 2, "invalid id")
     assert list(here.home.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "good", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "_a.b:c@d+e-f", "+", "@"]
 )
-def test_an_id_of_any_allowed_form_works(machine: Machine, good: str) -> None:
+def test_every_valid_id_works(machine: Machine, good: str) -> None:
     assert machine.start(good).value("1 + 1") == "2"
     assert good in machine.mrmd("--list").stdout
     assert machine.mrmd("--kill", good).returncode == 0
@@ -85,25 +85,25 @@ def test_an_id_of_any_allowed_form_works(machine: Machine, good: str) -> None:
 
 @pytest.mark.systemd
 def test_start_rejects_id_too_long_for_a_unit_name(box: Machine) -> None:
-    assert_told(box.mrmd("--id", "+" * 128), 1, "unit name")
+    assert_error(box.mrmd("--id", "+" * 128), 1, "unit name")
 
 
 def test_start_rejects_port_in_use_and_leaves_nothing(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_told(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
+        assert_error(machine.mrmd("--id", "a", "--port", str(port)), 1, f"port {port} is in use")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     assert machine.start("a", "--port", str(port)).port == port
 
 
 @pytest.mark.systemd
 def test_start_rejects_privileged_port(box: Machine) -> None:
-    assert_told(box.mrmd("--id", "a", "--port", "80"), 1, "80")
+    assert_error(box.mrmd("--id", "a", "--port", "80"), 1, "80")
 
 
 def test_start_rejects_missing_venv(machine: Machine) -> None:
-    assert_told(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
-    assert_told(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
+    assert_error(machine.mrmd("--venv", "/nowhere/venv"), 1, "/nowhere/venv", "does not exist")
+    assert_error(machine.mrmd("--venv", "/usr/share"), 1, "/usr/share", "has no bin/python")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
 
 
@@ -112,36 +112,36 @@ def test_start_rejects_venv_whose_python_does_not_run(here: Machine) -> None:
     python.parent.mkdir(parents=True)
     python.write_text("this is no program")
     python.chmod(0o755)
-    assert_told(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
+    assert_error(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
 def test_start_rejects_missing_cwd(machine: Machine) -> None:
-    assert_told(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
-    assert_told(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a directory")
+    assert_error(machine.mrmd("--cwd", "/nowhere/at/all"), 1, "/nowhere/at/all", "does not exist")
+    assert_error(machine.mrmd("--cwd", "/etc/passwd"), 1, "is not a directory")
 
 
 def test_start_rejects_removed_working_directory(here: Machine) -> None:
     done = here.run("bash", "-c", f"mkdir gone; cd gone; rmdir ../gone; {MRMD}")
-    assert_told(done, 1, "does not exist any more")
+    assert_error(done, 1, "does not exist any more")
 
 
 def test_start_rejects_unwritable_home(machine: Machine) -> None:
-    assert_told(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
+    assert_error(machine.mrmd("--id", "a", env={"MRMD_HOME": "/proc/mrmd"}), 1, "/proc/mrmd", "MRMD_HOME")
 
 
 @pytest.mark.systemd
 def test_start_rejects_home_of_another_user(box: Machine) -> None:
-    assert_told(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
-    assert_told(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
+    assert_error(box.mrmd("--id", "a", env={"MRMD_HOME": "/usr/mrmd"}), 1, "/usr/mrmd", "Permission denied")
+    assert_error(box.mrmd("--id", "a", env={"HOME": "/usr"}), 1, "/usr/.mrmd", "Permission denied")
 
 
-def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine: Machine) -> None:
+def test_start_reports_why_the_server_failed_and_leaves_nothing(machine: Machine) -> None:
     prefix = f"{machine.home}/broken"
     machine.read("mkdir", "-p", f"{prefix}/bin")
     machine.read("ln", "-s", "/bin/false", f"{prefix}/bin/python")
     done = machine.mrmd("--id", "a", "--venv", prefix)
-    assert_told(done, 1, f"{prefix}/bin/python cannot run a session: its process exited with status 1")
+    assert_error(done, 1, f"{prefix}/bin/python cannot run a session: its process exited with status 1")
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
     left = machine.read(
         "find", f"{machine.home}/.mrmd", "(", "-path", "*/runtimes/*", "-o", "-path", "*/env/*", ")", "-print"
@@ -153,7 +153,7 @@ def test_a_server_that_cannot_start_shows_its_reason_and_leaves_nothing(machine:
         assert state == "inactive"
 
 
-def test_a_start_waits_for_another_that_no_lock_covers(machine: Machine) -> None:
+def test_start_waits_for_concurrent_foreground_start(machine: Machine) -> None:
     """A foreground server, or one that systemctl starts, has its id from its first moment on."""
     command = machine.command(MRMD, "--id", "race", "--foreground")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as foreground:
@@ -170,7 +170,7 @@ def test_a_start_waits_for_another_that_no_lock_covers(machine: Machine) -> None
 
 
 @pytest.mark.systemd
-def test_a_start_waits_for_systemctls(box: Machine) -> None:
+def test_start_waits_for_concurrent_systemctl_start(box: Machine) -> None:
     box.start("a")
     box.read("systemctl", "--user", "stop", "mrmd-python@a")
     with subprocess.Popen(box.command("systemctl", "--user", "start", "mrmd-python@a")) as systemctl:
@@ -179,7 +179,7 @@ def test_a_start_waits_for_systemctls(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_a_start_while_systemd_restarts_finds_the_old_port(box: Machine) -> None:
+def test_start_while_systemd_restarts_keeps_the_port(box: Machine) -> None:
     client = box.start("a")
     box.kill("KILL", client.pid)
     assert box.start("a").port == client.port
@@ -187,18 +187,18 @@ def test_a_start_while_systemd_restarts_finds_the_old_port(box: Machine) -> None
 
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.2, 0.4])
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
-def test_a_start_in_the_foreground_can_be_broken_off_at_any_time(here: Machine, name: str, delay: float) -> None:
+def test_foreground_start_can_be_interrupted_at_any_time(here: Machine, name: str, delay: float) -> None:
     command = here.command(MRMD, "--id", "a", "--foreground")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         wait_until(lambda: b"\0-E\0" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "it is the server")
         time.sleep(delay)  # into different parts of its start
         server.send_signal(getattr(signal, f"SIG{name}"))
-        _, told = server.communicate(timeout=30)
-    assert "Traceback" not in told, told
+        _, stderr = server.communicate(timeout=30)
+    assert "Traceback" not in stderr, stderr
     assert [path for path in (here.home / ".mrmd").rglob("*") if path.is_file()] == []
 
 
-def test_a_relative_home_is_the_callers(machine: Machine) -> None:
+def test_relative_home_is_resolved_in_the_callers_directory(machine: Machine) -> None:
     machine.read("mkdir", "-p", f"{machine.home}/w")
     env = {"MRMD_HOME": "rel"}
     done = machine.mrmd("--id", "r", cwd=f"{machine.home}/w", env=env)
@@ -207,7 +207,7 @@ def test_a_relative_home_is_the_callers(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, 2**40])
-def test_a_record_with_an_impossible_pid_blocks_nothing(here: Machine, pid: int) -> None:
+def test_record_with_impossible_pid_blocks_nothing(here: Machine, pid: int) -> None:
     _registered(here, "aaa", pid=pid)
     client = here.start("zz")
     killed = here.mrmd("--kill-all")
@@ -217,7 +217,7 @@ def test_a_record_with_an_impossible_pid_blocks_nothing(here: Machine, pid: int)
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
 
-def test_a_dead_record_of_systemd_is_no_hindrance_without_systemd(here: Machine) -> None:
+def test_dead_systemd_record_does_not_block_start_without_systemd(here: Machine) -> None:
     _registered(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
     assert here.start("sd").value("1 + 1") == "2"
     assert here.mrmd("--kill", "sd").returncode == 0
@@ -228,7 +228,7 @@ def test_a_dead_record_of_systemd_is_no_hindrance_without_systemd(here: Machine)
 
 def test_start_rejects_unknown_user(here: Machine) -> None:
     for option in ("--cwd", "--venv", "--assets-dir"):
-        assert_told(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
+        assert_error(here.mrmd(option, "~nosuchuser/x"), 1, "nosuchuser")
 
 
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&-"])
@@ -245,34 +245,34 @@ def test_command_works_with_closed_standard_streams(here: Machine, free_port: in
 
 
 def test_usage_errors_exit_with_2(here: Machine) -> None:
-    assert_told(here.mrmd("--list", "--kill-all"), 2, "cannot be used together")
-    assert_told(here.mrmd("--managed"), 2, "--managed needs --foreground")
-    assert_told(here.mrmd("--port", "70000"), 2, "70000")
-    assert_told(here.mrmd("--host", "http://localhost"), 2, "invalid host")
-    assert_told(here.mrmd("--allow-host", "a/b"), 2, "invalid host")
-    assert_told(here.mrmd("--allow-origin", "null"), 2, "invalid origin")
-    assert_told(here.mrmd("--allow-user", "no such user"), 2, "no user")
-    assert_told(here.mrmd("--host", "203.0.113.250"), 1, "is not an address of this machine")
-    assert_told(here.mrmd("--backend", "cron"), 2, "cron")
+    assert_error(here.mrmd("--list", "--kill-all"), 2, "cannot be used together")
+    assert_error(here.mrmd("--managed"), 2, "--managed needs --foreground")
+    assert_error(here.mrmd("--port", "70000"), 2, "70000")
+    assert_error(here.mrmd("--host", "http://localhost"), 2, "invalid host")
+    assert_error(here.mrmd("--allow-host", "a/b"), 2, "invalid host")
+    assert_error(here.mrmd("--allow-origin", "null"), 2, "invalid origin")
+    assert_error(here.mrmd("--allow-user", "no such user"), 2, "no user")
+    assert_error(here.mrmd("--host", "203.0.113.250"), 1, "is not an address of this machine")
+    assert_error(here.mrmd("--backend", "cron"), 2, "cron")
 
 
 def test_start_rejects_unavailable_backend(here: Machine) -> None:
-    assert_told(here.mrmd("--backend", "launchd"), 1, "launchctl is not installed", "--backend fork")
-    assert_told(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
-    assert_told(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")
+    assert_error(here.mrmd("--backend", "launchd"), 1, "launchctl is not installed", "--backend fork")
+    assert_error(here.mrmd("--backend", "systemd", env={"XDG_RUNTIME_DIR": str(here.home)}), 1, "--backend fork")
+    assert_error(here.mrmd(env={"MRMD_BACKEND": "cron"}), 1, "MRMD_BACKEND")
 
 
-def test_a_second_start_says_that_it_runs_and_where(machine: Machine) -> None:
+def test_second_start_prints_the_running_runtimes_url(machine: Machine) -> None:
     client = machine.start("a")
     again = machine.mrmd("--id", "a")
     assert again.returncode == 0
     assert "is already running" in again.stdout
     assert f"http://localhost:{client.port}/mrp/v1" in again.stdout
     foreground = machine.mrmd("--id", "a", "--foreground")
-    assert_told(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
+    assert_error(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
 
 
-def test_a_runtime_answers_on_both_loopbacks(here: Machine) -> None:
+def test_runtime_listens_on_both_loopback_addresses(here: Machine) -> None:
     client = here.start("a")
     families = [socket.AF_INET]
     if Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text():

@@ -1,4 +1,4 @@
-"""What is stopped, killed, starved of descriptors or put into another time: told as what it is, and recovered from.
+"""Stopped and killed processes, descriptor limits and clock jumps: reported correctly, and recovered from.
 
 MRMD_TEST_LONG=1 kills the server many times over; `pytest -rP` shows the figures.
 """
@@ -28,7 +28,7 @@ _OPERATIONS = 50
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
 
 
-def test_stopped_worker_delays_no_answer_and_can_be_interrupted(here: Machine) -> None:
+def test_stopped_worker_delays_no_response_and_can_be_interrupted(here: Machine) -> None:
     client = here.start("a")
     client.execute("kept = 42")
     worker = client.get("/sessions/default")["pid"]
@@ -45,7 +45,7 @@ def test_stopped_worker_delays_no_answer_and_can_be_interrupted(here: Machine) -
     assert client.value("kept") == "42"
 
 
-def test_a_worker_that_is_stopped_while_idle_is_not_interrupted_and_goes_on_where_it_was(here: Machine) -> None:
+def test_stopped_idle_worker_resumes_and_runs_its_cell(here: Machine) -> None:
     client = here.start("a")
     client.execute("kept = 42")
     with here.stopped(client.get("/sessions/default")["pid"]):
@@ -58,7 +58,7 @@ def test_a_worker_that_is_stopped_while_idle_is_not_interrupted_and_goes_on_wher
 
 @pytest.mark.parametrize("what", ["worker", "reaper"])
 @pytest.mark.parametrize("how", ["delete", "kill"])
-def test_a_session_of_which_something_is_stopped_can_be_ended(here: Machine, what: str, how: str) -> None:
+def test_session_with_stopped_process_can_be_ended(here: Machine, what: str, how: str) -> None:
     client = here.start("a")
     code = "import os, subprocess; child = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
     reaper, worker, child = json.loads(client.value(f"{code}; [os.getppid(), os.getpid(), child.pid]"))
@@ -113,7 +113,7 @@ class _Editor(threading.Thread):
 
 
 def _consistent(machine: Machine) -> None:
-    """Check that what lies about is whole, and that the commands agree on it."""
+    """Check that every record is complete and that --list agrees."""
     listed = json.loads(machine.read(MRMD, "--list", "--json"))
     assert [found["id"] for found in listed] in (["a"], []), listed
     for name in machine.run("find", f"{machine.home}/.mrmd/runtimes", "-type", "f").stdout.split():
@@ -130,7 +130,7 @@ def _nothing_is_left(machine: Machine) -> None:
     assert found == ""
 
 
-def test_a_server_that_is_killed_anywhere_leaves_what_the_next_start_can_use(machine: Machine) -> None:
+def test_server_killed_at_any_point_can_be_started_again(machine: Machine) -> None:
     seed = random.randrange(2**32)
     choice = random.Random(seed)
     operations = 0
@@ -168,10 +168,10 @@ def test_start_reports_server_killed_while_starting_and_next_start_works(here: M
             with contextlib.suppress(psutil.NoSuchProcess):
                 if server is not None:
                     server.kill()
-            _, told = starting.communicate(timeout=90)
-        assert "Traceback" not in told
+            _, stderr = starting.communicate(timeout=90)
+        assert "Traceback" not in stderr
         if starting.returncode != 0:
-            assert (starting.returncode, len(told.strip().splitlines())) == (1, 1), told
+            assert (starting.returncode, len(stderr.strip().splitlines())) == (1, 1), stderr
         _consistent(here)
         assert here.start("a").value("6 * 7") == "42"
         assert here.mrmd("--kill", "a").returncode == 0
@@ -192,7 +192,7 @@ def _limited(machine: Machine, descriptors: int) -> Machine:
     return dataclasses.replace(machine, prefix=[*machine.prefix, *limit])
 
 
-def test_connections_beyond_the_descriptors_wait_and_the_server_neither_spins_nor_floods_its_log(here: Machine) -> None:
+def test_server_out_of_descriptors_neither_spins_nor_floods_its_log(here: Machine) -> None:
     client = _limited(here, 64).start("a")
     server = psutil.Process(client.pid)
     log = here.home / ".mrmd/logs/a.log"
@@ -208,7 +208,7 @@ def test_connections_beyond_the_descriptors_wait_and_the_server_neither_spins_no
     assert len(log.read_text().splitlines()) < 20
 
 
-def test_sessions_beyond_the_descriptors_are_refused_and_cost_none(here: Machine) -> None:
+def test_sessions_are_refused_when_descriptors_run_out(here: Machine) -> None:
     client = _limited(here, 64).start("a")
     client.execute("kept = 42")
     server = psutil.Process(client.pid)
@@ -255,7 +255,7 @@ while True: held.append(open('/dev/null'))
     assert client.value("held.clear(); len(open('/dev/null').read())") == "0"
 
 
-def test_sessions_have_the_descriptors_that_their_runtime_was_given(here: Machine) -> None:
+def test_sessions_inherit_the_callers_descriptor_limit(here: Machine) -> None:
     """The server takes more for itself."""
     limit = ["prlimit", "--nofile=200:5000", "--"]
     client = dataclasses.replace(here, prefix=limit).start("a")
@@ -264,7 +264,7 @@ def test_sessions_have_the_descriptors_that_their_runtime_was_given(here: Machin
 
 
 @pytest.mark.parametrize("step", ["+10y", "-10y"])
-def test_a_clock_that_jumps_while_a_runtime_runs(here: Machine, tmp_path: Path, step: str) -> None:
+def test_running_runtime_survives_clock_jump(here: Machine, tmp_path: Path, step: str) -> None:
     """Streams, deadlines and ids go by the monotonic clock; libfaketime moves the other for the runtime alone."""
     now = tmp_path / "now"
     now.write_text("+0\n")

@@ -1,4 +1,4 @@
-"""A machine whose disks, bus or user manager do not do their part: named errors, and no half-installed unit."""
+"""A full disk, a missing bus or a broken user manager: clear errors, and no half-installed unit."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.client import Client
-from tests.machine import MRMD, Box, Machine, assert_told, wait_until
+from tests.machine import MRMD, Box, Machine, assert_error, wait_until
 
 pytestmark = pytest.mark.systemd
 
@@ -28,7 +28,7 @@ def _left(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.4, 0.8])
-def test_a_start_can_be_broken_off_at_any_time(machine: Machine, delay: float) -> None:
+def test_start_can_be_interrupted_at_any_time(machine: Machine, delay: float) -> None:
     """A terminal's Ctrl-C reaches all of the command's process group; so does the impatient second one."""
     command = machine.command(MRMD, "--id", "a")
     with subprocess.Popen(
@@ -39,11 +39,11 @@ def test_a_start_can_be_broken_off_at_any_time(machine: Machine, delay: float) -
         time.sleep(delay)  # into different parts of the start
         for _ in range(2):
             os.killpg(cli.pid, signal.SIGINT)
-        _, told = cli.communicate(timeout=60)
-    assert "Traceback" not in told, told
+        _, stderr = cli.communicate(timeout=60)
+    assert "Traceback" not in stderr, stderr
     if cli.returncode != 0:
         assert cli.returncode in (130, -signal.SIGINT)  # the latter is nsenter's, or that of a command yet to begin
-        assert told.strip() in ("mrmd-python: interrupted", "")
+        assert stderr.strip() in ("mrmd-python: interrupted", "")
     if "running" in machine.mrmd("--list").stdout:  # it was quicker
         assert machine.client("a").value("1 + 1") == "2"
         assert machine.mrmd("--kill", "a").returncode == 0
@@ -51,17 +51,17 @@ def test_a_start_can_be_broken_off_at_any_time(machine: Machine, delay: float) -
     assert _left(machine) == ""
 
 
-def test_a_manager_that_hangs_is_named(own_box: Box) -> None:
+def test_hanging_manager_is_reported(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     client = dev.start("before")
     manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
     commands = (["--id", "a", "--backend", "systemd"], ["--list"], ["--kill", "before"], ["--id", "b", "--json"])
     with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for it, some more than once
         refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
-        assert_told(refused, 1, "did not answer", "within 10 s", "--backend fork")
+        assert_error(refused, 1, "did not answer", "within 10 s", "--backend fork")
         assert listed.returncode == 0
-        assert "before  running" in listed.stdout, "what the registry knows can be told"
-        assert_told(killed, 1, "did not answer")
+        assert "before  running" in listed.stdout, "what the registry knows is still listed"
+        assert_error(killed, 1, "did not answer")
         assert started.returncode == 0, started.stderr
         assert (
             "note: started as a daemon, not a systemd unit: the systemd user manager did not answer" in started.stderr
@@ -84,19 +84,19 @@ def test_start_works_without_dbus(own_box: Box) -> None:
     assert _left(dev) == ""
 
 
-def test_without_user_manager_a_daemon_starts_and_backend_systemd_fails(own_box: Box) -> None:
+def test_without_user_manager_only_the_daemon_backend_works(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     root.read("systemctl", "stop", "user@4242.service")
     started = dev.mrmd("--id", "a")
     assert (started.returncode, started.stderr) == (0, "")
     assert dev.info("a")["backend"] == "fork"
     asked_for = dev.mrmd("--id", "b", "--backend", "systemd")
-    assert_told(asked_for, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
-    assert_told(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: cannot be enforced for a daemon")
+    assert_error(asked_for, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
+    assert_error(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: cannot be enforced for a daemon")
     assert dev.mrmd("--kill-all").returncode == 0
 
 
-def test_a_manager_that_is_reloading_all_the_time(box: Machine) -> None:
+def test_commands_work_while_the_manager_reloads(box: Machine) -> None:
     reloading = subprocess.Popen(box.command("sh", "-c", "while systemctl --user daemon-reload; do :; done"))
     try:
         for number in range(3):
@@ -115,7 +115,7 @@ def test_start_reports_full_disk_and_works_once_there_is_room(own_box: Box) -> N
         dev.read("mkdir", "-p", folder)
         root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
         dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
-        assert_told(dev.mrmd("--id", "a"), 1, "No space left on device", folder)
+        assert_error(dev.mrmd("--id", "a"), 1, "No space left on device", folder)
         dev.read("rm", f"{folder}/filler")
         assert dev.start("a").value("1 + 1") == "2"
         assert dev.mrmd("--kill", "a").returncode == 0
@@ -123,7 +123,7 @@ def test_start_reports_full_disk_and_works_once_there_is_room(own_box: Box) -> N
         root.read("umount", folder)
 
 
-def test_a_disk_that_fills_while_a_runtime_runs_costs_it_nothing(own_box: Box) -> None:
+def test_runtime_survives_disk_that_fills(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     folder = f"{dev.home}/.mrmd"
     dev.read("mkdir", "-p", folder)
@@ -144,19 +144,19 @@ def test_start_rejects_read_only_home(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
     root.read("mount", "--bind", "/home/dev", "/home/dev")
     root.read("mount", "-o", "remount,bind,ro", "/home/dev")
-    assert_told(dev.mrmd("--id", "a"), 1, "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
+    assert_error(dev.mrmd("--id", "a"), 1, "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
     for option in ("--list", "--kill-all"):
         assert dev.mrmd(option).stdout.startswith("No runtimes")
     # Its files elsewhere, there is still nowhere for the unit.
     env = {"MRMD_HOME": "/tmp/mrmd-of-dev"}
-    assert_told(dev.mrmd("--id", "a", env=env), 1, "cannot write the unit", "Read-only file system")
+    assert_error(dev.mrmd("--id", "a", env=env), 1, "cannot write the unit", "Read-only file system")
     started = dev.mrmd("--id", "a", "--backend", "fork", env=env)
     assert started.returncode == 0, started.stderr
     assert dev.mrmd("--kill", "a", env=env).returncode == 0
 
 
 @pytest.mark.parametrize("step", ["+2y", "-2y"])
-def test_a_clock_that_was_set_changes_nothing(machine: Machine, step: str) -> None:
+def test_commands_work_after_the_clock_was_set(machine: Machine, step: str) -> None:
     """The commands live in another year than the runtime; libfaketime sets all clocks of one process alone."""
     client = machine.start("a")
     then = ["faketime", "-f", step, MRMD]

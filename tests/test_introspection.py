@@ -1,4 +1,4 @@
-"""What stands at a cursor: POST /inspect and POST /hover; and looking at a session that is busy."""
+"""POST /inspect and POST /hover, and introspection of a busy session."""
 
 import threading
 import time
@@ -72,12 +72,12 @@ def _at_bar(client: Client, code: str, endpoint: str = "/inspect", **fields: obj
     return client.post(endpoint, {"code": before + after, "cursor": cursor, **fields})
 
 
-def test_inspect(client: Client) -> None:
-    told = _at_bar(client, "x = pla|in", detail=2)
-    source = told.pop("sourceCode")
+def test_inspect_describes_the_name(client: Client) -> None:
+    found = _at_bar(client, "x = pla|in", detail=2)
+    source = found.pop("sourceCode")
     assert source.startswith("def plain(a")
     assert source.endswith('return "x"\n')
-    assert told == {
+    assert found == {
         "found": True,
         "source": "runtime",
         "name": "plain",
@@ -102,7 +102,7 @@ def test_inspect(client: Client) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["/inspect", "/hover"])
-def test_which_name_is_meant(client: Client, endpoint: str) -> None:
+def test_name_under_the_cursor_is_resolved(client: Client, endpoint: str) -> None:
     meant = {
         "|number": "number",
         "number|": "number",
@@ -144,7 +144,7 @@ def test_inspect_among_arguments_describes_the_function(client: Client) -> None:
     assert _at_bar(client, "plain(1) |")["found"] is False
 
 
-def test_kinds_and_signatures(client: Client) -> None:
+def test_inspect_reports_kind_and_signature(client: Client) -> None:
     expected = {
         "number": ("variable", None),
         "os": ("module", None),
@@ -160,8 +160,8 @@ def test_kinds_and_signatures(client: Client) -> None:
         "nested.get": ("method", "(key, default=None, /)"),
     }
     for name, (kind, signature) in expected.items():
-        told = _at_bar(client, f"{name}|")
-        assert (told["kind"], told["signature"]) == (kind, signature), name
+        found = _at_bar(client, f"{name}|")
+        assert (found["kind"], found["signature"]) == (kind, signature), name
     assert _at_bar(client, "thing.prop|")["docstring"] == "Compute it."
     assert _at_bar(client, "thing|")["docstring"] == "A thing."
     assert _at_bar(client, "number|")["docstring"] is None
@@ -172,7 +172,7 @@ def test_kinds_and_signatures(client: Client) -> None:
     assert client.execute("1")["stdout"] == "Out[2]: 1\n", "no code of the object's has run"
 
 
-def test_hover(client: Client) -> None:
+def test_hover_describes_the_name(client: Client) -> None:
     assert _at_bar(client, "plain|", "/hover") == {
         "found": True,
         "name": "plain",
@@ -206,7 +206,7 @@ def test_hover(client: Client) -> None:
         ("number", "int", "variable", None),
     ],
 )
-def test_signature_of_hover_has_the_name_and_that_of_inspect_has_not(
+def test_hover_signature_has_the_name_and_inspect_signature_does_not(
     client: Client, name: str, type_: str, kind: str, signature: str | None
 ) -> None:
     client.execute("@functools.lru_cache\ndef cached(x): pass")
@@ -216,7 +216,7 @@ def test_signature_of_hover_has_the_name_and_that_of_inspect_has_not(
     assert (inspected["type"], inspected["kind"], inspected["signature"]) == (type_, kind, without_name)
 
 
-def test_positions(client: Client) -> None:
+def test_cursor_positions_are_checked_and_clamped(client: Client) -> None:
     code = "'😀😀';number"
     assert client.post("/hover", {"code": code, "cursor": 7})["name"] == "number"
     assert client.post("/hover", {"code": code, "cursor": 6})["name"] is None
@@ -255,7 +255,7 @@ def test_busy_session_answers_introspection(client: Client) -> None:
             assert [event.name for event in events][-1] == "done"
 
 
-def test_a_session_that_c_code_blocks_is_not_waited_for(client: Client) -> None:
+def test_introspection_does_not_wait_for_session_blocked_in_c_code(client: Client) -> None:
     """Its answers are empty: the first after a deadline, the others at once, until it is heard of again."""
     with client.streaming("pow(7, 2 * 10**7) and None") as events:
         next(events)
@@ -273,7 +273,7 @@ def test_a_session_that_c_code_blocks_is_not_waited_for(client: Client) -> None:
     wait_until(lambda: client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41", "it answers again")
 
 
-def test_a_session_that_dies_while_it_is_looked_at(client: Client, here: Machine) -> None:
+def test_introspection_answers_when_the_session_dies(client: Client, here: Machine) -> None:
     pid = client.get("/sessions/default")["pid"]
     answers: list[Json] = []
     with client.streaming("print('runs'); pow(7, 2 * 10**8) and None") as events:
@@ -300,7 +300,7 @@ def test_introspection_survives_what_cells_do_to_the_process(client: Client) -> 
 
 
 @pytest.mark.parametrize("version", supported()[-2:])
-def test_forks_warn_of_nothing_and_do_not_answer(here: Machine, version: str) -> None:
+def test_fork_gives_no_warning_and_child_answers_no_query(here: Machine, version: str) -> None:
     """From CPython 3.12 on os.fork() warns of other threads, and the runtime's own one is not the user's business."""
     venv = here.home / "bare"
     make_venv(version, venv)
