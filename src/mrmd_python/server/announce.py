@@ -18,10 +18,10 @@ from mrmd_python.server.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
+# The least time between two status lines.
 _STATUS_SECONDS = 0.2
-"""The least time between two status lines."""
+# How many characters of session ids a status line holds.
 _STATUS_LENGTH = 200
-"""How many characters of session ids a status line holds."""
 
 
 def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record:

@@ -61,17 +61,17 @@ class Session:
         self._worker_use = asyncio.Lock()
         self._link: WorkerLink | None = None
         self._start: WorkerStart
-        # Done when the worker is through with what it was sent last.
+        # Done when the worker is done with what it was sent last.
         self._turn: asyncio.Future[None] | None = None
         self._can_interrupt = False
         self._wants_interrupt = False
         # Whether the running execution may be sent to a new worker if this one ends before it begins.
         self._can_retry = False
         # An end of the worker that the next execution is to report.
-        self._loss: str | None = None
+        self._lost_state: str | None = None
         self._closing = False
 
-    def _enter(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         self.state = state
         self._on_change()
 
@@ -105,9 +105,9 @@ class Session:
             "queued": self.queued,
         }
 
-    def tell_of_loss(self, loss: str) -> None:
-        """Have the next execution say that a namespace was lost: `loss` is the sentence."""
-        self._loss = loss
+    def note_lost_state(self, loss: str) -> None:
+        """Have the next execution report that the variables are gone; `loss` is the sentence."""
+        self._lost_state = loss
 
     async def start(self, spawned: SpawnedWorker | None = None) -> None:
         """Start the worker if there is none, or take over the one that was `spawned`; return when it can run code.
@@ -135,7 +135,7 @@ class Session:
             return False
         if self._link is not None and self.state == "busy":
             self._link.interrupt()
-        # A worker that has not got to the cell yet ends only what holds it up, and is told again when it has.
+        # If the cell has not started yet, this only unblocks the worker; the interrupt is sent again when it starts.
         self._wants_interrupt = not self._can_interrupt
         return True
 
@@ -170,7 +170,7 @@ class Session:
         return await self._link.queries.query_raw(op, **fields) if self._link is not None else None
 
     async def reset(self) -> None:
-        """Give the session a new namespace: interrupt what runs, and end the worker if that does not heed it."""
+        """Give the session a new namespace: interrupt what runs, and end the worker if that does not help."""
         self._queue.drop_all("the session was reset")
         if self.running is not None:
             self.interrupt()
@@ -180,17 +180,17 @@ class Session:
                 if self._link is not None:
                     await self._link.end()
         async with self._worker_use:
-            self._loss = None  # a lost namespace was just asked for
+            self._lost_state = None  # a lost namespace was just asked for
             self.execution_count = 0
             self.history.clear()
             if self._link is None:
                 return
             try:
-                await asyncio.wait_for(self._tell(self._link, {"op": "reset"}), _RESET_SECONDS)
+                await asyncio.wait_for(self._request(self._link, {"op": "reset"}), _RESET_SECONDS)
             except asyncio.TimeoutError:  # what an earlier cell left in the event loop holds it up
                 if self._link is not None:
                     await self._link.end()
-            self._loss = None
+            self._lost_state = None
 
     async def close(self) -> None:
         """End the worker and every process it started; return when they are gone."""
@@ -220,14 +220,14 @@ class Session:
                 await self._run(execution)
         except Exception:
             _log.exception("session %s: an execution failed in the server", self.id)
-            self._end_running(failed("ServerError", "the server failed; its log says more"))
+            self._end_running(failed("ServerError", "internal error; see the runtime's log"))
 
     async def _run(self, execution: Execution) -> None:
         self._output.end_lines()
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         if execution.state == "queued":
             execution.begin()
-        loss, self._loss = self._loss, None
+        loss, self._lost_state = self._lost_state, None
         try:
             if self._link is None:
                 await self._start_worker()
@@ -237,7 +237,7 @@ class Session:
             return
         if loss is not None:
             execution.text("stderr", f"mrmd-python: {loss}. This is a fresh session: the variables are gone.\n")
-        self._enter("busy")
+        self._set_state("busy")
         cell = execution.cell
         order = {
             "op": "execute",
@@ -247,23 +247,23 @@ class Session:
             "allowStdin": cell.allow_stdin,
             "rich": cell.rich,
         }
-        await self._tell(self._link, order)
+        await self._request(self._link, order)
 
-    async def _tell(self, link: WorkerLink, order: Message) -> None:
-        """Have the worker do something; return when it is through, or gone."""
+    async def _request(self, link: WorkerLink, order: Message) -> None:
+        """Send the worker a message; return when it is done with it, or gone."""
         self._turn = asyncio.get_running_loop().create_future()
         link.send(order)
         await self._turn
         await link.interrupts_delivered()  # a late one must not hit what comes next
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
-        self._enter("starting")
+        self._set_state("starting")
         self._output.begin_process()
         self._start = WorkerStart(self.environment)
         try:
             link = WorkerLink(spawned or spawn(self.environment), self)
         except OSError as error:
-            self._enter("dead")
+            self._set_state("dead")
             raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None
         self._link = link
         await link.connect()
@@ -280,14 +280,14 @@ class Session:
                 assert self._link is not None
                 self._start.on_message(message, self._link)
                 if self._start.is_over:
-                    self._enter("idle")
+                    self._set_state("idle")
             case "running":
                 self._can_interrupt = True
                 if self._wants_interrupt:
                     self.interrupt()
             case "done":
                 self.variable_count = message["variables"]
-                self._enter("idle")
+                self._set_state("idle")
                 rich = message.get("rich")
                 if self.running is not None and rich is not None:
                     self._output.value(self.running, Display(rich["data"], rich["metadata"]))
@@ -310,7 +310,7 @@ class Session:
     def on_exit(self, exit_: WorkerExit) -> None:
         """Report the worker's end to what waits for it."""
         self._link = None
-        self._enter("dead")
+        self._set_state("dead")
         self.variable_count = 0
         self._output.end_lines()
         cause = self._start.refusal or f"the session's process {exit_.cause()}"
@@ -319,7 +319,7 @@ class Session:
         if not self._start.is_over:
             self._start.on_exit(exit_, self._output.last_words)
             return
-        self._loss = cause
+        self._lost_state = cause
         has_begun = self._can_interrupt or self._wants_interrupt
         if has_begun or self._closing or not self._can_retry:
             gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"

@@ -30,14 +30,13 @@ class Sessions:
 
     def __init__(self, environment: SessionEnvironment, assets: AssetFolders) -> None:
         self.assets = assets
+        # The default for new sessions.
         self.environment = environment
-        """What a session runs in that asks for nothing else."""
         self.inference = Analysis(environment)
         self.syntax = Analysis(environment)
+        # Set whenever the state of a session changes, and when that was last, by the monotonic clock.
         self.changed = asyncio.Event()
-        """Set whenever the state of a session changes."""
         self.changed_at = time.monotonic()
-        """When one did last, by the monotonic clock."""
         self._sessions: dict[str, Session] = {}
 
     async def start_default(self, spawned: SpawnedWorker, loss: str | None) -> None:
@@ -48,7 +47,7 @@ class Sessions:
         """
         session = self._sessions[DEFAULT] = self._new(DEFAULT)
         if loss is not None:
-            session.tell_of_loss(loss)
+            session.note_lost_state(loss)
         await session.start(spawned)
 
     def __iter__(self) -> Iterator[Session]:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 # How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own.
 _EXIT_SECONDS = 1.0
-# The pause between two looks whether a process has ended.
+# The pause between two checks whether a process has ended.
 _EXITING_SECONDS = 0.005
 # How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
 # less than what backends give the server to end: eight seconds and more.
@@ -111,7 +111,7 @@ class WorkerLink:
     def send(self, message: Message) -> None:
         """Send a message; never blocks."""
         _write(self._control, message)
-        self._oom_kills = oom_kills()  # while the worker is at it: this takes as long as much of what it may be sent
+        self._oom_kills = oom_kills()  # now, while the worker is busy with it
 
     @property
     def is_ending(self) -> bool:
@@ -174,9 +174,9 @@ class WorkerLink:
 
     def _leash_closed(self) -> None:
         """Note that the reaper has exited."""
-        self._ending = asyncio.create_task(self._bury())
+        self._ending = asyncio.create_task(self._wait_for_reaper())
 
-    async def _bury(self) -> None:
+    async def _wait_for_reaper(self) -> None:
         # No thread waits for it: there may be none to be had.
         while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(_EXITING_SECONDS)

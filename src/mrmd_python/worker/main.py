@@ -55,8 +55,8 @@ class Worker:
 
         self._cell = cell
         self._channel = channel
+        # The number, because the selector would format the repr of a socket each time, with two system calls.
         self._control = channel.socket.fileno()
-        """A number: of a socket that it does not know, a selector would make the repr, by two system calls."""
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._running_loop = RunningLoop()
@@ -81,7 +81,7 @@ class Worker:
         signal.signal(signal.SIGTERM, self._terminate)
         forking = Forking()
         os.register_at_fork(
-            before=forking.begin, after_in_parent=forking.end, after_in_child=forking.be_an_ordinary_python
+            before=forking.begin, after_in_parent=forking.end, after_in_child=forking.restore_default_signals
         )
 
     def run(self) -> None:
@@ -226,8 +226,8 @@ class Forking:
     """
 
     def __init__(self) -> None:
+        # For the thread that forks: whether this has blocked SIGTERM, which may have been blocked before.
         self._blocked = threading.local()
-        """Of the thread that forks: whether it was this that has blocked it."""
 
     def begin(self) -> None:
         """Block SIGTERM before the fork."""
@@ -238,8 +238,8 @@ class Forking:
         if self._blocked.here:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def be_an_ordinary_python(self) -> None:
-        """Have signals do what they do in any Python."""
+    def restore_default_signals(self) -> None:
+        """Restore the default signal handlers of Python."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGURG, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
