@@ -23,8 +23,8 @@ import sys
 import time
 
 _GRACE_SECONDS = 1.0
-# How long after an interrupt the worker gets a SIGURG, which means nothing to it. CPython notes a signal and handles it
-# between two instructions: what it has noted just before a system call would wait for the end of that.
+# How long after an interrupt the worker gets a SIGURG. CPython notes a signal and handles it between two instructions:
+# one that it has noted just before a system call would wait for the end of that.
 _NUDGE_SECONDS = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"

@@ -33,11 +33,13 @@ class Interrupts:
         self.between_cells = False
         self._task: "Optional[asyncio.Task[Any]]" = None
         self._armed = self._deferred = self._cancelled = False
+        # An interrupt came between two callbacks of an earlier cell.
+        self._missed = False
         self.disarm()
 
     def begin_cell(self) -> None:
         """Begin a cell: an interrupt from now on is meant for it."""
-        self._armed = self._deferred = self._cancelled = False
+        self._armed = self._deferred = self._cancelled = self._missed = False
 
     def arm(self) -> None:
         """Let SIGINT interrupt the cell, whose code is about to run.
@@ -82,6 +84,13 @@ class Interrupts:
         self._deferred = True
         if self.between_cells and _in_user_code(frame):
             raise KeyboardInterrupt  # a callback of an earlier cell blocks the event loop
+        self._missed = self.between_cells
+
+    def retry(self, number: int, frame: Optional[FrameType]) -> None:
+        """Interrupt a callback of an earlier cell that began just after SIGINT: SIGURG follows each SIGINT."""
+        missed, self._missed = self._missed, False
+        if missed and self.between_cells and _in_user_code(frame):
+            raise KeyboardInterrupt
 
     def _cancel(self, number: int, frame: Optional[FrameType]) -> None:
         if _in_user_code(frame):

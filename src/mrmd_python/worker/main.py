@@ -77,7 +77,7 @@ class Worker:
         self._session_ends = shell.SessionTerminated
         self._cwd = os.getcwd()
         sigint.send_unraised_again()
-        signal.signal(signal.SIGURG, lambda number, frame: None)  # the reaper's nudge
+        signal.signal(signal.SIGURG, self._interrupts.retry)
         signal.signal(signal.SIGTERM, self._terminate)
         forking = Forking()
         os.register_at_fork(
