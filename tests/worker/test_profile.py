@@ -81,7 +81,7 @@ c.AliasManager.user_aliases = [("hello", "echo hello")]
         ({"a__py": "x = 1\n1 / 0"}, "ZeroDivisionError"),
         ({"a__ipy": "x = 1\n1 / 0"}, "ZeroDivisionError"),
         ({"a__py": "def f(: pass"}, "SyntaxError"),
-        ({"a__py": "import sys; sys.exit(4)"}, "startup files"),
+        ({"a__py": "import sys; sys.exit(4)"}, "startup file"),
     ],
 )
 def test_profile_error_is_shown_in_first_cell(

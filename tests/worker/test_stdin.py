@@ -102,10 +102,18 @@ def test_one_interrupt_ends_code_that_asks_in_a_loop(client: Client, code: str) 
     assert text_of(client.converse(f"print(input('? '))  # {code!r}", "yes"), "stdout") == "? yes\nyes\n"
 
 
+def test_post_mortem_debugger_writes_to_the_current_stdout(client: Client) -> None:
+    client.execute("1 / 0")
+    client.converse("%debug", "q")
+    client.execute("import sys; sys.stdout.detach()")
+    client.execute("def g(y): return 1 / y\ng(0)")
+    assert "7\n" in text_of(client.converse("get_ipython().debugger(force=True)", "p y + 7", "q"), "stdout")
+
+
 def test_one_interrupt_ends_post_mortem_debugger(client: Client) -> None:
     client.execute("def g(y): return 1 / y\ng(0)")
     last = _interrupt_the_first_question(client, "%debug")[-2].data
-    assert last["type"] == "KeyboardInterrupt", last["traceback"]
+    assert last["type"] == "KeyboardInterrupt", "\n".join(last["traceback"])
 
 
 @pytest.mark.parametrize(

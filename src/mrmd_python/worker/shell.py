@@ -205,6 +205,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def debugger(self, force: bool = False) -> None:
         """Debug the last error, if the client answers input requests."""
+        self.InteractiveTB.pdb = None  # or IPython would use one that writes to an earlier sys.stdout
         try:
             super().debugger(force=force)
         except StdinNotImplementedError as error:
