@@ -5,6 +5,8 @@ import json
 import logging
 from typing import Any
 
+from mrmd_python.server.lines import LineProtocol
+
 _log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 2.0  # clients give up after five
@@ -13,7 +15,7 @@ _MAX_PENDING = 32
 Answer = dict[str, Any]
 
 
-class QueryChannel(asyncio.Protocol):
+class QueryChannel(LineProtocol):
     """The query socket of one worker.
 
     A query is a line of JSON. An answer is a line with its number in JSON, a tab, and the answer in JSON.
@@ -23,13 +25,12 @@ class QueryChannel(asyncio.Protocol):
     """
 
     def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
+        super().__init__()
         # The queries without an answer, by number.
         self._pending: dict[int, asyncio.Future[bytes | None]] = {}
         # The queries that timed out and have not been answered since.
         self._overdue: set[int] = set()
         self._number = 0
-        self._data = bytearray()
 
     async def query(self, op: str, **fields: Any) -> Answer | None:
         """Return the worker's answer, or None if it does not answer in time.
@@ -48,7 +49,7 @@ class QueryChannel(asyncio.Protocol):
             op: a key in the worker's table of queries.
             fields: the arguments of the query.
         """
-        if self._transport is None or self._overdue or len(self._pending) >= _MAX_PENDING:
+        if self.transport is None or self._overdue or len(self._pending) >= _MAX_PENDING:
             return None
         self._number += 1
         number = self._number
@@ -56,7 +57,7 @@ class QueryChannel(asyncio.Protocol):
         future = self._pending[number] = loop.create_future()
         # Faster than wait_for(), which takes two more turns of the loop.
         deadline = loop.call_later(_TIMEOUT_SECONDS, self._time_out, number)
-        self._transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
+        self.transport.write(json.dumps({"number": number, "op": op, **fields}).encode() + b"\n")
         try:
             answer: bytes | None = await future
             return answer
@@ -72,24 +73,14 @@ class QueryChannel(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the socket of a worker that has ended."""
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept queries from now on."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Pass each answer to the coroutine that waits for it."""
-        self._data += data
-        if b"\n" not in data:
-            return
-        *lines, self._data = self._data.split(b"\n")
-        for line in lines:
-            head, _, answer = bytes(line).partition(b"\t")
-            message = json.loads(head)
-            self._on_answer(message["number"], answer, message.get("error"))
+    def line_received(self, line: bytes) -> None:
+        """Pass an answer to the coroutine that waits for it."""
+        head, _, answer = line.partition(b"\t")
+        message = json.loads(head)
+        self._on_answer(message["number"], answer, message.get("error"))
 
     def _on_answer(self, number: int, answer: bytes, error: str | None) -> None:
         self._overdue.discard(number)
@@ -101,7 +92,7 @@ class QueryChannel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Answer the pending queries with None."""
-        self._transport = None
+        self.transport = None
         for future in self._pending.values():
             if not future.done():
                 future.set_result(None)

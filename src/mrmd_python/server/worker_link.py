@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 from collections.abc import Callable
@@ -13,12 +12,11 @@ from typing import Any, Protocol
 
 from mrmd_python.runtime import processes
 from mrmd_python.runtime.marker import marked
+from mrmd_python.server.lines import LineProtocol
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.queries import QueryChannel
 from mrmd_python.server.spawn import SpawnedWorker
-
-_log = logging.getLogger(__name__)
 
 # How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own.
 _EXIT_SECONDS = 1.0
@@ -101,10 +99,10 @@ class WorkerLink:
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
         await loop.create_unix_connection(lambda: self.queries, sock=self._spawned.queries)
         self._leash, _ = await loop.create_unix_connection(
-            lambda: _Lines(self._receive_from_reaper, self._leash_closed), sock=self._spawned.leash
+            lambda: _Messages(self._receive_from_reaper, self._leash_closed), sock=self._spawned.leash
         )
         self._control, _ = await loop.create_unix_connection(
-            lambda: _Lines(self._receive, self._control_closed), sock=self._spawned.control
+            lambda: _Messages(self._receive, self._control_closed), sock=self._spawned.control
         )
         self._connected.set()
 
@@ -219,31 +217,17 @@ class WorkerLink:
         self._ended.set_result(None)
 
 
-class _Lines(asyncio.Protocol):
-    """Cuts a byte stream into messages, each a line of JSON. One that cannot be handled closes the stream."""
+class _Messages(LineProtocol):
+    """Passes on messages, each a line of JSON."""
 
     def __init__(self, on_message: Callable[[Message], None], on_close: Callable[[], None]) -> None:
+        super().__init__()
         self._on_message = on_message
         self._on_close = on_close
-        self._begun: list[bytes] = []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Hand on each message that is whole."""
-        *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = b"".join([*self._begun, lines[0]])
-            self._begun = []
-        self._begun.append(rest)
-        try:
-            for line in lines:
-                self._on_message(json.loads(line))
-        except Exception:  # code in a session can write to its worker's socket
-            _log.exception("cannot handle a message; closing the connection to the worker")
-            self._transport.close()
+    def line_received(self, line: bytes) -> None:
+        """Pass on the message."""
+        self._on_message(json.loads(line))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end."""

@@ -1,6 +1,7 @@
 """Running code, sending it input, and interrupting it."""
 
-from typing import ClassVar, TypedDict
+from collections.abc import Callable
+from typing import ClassVar, TypedDict, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -14,6 +15,8 @@ from mrmd_python.server.event_stream import ExecuteResult, event_stream, result
 from mrmd_python.server.execution import Cell, Execution
 from mrmd_python.server.execution_queue import QueueFullError
 from mrmd_python.server.sessions import DEFAULT, Sessions, TooManySessionsError
+
+_F = TypeVar("_F", bound=Fields)
 
 
 class ExecuteRequest(Cell, Fields):
@@ -94,32 +97,35 @@ class InterruptRequest(Fields):
 
 async def answer_input(request: web.Request) -> web.StreamResponse:
     """POST /input."""
-    try:
-        body = await read_body(request, InputLine)
-        problem = _answer(request.app[SESSIONS], body, body.text.removesuffix("\n"))
-    except FieldError as error:
-        problem = str(error)
-    return _outcome("accepted", problem)
+    return await _attempt(
+        request, InputLine, "accepted", lambda sessions, body: _answer(sessions, body, body.text.removesuffix("\n"))
+    )
 
 
 async def cancel_input(request: web.Request) -> web.StreamResponse:
     """POST /input/cancel."""
-    try:
-        body = await read_body(request, InputRequest)
-        problem = _answer(request.app[SESSIONS], body, None)
-    except FieldError as error:
-        problem = str(error)
-    return _outcome("cancelled", problem)
+    return await _attempt(request, InputRequest, "cancelled", lambda sessions, body: _answer(sessions, body, None))
 
 
 async def interrupt(request: web.Request) -> web.StreamResponse:
     """POST /interrupt."""
+    return await _attempt(
+        request, InterruptRequest, "interrupted", lambda sessions, body: _interrupt(sessions, body.session)
+    )
+
+
+async def _attempt(
+    request: web.Request, kind: type[_F], name: str, action: Callable[[Sessions, _F], str | None]
+) -> web.Response:
+    """Answer whether an action, which returns why it is not possible or None, was done.
+
+    Clients read the field of that name, so a refusal has status 200, too.
+    """
     try:
-        body = await read_body(request, InterruptRequest)
-        problem = _interrupt(request.app[SESSIONS], body.session)
+        problem = action(request.app[SESSIONS], await read_body(request, kind))
     except FieldError as error:
         problem = str(error)
-    return _outcome("interrupted", problem)
+    return json_response({name: True} if problem is None else {name: False, "error": problem})
 
 
 def _answer(sessions: Sessions, body: InputRequest, text: str | None) -> str | None:
@@ -137,11 +143,6 @@ def _interrupt(sessions: Sessions, session_id: str) -> str | None:
     if session is None:
         return f"there is no session {session_id!r}"
     return None if session.interrupt() else f"nothing is running in session {session_id!r}"
-
-
-def _outcome(name: str, problem: str | None) -> web.Response:
-    """Return whether it was done. The status is 200 in any case: clients read the field."""
-    return json_response({name: True} if problem is None else {name: False, "error": problem})
 
 
 class _Problem(TypedDict, total=False):

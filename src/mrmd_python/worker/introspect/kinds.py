@@ -35,6 +35,12 @@ def unwrapped(definition: Any) -> Any:
     return definition.__func__ if type_in(definition, WRAPPERS) else definition
 
 
+def underlying(definition: Any) -> Any:
+    """Return the function inside a static, class or bound method; anything else unchanged."""
+    function = unwrapped(definition)
+    return function.__func__ if type(function) is MethodType else function
+
+
 def undecorated(value: Any) -> Any:
     """Return the function inside decorators that use functools.wraps; anything else unchanged."""
     for _ in range(_MAX_DECORATORS):
@@ -66,9 +72,7 @@ def kind(definition: Any, owner: Any = None) -> str:
 
 def documentation(definition: Any) -> Optional[str]:
     """Return the docstring of a function, class, module or property."""
-    function = unwrapped(definition)
-    if type(function) is MethodType:
-        function = function.__func__
+    function = underlying(definition)
     if type_in(function, _DOCUMENTED) or is_function(function):
         text = function.__doc__
     elif is_instance(function, type):

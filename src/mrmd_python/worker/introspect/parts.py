@@ -50,7 +50,7 @@ class Indexed:
         """Return the part at a step: ``3``, ``"3"`` or ``"[3]"``.
 
         Raises:
-            UnknownError: there is none.
+            UnknownError: it does not exist.
         """
         if isinstance(step, str):
             digits = step.strip("[]")
@@ -85,7 +85,7 @@ class Keyed:
         """Return the part at a step, which is its key or else the label of its key.
 
         Raises:
-            UnknownError: there is none.
+            UnknownError: it does not exist.
         """
         position = step["position"] if isinstance(step, Mapping) else self._position(step)
         for _, part in islice(self.pairs(), position, None):

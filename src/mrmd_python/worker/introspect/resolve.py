@@ -143,7 +143,7 @@ def _expected(name: str, text: str, namespace: "Mapping[str, Any]") -> Any:
     are often run again.
 
     Raises:
-        UnknownError: nothing tells.
+        UnknownError: only running code could tell.
     """
     lines = text.rpartition("\n")[0]
     assignments = list(re.finditer(rf"^[ \t]*{name}[ \t]*(?::[^=\n]*)?=(?!=)[ \t]*([^\n]+)", lines, re.MULTILINE))
@@ -211,7 +211,7 @@ def _result(function: Any) -> Instance:
     """Return a stand-in for the result of a call, from the class or the return annotation. Nothing is called.
 
     Raises:
-        UnknownError: nothing tells.
+        UnknownError: only running code could tell.
     """
     if is_instance(function, type):
         return Instance(function)

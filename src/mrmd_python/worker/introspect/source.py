@@ -35,9 +35,7 @@ class Definition:
 
 def of(shell: Shell, value: Any) -> Optional[Definition]:
     """Return where a function, class or module is defined; None for anything else and for code in C."""
-    value = kinds.undecorated(kinds.unwrapped(value))
-    if type(value) is types.MethodType:
-        value = kinds.undecorated(value.__func__)
+    value = kinds.undecorated(kinds.underlying(value))
     if type(value) is property and value.fget is not None:
         value = kinds.undecorated(value.fget)
     if type(value) is types.FunctionType:
