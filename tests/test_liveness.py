@@ -120,7 +120,8 @@ _LATE_ALARM = "signal.setitimer(signal.ITIMER_REAL, 0.01)"
 def test_signal_handler_that_raises_between_cells_is_only_logged(here: Machine) -> None:
     client = here.start("a")
     ring = "def ring(*_):\n    global rung\n    rung += 1\n    raise TimeoutError('late')\n"
-    client.execute(f"import signal\nkept, rung = 42, 0\n{ring}signal.signal(signal.SIGALRM, ring)\n{_LATE_ALARM};")
+    client.execute(f"import signal\nkept, rung = 42, 0\n{ring}signal.signal(signal.SIGALRM, ring)")
+    here.kill("ALRM", client.get("/sessions/default")["pid"])
     log = here.home / ".mrmd" / "logs" / "a.log"
     wait_until(lambda: "stderr: TimeoutError: late" in log.read_text(), "it is in the log")
     assert client.value("kept, rung") == "(42, 1)"

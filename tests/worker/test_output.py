@@ -306,7 +306,7 @@ from IPython.display import display
 class Late(Exception): pass
 def ring(*_): raise Late
 signal.signal(signal.SIGALRM, ring)
-for n in range(300):
+for n in range(3000):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
         while True: display({"x/h": ""}, raw=True)
@@ -316,3 +316,6 @@ print("h" * 3_000_000)
     result = client.execute(code)
     assert result["success"], result["error"]
     assert result["stdout"].count("h") == 3_000_000
+    thread = "import threading; thread = threading.Thread(target=display, args=('shown',), daemon=True)"
+    waits = client.value(f"{thread}; thread.start(); thread.join(20); thread.is_alive()")
+    assert waits == "False", "another thread waits for a lock that was never released"

@@ -12,6 +12,8 @@ import socket
 import threading
 from typing import Any, Optional
 
+from .sigint import release_leaked
+
 Message = dict[str, Any]
 
 _DEPTH = 100
@@ -83,8 +85,9 @@ class Channel:
             os.set_blocking(pipe, True)
             _write(pipe, content)
 
-    def restore_pipes(self) -> None:
-        """Make 1 and 2 the pipes again if a cell has closed them or put something else there."""
+    def restore(self) -> None:
+        """Undo what a cell may have left: a lock held, and descriptors 1 and 2 closed or replaced."""
+        release_leaked(self._lock)
         for descriptor, pipe in enumerate(self._pipes, start=1):
             try:
                 intact = os.path.samestat(os.fstat(descriptor), os.fstat(pipe))

@@ -176,7 +176,7 @@ class Worker:
             self._publisher.rich = False
             self._stdin.end_cell()
             self._running_loop.end_cell()
-            self._channel.restore_pipes()
+            self._channel.restore()
             streams.repair()
 
     def _announce_running(self) -> None:

@@ -66,6 +66,15 @@ def put_off() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+def release_leaked(lock: Any) -> None:
+    """Release a `threading.RLock` that no code of this thread holds any more.
+
+    If a signal handler raises just before a `with` block would release its lock, the thread keeps it, and others wait.
+    """
+    while lock._is_owned():
+        lock.release()
+
+
 def send_unraised_again() -> None:
     """From now on, have a SIGINT that Python could not raise come again.
 

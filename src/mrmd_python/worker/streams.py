@@ -9,6 +9,8 @@ from contextlib import suppress
 from select import PIPE_BUF
 from typing import Any, Union
 
+from .sigint import release_leaked
+
 _ESCAPE = "mrmd.escape"
 # A line end, or what IPython clears a line with.
 _LINE_STARTS = (b"\n", b"\x1b[2K\r")
@@ -135,7 +137,11 @@ def install() -> None:
 
 
 def repair() -> None:
-    """Replace what the last cell has left unusable. Other replacements are the user's own, and stay."""
+    """Release a lock that the last cell has left held, and replace streams that it has left unusable.
+
+    Other replacements of streams are the user's own, and stay.
+    """
+    release_leaked(_long_write)
     for name in (*_DESCRIPTORS, *(f"__{name}__" for name in _DESCRIPTORS)):
         if not _works(getattr(sys, name, None)):
             setattr(sys, name, session_stream(name.strip("_")))
