@@ -5,6 +5,8 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+import msgspec
+
 from mrmd_python.server.accumulated_text import AccumulatedText, omission_line
 from mrmd_python.server.assets import AssetJson, DisplayJson
 from mrmd_python.server.execution import VALUE, Execution, Outcome
@@ -71,8 +73,10 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
 
 def _text_event(event: Entry, output: AccumulatedText | None, *, is_last: bool) -> bytes:
     text = event.data.decode()
-    so_far = {} if output is None else {"accumulated": output.so_far(event.name, text, is_last=is_last)}
-    return encode(event.number, event.name, {"content": text, **so_far})
+    data = b'{"content": ' + _json_string(text)
+    if output is not None:
+        data += b', "accumulated": ' + _json_string(output.so_far(event.name, text, is_last=is_last))
+    return _event(event.number, event.name, data + b"}")
 
 
 async def _catch_up(log: ExecutionLog, output: AccumulatedText, position: int) -> None:
@@ -128,9 +132,9 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
         while position < execution.log.last:
             entries, missed = execution.log.read(position, _BATCH_BYTES)
             if missed and name == "stdout":
-                yield _inside_json_string(omission_line(missed))
+                yield _json_string(omission_line(missed))[1:-1]
             text = b"".join(entry.data for entry in entries if entry.name == name).decode()
-            yield _inside_json_string(text)
+            yield _json_string(text)[1:-1]
             position = entries[-1].number
             if position < execution.log.last:
                 await asyncio.sleep(0)
@@ -147,5 +151,6 @@ async def _comma_separated(items: Iterable[bytes]) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-def _inside_json_string(text: str) -> bytes:
-    return json.dumps(text).encode("ascii")[1:-1]
+def _json_string(text: str) -> bytes:
+    # msgspec is eight times as fast as json, but does not escape other characters.
+    return msgspec.json.encode(text) if text.isascii() else json.dumps(text).encode("ascii")

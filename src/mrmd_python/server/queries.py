@@ -12,8 +12,6 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0  # clients give up after five
 _MAX_PENDING = 32
 
-Answer = dict[str, Any]
-
 
 class QueryChannel(LineProtocol):
     """The query socket of one worker.
@@ -32,18 +30,8 @@ class QueryChannel(LineProtocol):
         self._overdue: set[int] = set()
         self._number = 0
 
-    async def query(self, op: str, **fields: Any) -> Answer | None:
-        """Return the worker's answer, or None if it does not answer in time.
-
-        Args:
-            op: a key in the worker's table of queries.
-            fields: the arguments of the query.
-        """
-        answer = await self.query_raw(op, **fields)
-        return None if answer is None else dict(json.loads(answer))
-
-    async def query_raw(self, op: str, **fields: Any) -> bytes | None:
-        """Return the worker's answer without parsing it, for answers of megabytes that are only passed on.
+    async def query(self, op: str, **fields: Any) -> bytes | None:
+        """Return the worker's answer in JSON, or None if it does not answer in time.
 
         Args:
             op: a key in the worker's table of queries.

@@ -161,13 +161,9 @@ class Session:
         self._link.answer(request.number, text)
         return True
 
-    async def query(self, op: str, **fields: Any) -> Message | None:
-        """Ask the worker about the session, also while it runs a cell; return None if it cannot answer in time."""
+    async def query(self, op: str, **fields: Any) -> bytes | None:
+        """Return the worker's answer in JSON, also while a cell runs, or None if it does not answer in time."""
         return await self._link.queries.query(op, **fields) if self._link is not None else None
-
-    async def query_raw(self, op: str, **fields: Any) -> bytes | None:
-        """Do as `query` does, and return the answer as the worker wrote it."""
-        return await self._link.queries.query_raw(op, **fields) if self._link is not None else None
 
     async def reset(self) -> None:
         """Give the session a new namespace: interrupt what runs, and end the worker if that does not help."""

@@ -11,7 +11,6 @@ from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
-from mrmd_python.server.worker_link import Message
 
 DEFAULT = "default"
 MAX_SESSIONS = 100
@@ -73,15 +72,10 @@ class Sessions:
             raise EnvironmentConflictError(f"session {session_id!r} runs with another environment: delete it first")
         return session
 
-    async def query(self, session_id: str, op: str, **fields: Any) -> Message | None:
-        """Ask a session's worker something; return None if there is no such session or no answer in time."""
+    async def query(self, session_id: str, op: str, **fields: Any) -> bytes | None:
+        """Return a worker's answer about its session in JSON; None if there is no such session or no answer in time."""
         session = self._sessions.get(session_id)
         return await session.query(op, **fields) if session is not None else None
-
-    async def query_raw(self, session_id: str, op: str, **fields: Any) -> bytes | None:
-        """Do as `query` does, and return the answer as the worker wrote it."""
-        session = self._sessions.get(session_id)
-        return await session.query_raw(op, **fields) if session is not None else None
 
     def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
         """Return the execution of that id, which is unique in a runtime, and its session."""

@@ -1,13 +1,14 @@
 """Writing code: completion, whether a cell is complete, formatting, history."""
 
 import asyncio
+import json
 from typing import Any, Literal, TypedDict
 
 from aiohttp import web
 
 from mrmd_python.server.api.positions import Position
 from mrmd_python.server.api.request import Fields, read_body
-from mrmd_python.server.api.response import json_response
+from mrmd_python.server.api.response import json_response, raw_json_response
 from mrmd_python.server.api.route import SESSIONS, Route
 from mrmd_python.server.history import History
 from mrmd_python.server.session import Session
@@ -106,19 +107,23 @@ async def complete(request: web.Request) -> web.StreamResponse:
     at = await read_body(request, CompleteRequest)
     sessions = request.app[SESSIONS]
     session = sessions.get(at.session)
-    sessions.inference.prepare()
     deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
     live = asyncio.create_task(_complete_live(session, at))
     # While C code holds the GIL, a busy session cannot answer.
     is_busy = session is not None and session.state == "busy"
     await asyncio.wait({live}, timeout=_BUSY_ANSWER_SECONDS if is_busy else None)
-    found = live.result() if live.done() else None
+    answer = live.result() if live.done() else None
+    # A first completion often means that more will come. The process starts after the response has been sent.
+    sessions.inference.prepare()
+    if answer is not None and not is_busy and not at.has_wide_units:
+        return raw_json_response(answer)
+    found = None if answer is None else json.loads(answer)
     # A busy session may not have a name yet that the running code is about to define.
     if found is None or (is_busy and not found["matches"]):
         inferred = await _complete_static(sessions, session, at, deadline - asyncio.get_running_loop().time())
         if inferred is not None and inferred["matches"]:
             return _completion(at, inferred)
-        found = await live or inferred
+        found = json.loads(await live or "null") or inferred
     return _completion(at, found or {"matches": [], "cursorStart": at.offset, "cursorEnd": at.offset})
 
 
@@ -150,8 +155,8 @@ async def history(request: web.Request) -> web.StreamResponse:
     return json_response(HistoryPage(entries=entries, hasMore=page.has_more))
 
 
-async def _complete_live(session: Session | None, at: Position) -> dict[str, Any] | None:
-    """Return completions from the session's objects, or None if it cannot answer."""
+async def _complete_live(session: Session | None, at: Position) -> bytes | None:
+    """Return completions from the session's objects in JSON, or None if it cannot answer."""
     if session is None:
         return None
     return await session.query("complete", code=at.code, cursor=at.offset)

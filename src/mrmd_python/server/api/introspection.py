@@ -4,6 +4,7 @@ None of these requests creates a session, or waits long for one. Without a sessi
 empty.
 """
 
+import json
 import sys
 from typing import Annotated, ClassVar, TypedDict
 
@@ -133,7 +134,7 @@ async def variables(request: web.Request) -> web.StreamResponse:
     """POST /variables."""
     body = await read_body(request, VariablesRequest)
     sessions = request.app[SESSIONS]
-    answer = await sessions.query_raw(
+    answer = await sessions.query(
         body.session,
         "variables",
         types=body.filter.types or [],
@@ -161,10 +162,11 @@ async def variable(request: web.Request) -> web.StreamResponse:
     )
     if answer is None and _has_worker(sessions, body.session):
         return json_response(_blocked(name))
-    if answer is None or "unknown" in answer:
+    found = {} if answer is None else json.loads(answer)
+    if "name" not in found:
         suffix = f" with the path {path}" if path else ""
         raise RefusedError(404, "unknown_variable", f"there is no variable {name!r}{suffix}")
-    return json_response(answer)
+    return json_response(found)
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
@@ -182,7 +184,7 @@ async def _describe_object(
     request: web.Request, at: Position, op: str, kind: type, **fields: int
 ) -> web.StreamResponse:
     answer = await request.app[SESSIONS].query(at.session, op, code=at.code, cursor=at.offset, **fields)
-    return json_response({**dict.fromkeys(kind.__annotations__), "found": False, **(answer or {})})
+    return json_response({**dict.fromkeys(kind.__annotations__), "found": False, **json.loads(answer or "{}")})
 
 
 def _has_worker(sessions: Sessions, name: str) -> bool:

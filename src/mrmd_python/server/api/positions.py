@@ -21,6 +21,11 @@ class Position(Fields):
     session: str = DEFAULT
 
     @property
+    def has_wide_units(self) -> bool:
+        """Whether the client counts a character of this code as more than one."""
+        return self.position_encoding == "utf-16" and not self.code.isascii()
+
+    @property
     def offset(self) -> int:
         """The cursor in code points, between 0 and the length of the code."""
         longest = 2 * len(self.code)  # a code point has at most two code units
