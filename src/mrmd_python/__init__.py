@@ -10,7 +10,7 @@ __all__ = ["__version__", "create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `create_app` when it is asked for: the command does without what it needs."""
+    """Import `create_app` when it is first used: the command line should not wait for its imports."""
     if name != "create_app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mrmd_python.app import create_app

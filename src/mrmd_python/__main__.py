@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 if not __package__:
-    # The package's own directory came first, but its modules are not top-level ones. The directory above it goes last,
-    # for a source tree that is not installed.
+    # Python put this directory first, but its modules are not top-level ones. The one above the package goes last, for
+    # a source tree that is not installed.
     sys.path[:1] = []
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 

@@ -31,7 +31,7 @@ def format_cell(code: str, cwd: str) -> dict[str, Any]:
     except NothingChanged:  # also raised for a cell that black cannot parse
         message = _syntax_error(source)
         return {"formatted": code, "changed": False, **({} if message is None else {"error": message})}
-    except Exception as error:  # of many types, mostly for cells that are not Python
+    except Exception as error:  # black raises many types, mostly for cells that are not Python
         message = _syntax_error(source) or str(error).partition("\n")[0] or type(error).__name__
         return {"formatted": code, "changed": False, "error": message}
     formatted = (formatted.rstrip("\n") + end).replace("\n", newline)

@@ -1,4 +1,4 @@
-"""Completes code without the session, by jedi: for a session that is blocked, or that does not know."""
+"""Completes code with jedi, for a session that is blocked or does not know the names yet."""
 
 import builtins
 import sys
@@ -75,7 +75,7 @@ def complete(position: CursorPosition, executable: str, cwd: str) -> dict[str, A
 
 
 def _is_plain_name(text: str, scanned: Scan) -> bool:
-    """Return whether the text ends with a plain name, for which the code says as much as inference would."""
+    """Return whether the text ends with a plain name, which can be completed without inference."""
     is_argument = scanned.brackets and text[scanned.brackets[-1]] == "("
     is_import = imported_from(text) is not None or imported_package(text) is not None
     return not (_is_member(text) or is_argument or is_import)

@@ -19,17 +19,17 @@ from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec
 
-# The write ends of pipes, each the stdin of a child runtime, which ends at end of file.
-_lifelines: WeakSet[FileIO] = WeakSet()
+# The write ends of the stdin of each child runtime. The runtime ends when its stdin is closed.
+_stdin_pipes: WeakSet[FileIO] = WeakSet()
 
 
-def _close_lifelines() -> None:
-    """Close the copies of a forked child, which may outlive this program and would keep the runtime alive."""
-    for lifeline in list(_lifelines):
-        lifeline.close()
+def _close_stdin_pipes() -> None:
+    """Close the copies in a forked child, which may outlive this program and would keep the runtime alive."""
+    for pipe in list(_stdin_pipes):
+        pipe.close()
 
 
-os.register_at_fork(after_in_child=_close_lifelines)
+os.register_at_fork(after_in_child=_close_stdin_pipes)
 
 
 class Address(NamedTuple):
@@ -57,7 +57,7 @@ class ChildRuntime:
 
         Raises:
             ServiceError: it cannot be started.
-            OSError: this machine has no more processes or descriptors.
+            OSError: the limit of processes or descriptors is reached.
         """
         with self._lock:
             found = self.find()
@@ -70,9 +70,9 @@ class ChildRuntime:
         secret = secrets.token_urlsafe(32)
         environ = {name: value for name, value in os.environ.items() if name not in environment.SERVICE}
         environ |= {token.VARIABLE: secret, MARKER: new_marker(self._spec.id)}
-        stdin, lifeline = os.pipe()
-        self._lifeline = FileIO(lifeline, "w")
-        _lifelines.add(self._lifeline)
+        stdin, stdin_writer = os.pipe()
+        self._stdin_pipe = FileIO(stdin_writer, "w")
+        _stdin_pipes.add(self._stdin_pipe)
         reader, writer = os.pipe()
         with open(reader, "rb") as ready:
             with open(stdin, "rb"), open(writer, "wb"):
@@ -94,7 +94,7 @@ class ChildRuntime:
         with self._lock:
             if self._process is None:
                 return
-            self._lifeline.close()
+            self._stdin_pipe.close()
             server = Process.of(self._process.pid)
             if server is not None:
                 server.terminate()

@@ -1,4 +1,4 @@
-"""The command line: the options, the action they ask for, and errors as one line and an exit status."""
+"""The command line: declares the options, runs the action, and prints errors as one line."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ACTIONS = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion")
 
 
-def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - as click calls it
+def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - the name in click
     """Return the option of an action on one runtime."""
     return click.option(name, metavar="ID", callback=option.runtime_id, shell_complete=option.known_ids, help=help)
 
@@ -187,8 +187,8 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
 @option.group(
     "Manage",
     click.option("--list", is_flag=True, help="List all runtimes."),
-    _about_one("--info", help="Show details of a runtime."),
-    _about_one("--logs", help="Show the log of a runtime."),
+    _action("--info", help="Show details of a runtime."),
+    _action("--logs", help="Show the log of a runtime."),
     click.option("-f", "--follow", is_flag=True, help="With --logs: follow new output."),
     click.option(
         "-n",
@@ -198,10 +198,10 @@ def _about_one(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 -
         metavar="N",
         help="With --logs: number of lines.  [default: 100]",
     ),
-    _about_one("--restart", help="Restart a runtime with the options it was started with."),
-    _about_one("--enable", help="Start a runtime at login, or at boot if lingering is on (loginctl enable-linger)."),
-    _about_one("--disable", help="Do not start a runtime at login."),
-    _about_one("--kill", help="End a runtime and every process it started."),
+    _action("--restart", help="Restart a runtime with the options it was started with."),
+    _action("--enable", help="Start a runtime at login, or at boot if lingering is on (loginctl enable-linger)."),
+    _action("--disable", help="Do not start a runtime at login."),
+    _action("--kill", help="End a runtime and every process it started."),
     click.option("--kill-all", is_flag=True, help="End all runtimes."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
@@ -281,9 +281,9 @@ def _open_standard_streams() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command and exit: 0 if all is well, 2 for a usage error, 1 for any other, which is a line on stderr."""
+    """Run the command and exit: with 0, 2 for a usage error, or 1 for any other error, which is a line on stderr."""
     _open_standard_streams()
-    _let_ctrl_c(signal.default_int_handler)
+    _handle_ctrl_c(signal.default_int_handler)
     status = 1
     try:
         status = command.main(prog_name="mrmd-python", standalone_mode=False) or 0
@@ -298,10 +298,10 @@ def main() -> NoReturn:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"mrmd-python: {where}{error.strerror or error}", err=True)
-    _let_ctrl_c(signal.SIG_DFL)  # nothing is left to interrupt
+    _handle_ctrl_c(signal.SIG_DFL)  # the action is complete: end without a traceback
     sys.exit(status)
 
 
-def _let_ctrl_c(do: Any) -> None:
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as shells do for background jobs
-        signal.signal(signal.SIGINT, do)
+def _handle_ctrl_c(handler: Any) -> None:
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # shells ignore it for background jobs
+        signal.signal(signal.SIGINT, handler)

@@ -15,7 +15,7 @@ from mrmd_python.runtime.files import Home
 
 
 def run(action: str, options: Mapping[str, Any]) -> None:
-    """Run one of these actions."""
+    """Run an action."""
     as_json = options["as_json"]
     match action:
         case "list":
@@ -81,7 +81,7 @@ def restart(runtime_id: str, *, as_json: bool) -> None:
 
 
 def enable(runtime_id: str) -> None:
-    """Have a runtime start at login."""
+    """Make a runtime start at login."""
     when = manager.enable(Home.of(os.environ), runtime_id)
     if when is None:
         raise output.no_such_runtime(runtime_id)
@@ -89,14 +89,14 @@ def enable(runtime_id: str) -> None:
 
 
 def disable(runtime_id: str) -> None:
-    """Have a runtime no longer start at login."""
+    """Undo `enable`."""
     if not manager.disable(Home.of(os.environ), runtime_id):
         raise output.no_such_runtime(runtime_id)
     click.echo(f"Disabled {runtime_id!r}: it no longer starts by itself.")
 
 
 def kill(runtime_id: str, *, as_json: bool) -> None:
-    """End a runtime, and print what that freed."""
+    """End a runtime, and print what was freed."""
     killed = manager.kill(Home.of(os.environ), runtime_id)
     if killed is None:
         raise output.no_such_runtime(runtime_id)
@@ -137,7 +137,7 @@ def _killed_text(runtime_id: str, killed: Killed) -> str:
     if killed.was_alive:
         return f"Ended {runtime_id!r} and every process it started: {what} freed."
     if freed.processes:
-        return f"{runtime_id!r} was already dead; ended what it had left: {what} freed."
+        return f"{runtime_id!r} was already dead; ended its remaining processes: {what} freed."
     return f"{runtime_id!r} was already dead; removed its files."
 
 

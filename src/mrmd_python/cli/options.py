@@ -1,4 +1,4 @@
-"""Parts of the options: value checks, completion of ids, and headings in the help."""
+"""What the options in main.py are made of: checks of values, completion of ids, and headings in the help."""
 
 import os
 import re
@@ -21,7 +21,7 @@ class Command(click.Command):
     """A command whose help shows its options below the headings given by `group`."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, as click calls this."""
+        """Write the options. click calls this."""
         rows: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             row = parameter.get_help_record(ctx)
@@ -68,7 +68,7 @@ def _matching(pattern: str, form: str) -> Callback:
 
 
 def _id(text: str) -> str:
-    # In an instance's name, as %i has it, systemd escapes what a unit's name cannot hold (systemd.unit(5)).
+    # The template unit passes the id as %i, in which systemd escapes some characters (systemd.unit(5)).
     return parse_id(re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text))
 
 

@@ -48,7 +48,7 @@ def print_json(value: object) -> None:
 
 
 def status_as_json(found: "Status") -> dict[str, Any]:
-    """Return what --list and --info print of a runtime as JSON: its record, and what was found out beside it."""
+    """Return what --list and --info print of a runtime as JSON: its record and its current state."""
     state = {"status": found.state, "uptime": found.uptime, "memory": found.memory, "enabled": found.enabled}
     if found.error is not None:
         state["error"] = str(found.error)
@@ -56,7 +56,7 @@ def status_as_json(found: "Status") -> dict[str, Any]:
 
 
 def record_as_json(runtime_id: str, record: Record | None) -> dict[str, Any]:
-    """Return a record, or as much of one as is known of a runtime that has none."""
+    """Return a record as JSON, or only the id if there is none."""
     return {"id": runtime_id} if record is None else asdict(record)
 
 
@@ -75,13 +75,13 @@ def print_table(found: "list[Status]") -> None:
 
 
 def print_details(found: "Status") -> None:
-    """Print all that is known of a runtime, a line each."""
+    """Print all that is known of a runtime, one fact per line."""
     for name, value in _details(found).items():
         click.echo(f"{name + ':':<9}{value}")
 
 
 def state_text(state: str) -> str:
-    """Return a state, coloured where colours are wanted."""
+    """Return a state, in color unless NO_COLOR is set."""
     return state if "NO_COLOR" in os.environ else click.style(state, fg=_COLORS.get(state, "red"))
 
 
@@ -112,7 +112,7 @@ def duration_text(seconds: float | None) -> str:
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """Show `text` and the seconds that have passed while the block runs: on a terminal only, and erased afterwards."""
+    """On a terminal, show `text` and the elapsed seconds while the block runs, then erase the line."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return

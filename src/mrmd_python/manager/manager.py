@@ -42,7 +42,7 @@ class Killed:
     was_alive: bool
     # The memory that its processes used.
     freed: Usage
-    # How many processes only the sweep killed.
+    # The number of processes that survived the backend's stop and were killed by their marker.
     swept: int
 
 
@@ -57,14 +57,14 @@ def start(
     """Start a runtime, unless its id is already running. Return once it answers, unless `wait` is false.
 
     Args:
-        home: where its files go.
-        spec: what to start; without a backend, the best one is chosen.
+        home: the directory for its files.
+        spec: the runtime; without a backend, the best one is chosen.
         environ: the caller's environment; the runtime gets it, except the variables of the caller's login session.
-        variables: variables of --env.
+        variables: the variables set by --env.
         wait: whether to return only once it answers.
 
     Raises:
-        StartFailedError: its server did not come up; nothing of it is left.
+        StartFailedError: its server did not start; its processes and files are removed.
         ServiceError: this machine, its disk or its service manager does not let it start.
     """
     home.prepare()
@@ -86,7 +86,7 @@ def start(
             backend.start(home, spec, environment, wait=wait)
             record = registry.read(home, spec.id)
             if record is None and wait:
-                raise StartFailedError(f"{spec.id!r} came up and exited at once; see its log")
+                raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
         except BaseException:
             with _uninterrupted():
                 backend.stop(spec.id, None)  # it may be about to be restarted
@@ -100,7 +100,7 @@ def restart(home: Home, runtime_id: str) -> Record | None:
 
     Raises:
         UnreadableRecordError: its record cannot be read.
-        StartFailedError: it did not come up again.
+        StartFailedError: it did not start again.
         ServiceError: its backend failed.
     """
     home.prepare()
@@ -162,7 +162,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
 
 
 def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
-    """Return the command that shows the end of a runtime's log, also after it ended; None if it has none.
+    """Return the command that shows the end of a runtime's log, also after the runtime has ended; None if it has none.
 
     Raises:
         ServiceError: its record names an unknown backend.
@@ -183,7 +183,7 @@ def _exists(runtime_id: str, record: Record | None) -> bool:
 
 
 def running(home: Home, runtime_id: str) -> Record | None:
-    """Return the record of the live server of an id, waiting if it is starting; clean up after a dead one.
+    """Return the record of the live server of an id, and wait for it if it is starting; clean up after a dead one.
 
     Raises:
         UnreadableRecordError: the record cannot be read, and its server is alive or may be.

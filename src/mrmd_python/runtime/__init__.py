@@ -1,4 +1,4 @@
-"""What a runtime is, for the command line, the manager, the server and clients: spec, files, processes, interpreter.
+"""What the command line, the manager and the server share about a runtime: spec, files, processes, interpreter.
 
 Nothing here starts a process.
 """

@@ -1,6 +1,6 @@
-"""The captured environment of a runtime. Service managers do not start a runtime with the caller's environment.
+"""The environment of a runtime: captured from the caller into a file, because service managers have another one.
 
-The file has the syntax of EnvironmentFile= in systemd.exec(5); a unit names it.
+The file has the syntax of EnvironmentFile= in systemd.exec(5), and units refer to it.
 """
 
 import re

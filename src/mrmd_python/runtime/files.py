@@ -37,7 +37,7 @@ class Home:
         return self.root / "logs" / f"{runtime_id}.log"
 
     def port(self, runtime_id: str) -> Path:
-        """Return the file with the last port of a runtime, which it takes again if it can."""
+        """Return the file with the last port of a runtime, which it uses again if it is free."""
         return self.root / "ports" / runtime_id
 
     def last_port(self, runtime_id: str) -> int | None:
@@ -61,11 +61,11 @@ class Home:
         return self.root / "locks" / f"{runtime_id}.claim"
 
     def ids_with_environment(self) -> set[str]:
-        """Return the ids with a captured environment: all that a stopped instance of the template unit has."""
+        """Return the ids with a captured environment. A stopped instance of the template unit has no other file."""
         return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
 
     def remove_start_files(self, runtime_id: str) -> None:
-        """Remove the files that a runtime would be started again with: environment, port and token."""
+        """Remove the files from which a runtime would be started again: environment, port and token."""
         for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
             remove(path)
 

@@ -1,19 +1,20 @@
-"""The marker in the environment of every process of a runtime, and the sweep that ends all that carry it.
+"""The marker: an environment variable of every process of a runtime, by which they are found and killed.
 
-The sweep finds what the reaper missed, where no cgroup holds the processes of a runtime or one has left it.
+So the processes are ended that the reaper missed, and that are not in the cgroup of a unit.
 """
 
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mrmd_python.runtime import ServiceError, processes
 from mrmd_python.runtime.processes import Process
 
 VARIABLE = "MRMD_RUNTIME"
 _SWEEP_SECONDS = 10.0
-_PAUSE_SECONDS = 0.005
+# The pause between two passes of `kill_marked`.
+PAUSE_SECONDS = 0.005
 _MARKER = re.compile(r"(?P<runtime>[^/]+):[0-9a-f]{32}(?:/[0-9a-f]{16})*")
 
 
@@ -23,10 +24,10 @@ def new_marker(runtime_id: str) -> str:
 
 
 def marker_of(runtime_id: str, environ: Mapping[str, str]) -> str | None:
-    """Return the marker of a runtime from an environment, or None if there is no well-formed one of this id.
+    """Return the marker of a runtime from an environment, or None if there is no valid one with this id.
 
-    Environment files can be edited. A marker decides which processes are killed, so another runtime's, or text that is
-    no marker, must never be used.
+    Users can edit environment files. The marker decides which processes are killed, so a marker of another runtime, or
+    other text, must never be used.
     """
     match = _MARKER.fullmatch(environ.get(VARIABLE, ""))
     return match[0] if match is not None and match["runtime"] == runtime_id else None
@@ -39,39 +40,49 @@ def session_marker(environ: Mapping[str, str]) -> str:
 
 
 def marked(marker: str) -> set[Process]:
-    """Return every process that carries `marker` or one below it, and their descendants, but not this process."""
+    """Return every process with `marker` or a session's marker below it, and their descendants, except this process."""
     assert _MARKER.fullmatch(marker), marker
     return {process for process in processes.carriers(VARIABLE, marker) if process.pid != os.getpid()}
 
 
-def sweep(marker: str) -> int:
-    """SIGKILL every process that carries `marker` or one below it, and their descendants, until none is left.
+def kill_marked(marker: str) -> Iterator[tuple[set[Process], set[Process]]]:
+    """SIGKILL all `marked` processes, again and again until none is left.
 
-    Returns how many there were. The calling process is left alone.
-
-    Raises:
-        ServiceError: some do not end within ten seconds, or run as another user by now.
+    Yields, after each pass, the processes that were killed in it, and those of other users, which cannot be killed. The
+    last pass killed none.
     """
-    ended: set[Process] = set()
-    deadline = time.monotonic() + _SWEEP_SECONDS
     while True:
         found, foreign = processes.kill(lambda: marked(marker))
-        if found == foreign or time.monotonic() > deadline:
-            break
-        ended |= found - foreign
-        time.sleep(_PAUSE_SECONDS)  # they are not our children, so they cannot be waited for
+        yield found - foreign, foreign
+        if found == foreign:
+            return
+
+
+def sweep(marker: str) -> int:
+    """SIGKILL all `marked` processes; return their number when they have ended.
+
+    Raises:
+        ServiceError: some do not end within ten seconds, or run as another user.
+    """
     runtime_id = marker.rpartition(":")[0]
-    raise_if_alive(foreign, runtime_id)
-    if found:
-        pids = ", ".join(str(process.pid) for process in found)
-        raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
+    ended: set[Process] = set()
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    for killed, foreign in kill_marked(marker):
+        ended |= killed
+        if not killed:
+            raise_if_alive(foreign, runtime_id)
+        elif time.monotonic() > deadline:
+            pids = ", ".join(str(process.pid) for process in killed)
+            raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
+        else:
+            time.sleep(PAUSE_SECONDS)  # they are not our children, so they cannot be waited for
     return len(ended)
 
 
 def foreign_descendants(pid: int) -> set[Process]:
     """Return the descendants of `pid` that run as another user, by a set-user-id program such as sudo.
 
-    They can neither be ended nor, once their parent is gone, be told from other processes.
+    They cannot be ended and, once their parent has ended, not be distinguished from other processes.
     """
     return {process for process in processes.below([pid]) if not processes.is_own(process.pid)}
 

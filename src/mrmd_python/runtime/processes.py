@@ -1,7 +1,7 @@
-"""Processes: which live, what is below them and in their environment, and how to end a set of them.
+"""Processes: finds them by their parent or environment, and ends them.
 
-Linux answers in /proc, elsewhere psutil does. On Linux the standard library is enough: the reaper runs without
-site-packages, and a command that needs little should not wait for the import of psutil.
+On Linux it reads /proc, elsewhere it uses psutil. On Linux the standard library must be enough: the reaper runs without
+site-packages, and the import of psutil would slow down short commands.
 """
 
 import errno
@@ -22,14 +22,14 @@ _boot_id: str | None = None
 
 
 class Process(NamedTuple):
-    """A process: its pid, which the kernel reuses, and an opaque start time that no other process with that pid has."""
+    """A process: its pid, which the kernel reuses, and its start time, opaque, which identifies it."""
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> "Process | None":
-        """Return the live process `pid`, or None if there is none or only a zombie."""
+        """Return the live process with this pid, or None if there is none or only a zombie."""
         found = _read(pid)
         return None if found is None else found[0]
 
@@ -45,7 +45,7 @@ class Process(NamedTuple):
         return time.time() - float(self.started)
 
     def signal(self, number: int) -> bool:
-        """Send a signal to this process; return whether it was alive to get it.
+        """Send a signal to this process; return whether it was alive.
 
         Raises:
             PermissionError: it belongs to another user.
@@ -67,7 +67,7 @@ class Process(NamedTuple):
         return True
 
     def terminate(self) -> None:
-        """Send SIGTERM, then SIGKILL if that does not end it; return once the process is gone.
+        """Send SIGTERM and, if that does not end it, SIGKILL; return when the process has ended.
 
         Raises:
             ServiceError: it survives SIGKILL, or belongs to another user.
@@ -95,7 +95,7 @@ class Process(NamedTuple):
 
 
 def signal_all(processes: Iterable[Process], number: int) -> set[Process]:
-    """Send a signal to each of `processes`; return those of other users, which did not get it."""
+    """Send a signal to each process; return those of other users, which did not get it."""
     foreign = set()
     for process in processes:
         try:
@@ -106,9 +106,9 @@ def signal_all(processes: Iterable[Process], number: int) -> set[Process]:
 
 
 def kill(find: Callable[[], set[Process]]) -> tuple[set[Process], set[Process]]:
-    """SIGKILL all that `find` returns; return them, and those among them that are another user's and were not killed.
+    """SIGKILL all processes that `find` returns; return them, and those of them that belong to other users and survive.
 
-    They are stopped first, until `find` returns no new ones: they may fork faster than they are killed.
+    All are stopped first, until `find` returns no new ones: they could fork faster than they are killed.
     """
     stopped: set[Process] = set()
     for _ in range(_MOST_SCANS):
@@ -136,10 +136,10 @@ def below(pids: Iterable[int]) -> set[Process]:
 
 
 def carriers(variable: str, value: str) -> set[Process]:
-    """Return the processes whose environment has `variable` set to `value`, or to `value`, a slash and anything.
+    """Return the processes with an environment variable set to `value` or `value/...`, and their descendants.
 
-    Their descendants are among them: a child may have overwritten its environment, as setproctitle does. Other users'
-    environments cannot be read.
+    Descendants, because a process may have overwritten its environment, as setproctitle does. The environments of other
+    users' processes cannot be read.
     """
     entry = f"\0{variable}={value}".encode()
     found: set[Process] = set()
@@ -153,7 +153,7 @@ def carriers(variable: str, value: str) -> set[Process]:
 
 
 def is_own(pid: int) -> bool:
-    """Return whether a process has this user's real and effective uid, or is gone."""
+    """Return whether a process has this user's real and effective uid, or has ended."""
     if _LINUX:
         try:  # proc_pid_status(5)
             return f"\nUid:\t{os.getuid()}\t{os.geteuid()}\t".encode() in _content(f"/proc/{pid}/status")
@@ -168,7 +168,7 @@ def is_own(pid: int) -> bool:
 
 
 def memory(pid: int) -> int:
-    """Return the bytes of a process's private memory plus its share of shared memory; 0 if it is gone or not ours."""
+    """Return a process's private memory plus its share of shared memory, in bytes; 0 if it has ended or is not ours."""
     if _LINUX:
         try:  # Pss in proc_pid_smaps(5), summed up in smaps_rollup
             _, _, rest = _content(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
@@ -200,12 +200,12 @@ def _all() -> Iterator[tuple[Process, int]]:
 
 
 def _read(pid: int) -> tuple[Process, int] | None:
-    """Return a live process and the pid of its parent, or None if it is gone or a zombie."""
+    """Return a live process and the pid of its parent, or None if it has ended."""
     if _LINUX:
         try:
-            # proc_pid_stat(5): field 4 is the parent, and 22 the start in ticks since boot, which no change of the
-            # clock affects. State Z, field 3, means only that the main thread has ended if field 20 counts others. The
-            # command name, field 2, may contain spaces and parentheses.
+            # proc_pid_stat(5): field 2 is the command name, which may contain spaces and parentheses. Field 3 is the
+            # state: Z means that the main thread has ended, but field 20 may count other threads. Field 4 is the
+            # parent, and 22 the start in ticks since boot, which does not depend on the clock.
             fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
         except OSError:
             return None
@@ -223,11 +223,11 @@ def _read(pid: int) -> tuple[Process, int] | None:
 
 
 def _environ(pid: int) -> bytes:
-    """Return the environment of a process, a zero byte before and after each variable; empty if it is not to be had."""
+    """Return the environment of a process, a zero byte before and after each variable; empty if it cannot be read."""
     if _LINUX:
         try:
             environ = _content(f"/proc/{pid}/environ")
-            # A main thread that has ended shows none; other threads may still run.
+            # It is empty if the main thread has ended; other threads may still run.
             tasks = [] if environ else os.listdir(f"/proc/{pid}/task")
             others = [_content(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != str(pid)]
         except OSError:
@@ -250,7 +250,7 @@ def _boot() -> str:
 
 
 def _pidfd(pid: int) -> int | None:
-    """Return a pidfd, which never refers to another process, or None where there are none: macOS, Linux before 5.3."""
+    """Return a pidfd, which never refers to another process, or None on macOS and Linux before 5.3."""
     if sys.platform != "linux":
         return None
     try:

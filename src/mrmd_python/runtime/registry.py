@@ -148,7 +148,7 @@ def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]
 
 
 def has_crashed(home: Home, runtime_id: str) -> bool:
-    """Return whether the last server of an id crashed, which leaves its record; for a server that starts."""
+    """Return whether the last server of an id crashed. For a server that starts: a crash leaves the record."""
     try:
         return read(home, runtime_id) is not None
     except UnreadableRecordError:

@@ -23,12 +23,12 @@ def _repeatable(option: str) -> Any:
 class RuntimeSpec:
     """The options of one runtime: a field for each command-line option that its server or its backend needs.
 
-    The fields have the names of click's parameters. So the spec is made from the parsed options, and the command line
-    of the server from the spec, without a second list of options. Paths are absolute.
+    The fields have the names of click's parameters, so that the spec can be made from the parsed options, and the
+    server's command line from the spec. Paths are absolute.
     """
 
     id: str
-    # The prefix of the interpreter that sessions use by default, the interpreter, and what chose it.
+    # The default interpreter of sessions: its prefix, its path, and what chose it.
     venv: str
     python: str
     venv_source: VenvSource
@@ -43,11 +43,11 @@ class RuntimeSpec:
     idle_timeout: int = 0
     # How many seconds it may take to answer.
     timeout: int = 90
-    # Another program owns the process; it is not in the registry.
+    # Whether another program owns the process, which then is not in the registry.
     managed: bool = False
-    # Stop at the end of standard input, which is a pipe from the owner.
+    # Whether to stop at the end of standard input, which is a pipe from the owner.
     until_eof: bool = False
-    # Clients must send the token in `Home.token` or, if it is managed, in MRMD_TOKEN.
+    # Whether clients must send the token that is in `Home.token` or, if `managed`, in MRMD_TOKEN.
     token: bool = False
     # Clients with access besides the user's own programs and editors.
     allow_hosts: tuple[str, ...] = _repeatable("--allow-host")
@@ -124,7 +124,7 @@ def _option(each: "Field[Any]") -> str:
 class Service:
     """What a server must know about its service."""
 
-    # The name of the backend, as the record has it.
+    # The name of the backend, for the record.
     backend: str
     # The systemd unit, the launchd label or the like.
     unit: str | None

@@ -27,7 +27,7 @@ class Venv:
 
 
 def absolute_path(typed: str) -> Path:
-    """Return the absolute path for one that the user typed, which may start with ``~``.
+    """Return a path that the user typed, which may start with ``~``, as an absolute path.
 
     Raises:
         ServiceError: it starts with ``~name`` and there is no such user.

@@ -1,1 +1,1 @@
-"""Speaks MRP around sessions. Runs no user code and imports nothing of the user's."""
+"""The MRP server and its sessions. It runs no user code and imports no user packages."""

@@ -1,4 +1,4 @@
-"""Telling the world that this runtime answers: the registry and systemd."""
+"""Announces that this runtime answers: in the registry and to systemd."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ _log = logging.getLogger(__name__)
 
 # The least time between two status lines.
 _STATUS_SECONDS = 0.2
-# How many characters of session ids a status line holds.
+# How many characters of session ids a status line has.
 _STATUS_LENGTH = 200
 
 
 def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record:
-    """Return what the registry should say about this process."""
+    """Return the registry's record of this process."""
     me = Process.of(os.getpid())
     assert me is not None
     now = registry.now()
@@ -56,24 +56,24 @@ def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record
 async def announced(
     home: Home, spec: RuntimeSpec, service: Service, sessions: Sessions, port: int
 ) -> AsyncIterator[None]:
-    """Announce this runtime while the block runs: to systemd and, unless an editor owns it, in the registry."""
-    written = record(home, spec, service, port)
+    """Announce this runtime while the block runs: to systemd and, unless an editor manages it, in the registry."""
+    announcement = record(home, spec, service, port)
     if not spec.managed:
         write_atomically(home.port(spec.id), b"%d\n" % port)
-        registry.write(home, written)
-    informing = asyncio.create_task(_keep_systemd_informed(sessions, port))
-    _log.info("runtime %s answers at %s", spec.id, written.url)
+        registry.write(home, announcement)
+    notifications = asyncio.create_task(_notify_systemd(sessions, port))
+    _log.info("runtime %s answers at %s", spec.id, announcement.url)
     try:
         yield
     finally:
-        informing.cancel()
+        notifications.cancel()
         sdnotify.SystemdNotifier().notify("STOPPING=1")
         if not spec.managed:
-            registry.withdraw(home, written)
+            registry.withdraw(home, announcement)
 
 
-async def _keep_systemd_informed(sessions: Sessions, port: int) -> None:
-    """Say READY=1, and then, for ever, what runs and that this loop is alive (sd_notify(3), WATCHDOG_USEC)."""
+async def _notify_systemd(sessions: Sessions, port: int) -> None:
+    """Send READY=1, then for ever WATCHDOG=1 and the status (sd_notify(3), WATCHDOG_USEC)."""
     if "NOTIFY_SOCKET" not in os.environ:
         return
     notifier = sdnotify.SystemdNotifier()
@@ -82,7 +82,7 @@ async def _keep_systemd_informed(sessions: Sessions, port: int) -> None:
     while True:
         try:
             await asyncio.wait_for(sessions.changed.wait(), interval or None)
-            await asyncio.sleep(_STATUS_SECONDS)  # many short executions need not each be told of
+            await asyncio.sleep(_STATUS_SECONDS)  # many short executions make only one status line
         except asyncio.TimeoutError:
             pass
         sessions.changed.clear()

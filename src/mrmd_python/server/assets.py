@@ -85,7 +85,7 @@ class Display:
         return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
 
     @property
-    def is_picture(self) -> bool:
+    def is_image(self) -> bool:
         """Whether it is an image, which IPython does not print as text."""
         return any(mime in self.data for mime, kind in _KINDS.items() if kind.asset_type in ("image", "svg"))
 
@@ -126,7 +126,7 @@ class Asset:
         }
 
 
-class AssetFolders:
+class AssetDirectories:
     """The directories that assets of this runtime were written to. Assets may be read only from these."""
 
     def __init__(self, url_prefix: str, default: Path) -> None:
@@ -180,13 +180,13 @@ class AssetFolders:
 class SessionAssets:
     """The assets of one session. An update of a display replaces the file of that display."""
 
-    def __init__(self, directories: AssetFolders) -> None:
+    def __init__(self, directories: AssetDirectories) -> None:
         self._directories = directories
         # The files of the displays that can be updated, by display id and MIME type.
         self._updatable: dict[tuple[str, str], Path] = {}
 
     @property
-    def default_folder(self) -> Path:
+    def default_directory(self) -> Path:
         """The directory for new files of executions that name none."""
         return self._directories.default
 

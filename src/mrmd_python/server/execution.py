@@ -13,7 +13,7 @@ import msgspec
 from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
 
-# The longest text in one entry of the log. A reader has to take an entry whole.
+# The longest text in one entry of the log: readers read whole entries.
 _ENTRY_CHARACTERS = 64 * 1024
 
 # The name of the log entry with the rich forms of the last expression. They are part of the result, not an event.
@@ -52,7 +52,7 @@ class Cell(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True)
 class InputRequest:
-    """A line of input that a cell waits for. The worker has given it the `number`."""
+    """A line of input that a cell waits for. The worker chose its number."""
 
     number: int
     password: bool
@@ -109,14 +109,14 @@ class Execution:
     # The input that it waits for.
     awaited_input: InputRequest | None = None
     ended_event: asyncio.Event = field(default_factory=asyncio.Event)
-    # How many new files its displays have been saved to.
+    # The number of new files for its displays.
     asset_count: int = 0
     # Set when it ends.
     outcome: Outcome | None = None
-    # The entry that goes into the result for each display, its last update: name and position in the log. The key is
-    # the position of the display's first entry.
+    # For each display, the entry that goes into the result, which is its last update: its name and position in the log.
+    # The key is the position of the display's first entry.
     _final: dict[int, tuple[str, int]] = field(default_factory=dict)
-    # The position of the first entry, by display id.
+    # The position of a display's first entry, by display id.
     _first_by_id: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> ExecutionJson:
@@ -175,7 +175,7 @@ class Execution:
         self._append("stdin_request", {"prompt": prompt, "password": password, "execId": self.cell.exec_id})
 
     def end(self, outcome: dict[str, Any]) -> None:
-        """End with the outcome that the worker reported."""
+        """End the execution with the outcome that the worker reported."""
         self.outcome = {
             "success": outcome["success"],
             "result": outcome.get("result"),
@@ -190,7 +190,7 @@ class Execution:
         self.awaited_input = None
         self.state = "done" if outcome["success"] else "error"
         self.ended = timestamp()
-        # Each stream completes its `result` event with the text that it has sent.
+        # The result is empty here: each stream fills it in with the text that it has sent.
         self._append("result", {}) if outcome["success"] else self._append("error", outcome["error"])
         self._append("done", {})
         self.log.close()

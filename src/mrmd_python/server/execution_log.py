@@ -1,10 +1,10 @@
-"""The execution log: every event of one execution. Any number of readers read it, each at its own pace.
+"""The execution log: every event of one execution, for any number of readers, each at its own speed.
 
 Up to 256 KiB are in memory. Beyond that, events go to an unlinked temporary file. Beyond 64 MiB, the middle is dropped:
-the first 32 MiB and the last 24 to 32 MiB stay, and a reader learns how many bytes it has missed.
+the first 32 MiB and the last 24 to 32 MiB stay, and readers get the number of bytes dropped.
 
-The number of an event is the number of bytes logged up to its end. So one number is enough to know what a reader has
-received and what it has missed since, also if the reader was away.
+The number of an event is the number of bytes logged up to its end. So this number alone says what a reader has received
+and how much it has missed.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The executions of a session: those that wait, first in, first out, the one that runs, and the last that ended."""
+"""The executions of a session: those that wait, the one that runs, and the last ones that have ended."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -11,14 +11,14 @@ _KEPT_EXECUTIONS = 32
 
 
 class QueueFullError(Exception):
-    """A session has as many executions waiting as it takes."""
+    """The maximum number of executions wait already."""
 
 
 class ExecutionQueue:
-    """Executions by their id, and which of them wait."""
+    """Executions by id, and a queue of those that wait, first in, first out."""
 
     def __init__(self) -> None:
-        # Those that wait, run or are kept, oldest first.
+        # The executions that wait, run or are kept, oldest first.
         self.executions: OrderedDict[str, Execution] = OrderedDict()
         self._waiting: deque[Execution] = deque()
         self._has_waiting = asyncio.Event()
@@ -30,7 +30,7 @@ class ExecutionQueue:
         """Queue a cell.
 
         Raises:
-            QueueFullError: too many wait already.
+            QueueFullError: too many executions wait already.
         """
         if len(self) >= LONGEST_QUEUE:
             raise QueueFullError(
@@ -42,31 +42,31 @@ class ExecutionQueue:
         self._has_waiting.set()
         return execution
 
-    async def filled(self) -> None:
-        """Wait until an execution waits."""
+    async def wait_until_filled(self) -> None:
+        """Return when there is an execution in the queue."""
         await self._has_waiting.wait()
 
     def take(self) -> Execution:
-        """Take the next one, of at least one that waits."""
+        """Remove and return the first execution of a queue that is not empty."""
         execution = self._waiting.popleft()
         self._note_removal()
         return execution
 
     def drop(self, execution: Execution, why: str) -> None:
-        """End one that waits without running it."""
+        """End a waiting execution without running it."""
         self._waiting.remove(execution)
         self._note_removal()
         _drop(execution, why, "ExecutionDropped")
         self.forget_oldest()
 
     def drop_all(self, why: str, kind: str = "ExecutionDropped") -> None:
-        """End all that wait without running them."""
+        """End all waiting executions without running them."""
         while self._waiting:
             _drop(self.take(), why, kind)
         self.forget_oldest()
 
     def forget_oldest(self) -> None:
-        """Keep the last executions that ended, for readers that come back."""
+        """Remove ended executions except the last ones, which are kept for clients that return."""
         ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
         for exec_id in ended[:-_KEPT_EXECUTIONS]:
             del self.executions[exec_id]

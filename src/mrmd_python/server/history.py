@@ -12,7 +12,7 @@ _MOST_CHARACTERS = 16 * 1024 * 1024
 class Entry:
     """A cell that has run."""
 
-    # n of its In[n]. When the worker is replaced, the numbers go on.
+    # The n of its In[n]. When the worker is replaced, the numbers continue.
     index: int
     code: str
 

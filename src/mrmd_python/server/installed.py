@@ -1,12 +1,12 @@
-"""Run as a script by any Python: prints as JSON its distributions' versions and what PEP 508's markers see.
+"""A script for any Python: prints, as JSON, the versions of its distributions and the values for PEP 508's markers.
 
-No package is imported; what is printed comes from their metadata.
+It reads the metadata of packages, and imports none.
 """
 
 import sys
 
 if sys.path[0] == __file__.rpartition("/")[0]:
-    del sys.path[0]  # the modules beside this one are no top-level ones
+    del sys.path[0]  # the modules in this directory are not top-level ones
 
 import json
 import os
@@ -16,12 +16,12 @@ from importlib import metadata
 
 
 def main() -> None:
-    """Print what there is."""
+    """Print the versions and values."""
     distributions: "dict[str, str]" = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]  # None if its installation is damaged
         if name:
-            # PEP 503; the first one on sys.path is what an import finds
+            # The name is normalized (PEP 503). An import finds the first distribution on sys.path.
             distributions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
     json.dump({"distributions": distributions, "markers": _markers()}, sys.stdout)
 

@@ -1,4 +1,4 @@
-"""A server's life from its event loop on: start the default session, announce the runtime, serve until it ends."""
+"""Runs the server's event loop: starts the default session, announces the runtime, and serves until it ends."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
 from mrmd_python.server.announce import announced
 from mrmd_python.server.api.routes import PREFIX
-from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.assets import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.http import serving
 from mrmd_python.server.idleness import IdleTimer
@@ -31,69 +31,71 @@ from mrmd_python.server.spawn import SpawnedWorker
 from mrmd_python.server.worker_start import SessionStartError
 
 _FILE_BYTES = 10 * 1024 * 1024
-_LOSS = "the runtime was restarted after its server had died"
+_CRASH_MESSAGE = "the runtime was restarted after its server had died"
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a server has by the time that its event loop begins."""
+class ServerContext:
+    """What a server has when its event loop starts."""
 
     home: Home
     spec: RuntimeSpec
     service: Service
     listeners: list[socket.socket]
-    # What clients must send.
+    # The token that clients must send, if any.
     token: str | None = field(repr=False)
-    # The default session's worker, which is loading.
+    # The default session's worker, which is still loading.
     spawned: SpawnedWorker
-    # The last server of this id did not end in order.
+    # Whether the last server of this id crashed.
     has_crashed: bool
-    # What ends the runtime.
+    # The signals that end the runtime.
     stop_signals: tuple[signal.Signals, ...]
-    # Called with the port once the runtime answers.
+    # Called with the port when the runtime answers.
     report_ready: Callable[[int], None]
 
 
-def run(prepared: Prepared) -> None:
-    """Serve until a signal or idleness ends the runtime; return when every process of it is gone.
+def run(context: ServerContext) -> None:
+    """Serve until a signal or the idle timeout; return when all processes of the runtime have ended.
 
     Raises:
-        ServiceError: its default session cannot be started.
+        ServiceError: the default session cannot be started.
     """
-    _start_log(prepared.service.log_file)
+    _start_log(context.service.log_file)
     keep_read_buffers()
-    asyncio.run(_serve(prepared))
+    asyncio.run(_serve(context))
     sweep(os.environ[MARKER])
 
 
-async def _serve(prepared: Prepared) -> None:
-    spec = prepared.spec
-    port = prepared.listeners[0].getsockname()[1]
-    stopped = _stop_signal(prepared.stop_signals, until_eof=spec.until_eof)
-    assets = AssetFolders(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
+async def _serve(context: ServerContext) -> None:
+    spec = context.spec
+    port = context.listeners[0].getsockname()[1]
+    stopped = _stop_signal(context.stop_signals, until_eof=spec.until_eof)
+    assets = AssetDirectories(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
-    start = asyncio.create_task(sessions.start_default(prepared.spawned, _LOSS if prepared.has_crashed else None))
+    start = asyncio.create_task(
+        sessions.start_default(context.spawned, _CRASH_MESSAGE if context.has_crashed else None)
+    )
     idle_timer = IdleTimer(sessions)
-    async with serving(spec.id, sessions, prepared.listeners, _access(prepared), idle_timer):
+    async with serving(spec.id, sessions, context.listeners, _access(context), idle_timer):
         try:
             await asyncio.wait({start, stopped}, timeout=spec.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done():
                 if not start.done():
                     raise ServiceError(f"{spec.python} was not ready to run code within {spec.timeout} s")
                 await start
-                async with announced(prepared.home, spec, prepared.service, sessions, port):
-                    prepared.report_ready(port)
-                    await _wait_for_end(prepared, stopped, idle_timer)
+                async with announced(context.home, spec, context.service, sessions, port):
+                    context.report_ready(port)
+                    await _wait_for_end(context, stopped, idle_timer)
         except SessionStartError as error:
             raise ServiceError(str(error)) from None
         finally:
             await sessions.close()
-            # What becomes of a start that is broken off is nobody's news.
+            # Otherwise asyncio would log the error of a start that this has ended.
             await asyncio.gather(start, return_exceptions=True)
 
 
 def _stop_signal(numbers: Iterable[signal.Signals], *, until_eof: bool) -> "asyncio.Task[bool]":
-    """Return a task that ends when one of these signals comes or, if so asked, standard input ends."""
+    """Return a task that ends when one of these signals arrives or, if `until_eof`, at the end of standard input."""
     stop = asyncio.Event()
     if until_eof:
         asyncio.get_running_loop().add_reader(0, _set_at_eof, stop)
@@ -109,33 +111,33 @@ def _set_at_eof(stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _access(prepared: Prepared) -> Access:
-    spec = prepared.spec
+def _access(context: ServerContext) -> Access:
+    spec = context.spec
     return Access(
-        hosts=frozenset(spec.allow_hosts) | sockets.host_names(spec.host, prepared.listeners),
+        hosts=frozenset(spec.allow_hosts) | sockets.host_names(spec.host, context.listeners),
         origins=frozenset(spec.allow_origins),
         users=frozenset(spec.allow_users),
-        token=prepared.token,
+        token=context.token,
         any_address=sockets.is_wildcard(spec.host),
     )
 
 
-async def _wait_for_end(prepared: Prepared, stopped: "asyncio.Task[bool]", idle_timer: IdleTimer) -> None:
-    spec = prepared.spec
+async def _wait_for_end(context: ServerContext, stopped: "asyncio.Task[bool]", idle_timer: IdleTimer) -> None:
+    spec = context.spec
     if not spec.idle_timeout:
         await stopped
         return
     idle = asyncio.create_task(idle_timer.expired(spec.idle_timeout))
     await asyncio.wait({stopped, idle}, return_when=asyncio.FIRST_COMPLETED)
-    if not stopped.done() and not prepared.service.restartable:
-        prepared.home.remove_start_files(spec.id)
+    if not stopped.done() and not context.service.restartable:
+        context.home.remove_start_files(spec.id)
 
 
 class _DaemonLog(RotatingFileHandler):
-    """A log file that descriptors 1 and 2 follow when it is rotated: a crash is told there."""
+    """A rotating log file. Descriptors 1 and 2 follow it, so that a crash is reported there."""
 
     def _open(self) -> TextIOWrapper:
-        # Each file that it begins is for its owner alone, whatever the umask is.
+        # Only the owner may read the log, whatever the umask is.
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 

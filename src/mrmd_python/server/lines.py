@@ -1,4 +1,4 @@
-"""A socket on which each message is a line."""
+"""The protocol of the sockets to a worker: each message is a line."""
 
 import asyncio
 import logging
@@ -8,16 +8,16 @@ _log = logging.getLogger(__name__)
 
 
 class LineProtocol(asyncio.Protocol, ABC):
-    """Cuts a byte stream into lines. One that cannot be handled closes the connection."""
+    """Splits a byte stream into lines. A line that cannot be handled closes the connection."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        # The pieces of a line that has not ended yet: an answer may have megabytes.
+        # The pieces of an incomplete line: an answer may have megabytes.
         self._pieces: list[bytes] = []
 
     @abstractmethod
     def line_received(self, line: bytes) -> None:
-        """Handle a line, without its end."""
+        """Handle a line, without its newline."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""

@@ -1,4 +1,4 @@
-"""A server's start until its event loop runs: listen, and spawn the default session's worker."""
+"""Starts the server, up to its event loop: listens, and spawns the default session's worker."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def exit_on_signals() -> None:
-    """Exit on a signal that stops the server, until the event loop handles it; unblock those that are blocked."""
+    """Exit on the signals that stop the server, until the event loop handles them; unblock all signals."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets SIGHUP
             signal.signal(number, _exit)
@@ -34,27 +34,27 @@ def _exit(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callable[[int], None]) -> None:
-    """Serve until a signal or idleness ends the runtime; return when every process of it is gone.
+    """Serve until a signal or the idle timeout; return when all processes of the runtime have ended.
 
     Raises:
-        ServiceError: it cannot serve as asked.
+        ServiceError: it cannot serve with this spec.
     """
-    # It speaks no TLS: asyncio and aiohttp work without OpenSSL, and start faster without its contexts.
+    # The server needs no TLS: asyncio and aiohttp work without OpenSSL, and load faster.
     sys.modules["ssl"] = None  # type: ignore[assignment]
     given_token = os.environ.pop(token.VARIABLE, None)
     has_crashed = not spec.managed and registry.has_crashed(home, spec.id)
     if has_crashed:
-        sweep(os.environ[MARKER])  # what has left the cgroup or lost its reaper
+        sweep(os.environ[MARKER])  # processes that left the cgroup or lost their reaper
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
     listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
     _adopt_orphans()
     # The worker loads while this process imports what follows.
     spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
-    from mrmd_python.server.lifetime import Prepared, run
+    from mrmd_python.server.lifetime import ServerContext, run
 
     run(
-        Prepared(
+        ServerContext(
             home,
             spec,
             service,
@@ -69,7 +69,7 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
 
 
 def _adopt_orphans() -> None:
-    """Have what a session leaves become a child of this process, on Linux: `--kill` finds it there (prctl(2))."""
+    """On Linux, become the parent of processes that lose their reaper, so that `--kill` finds them (prctl(2))."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

@@ -1,17 +1,17 @@
-"""Reading what a session writes to one of its descriptors, up to the worker's marks and on."""
+"""Reads what a session writes to stdout or stderr, and stops at the worker's marks."""
 
 import asyncio
 import codecs
 import os
 from collections.abc import Callable
 
-# The most that a pipe holds (pipe(7), pipe-max-size). So one read takes all that it holds, and no read ends inside a
-# mark, which the worker writes as a whole.
+# The most that a pipe holds (pipe(7), pipe-max-size). So one read empties the pipe, and never ends inside a mark, which
+# the worker writes atomically.
 _CHUNK = 1 << 20
-# Seconds between two reads. A program that prints line by line then costs one event each time, not one each line, and
-# no text waits longer than MRP's 50 ms.
-_SHORTEST_REST, _LONGEST_REST = 0.001, 0.04
-# How many bytes a rest aims to gather: enough to make few events, too few to fill the pipe and block the program.
+# The pause between two reads, in seconds, so that a program that prints line by line makes one event for many lines. It
+# stays within the 50 ms that MRP allows between text and its event.
+_MIN_PAUSE, _MAX_PAUSE = 0.001, 0.04
+# The number of bytes to collect in a pause: enough for few events, too few to fill the pipe and block the program.
 _GOOD_READ = _CHUNK // 2
 _MARK_DIGITS = 10
 
@@ -20,7 +20,7 @@ _buffer = bytearray(_CHUNK)
 
 
 class OutputPipe:
-    """The read end of a pipe: hands decoded text to `on_text`, and stops at each mark until `go_on`."""
+    """The read end of a pipe: passes decoded text to `on_text`, and stops at each mark until `resume`."""
 
     def __init__(self, descriptor: int, secret: bytes, on_text: Callable[[str], None]) -> None:
         os.set_blocking(descriptor, False)
@@ -29,77 +29,77 @@ class OutputPipe:
         self._on_text = on_text
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._loop = asyncio.get_running_loop()
-        self._rest: asyncio.TimerHandle | None = None
-        self._rest_seconds = _SHORTEST_REST
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause_seconds = _MIN_PAUSE
         self._listening_since = 0.0
-        # The last mark, and what was read behind it if this has stopped there.
+        # The last mark and, while stopped there, the data after it.
         self._mark = 0
         self._held: bytes | None = None
         self._is_open = True
         self._listen()
 
     def read_to(self, mark: int) -> None:
-        """Hand out all that comes before a mark, which the worker has written already, and stop there."""
+        """Pass on all text before a mark, which the worker has already written, and stop there."""
         while (self._held is None or self._mark != mark) and self._advance():
             pass
 
-    def go_on(self) -> None:
-        """Go on behind the mark."""
+    def resume(self) -> None:
+        """Continue after the mark."""
         if self._held is not None:
             self._advance()
         if self._held is None and self._is_open:
             self._listen()
 
     def end_text(self) -> None:
-        """Hand out a character that was begun and never finished, as U+FFFD."""
+        """Pass on an incomplete character at the end, as U+FFFD."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         if rest:
             self._on_text(rest)
 
     def close(self) -> None:
-        """Hand out all that is left, and stop reading: nothing writes to the pipe any more."""
+        """Pass on what is left, and close the pipe, to which nothing writes any more."""
         while self._advance():
             pass
-        self._stop_for_good()
+        self._close()
         self.end_text()
 
     def _readable(self) -> None:
-        if self._loop.time() - self._listening_since > _LONGEST_REST:
-            self._rest_seconds = _SHORTEST_REST  # it had been silent
+        if self._loop.time() - self._listening_since > _MAX_PAUSE:
+            self._pause_seconds = _MIN_PAUSE  # nothing was written for a while
         data = self._read()
-        self._cut(data)
+        self._pass_on(data)
         if self._is_open and self._held is None:
-            self._pause()
-            self._rest = self._loop.call_later(self._rest_seconds, self._listen)
+            self._stop_listening()
+            self._timer = self._loop.call_later(self._pause_seconds, self._listen)
             factor = 2 if len(data) < _GOOD_READ else 0.5
-            self._rest_seconds = min(max(self._rest_seconds * factor, _SHORTEST_REST), _LONGEST_REST)
+            self._pause_seconds = min(max(self._pause_seconds * factor, _MIN_PAUSE), _MAX_PAUSE)
 
     def _listen(self) -> None:
-        self._pause()
+        self._stop_listening()
         self._listening_since = self._loop.time()
         self._loop.add_reader(self._descriptor, self._readable)
 
-    def _pause(self) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
+    def _stop_listening(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._loop.remove_reader(self._descriptor)
 
-    def _stop_for_good(self) -> None:
+    def _close(self) -> None:
         if self._is_open:
             self._is_open = False
-            self._pause()
+            self._stop_listening()
             os.close(self._descriptor)
 
     def _advance(self) -> bool:
-        """Hand out what is held or comes next, up to a mark; return whether there was anything."""
+        """Pass on held data or the next read, up to a mark; return whether there was any."""
         data, self._held = self._held, None
         if data is None:
             data = self._read()
             if not data:
                 return False
-        self._cut(data)
+        self._pass_on(data)
         return True
 
     def _read(self) -> bytes:
@@ -110,16 +110,16 @@ class OutputPipe:
         except BlockingIOError:
             return b""
         if count == 0:
-            self._stop_for_good()
+            self._close()
         return bytes(memoryview(_buffer)[:count])
 
-    def _cut(self, data: bytes) -> None:
-        """Hand out some data up to a mark, and hold what comes behind that."""
-        before, secret, behind = data.partition(self._secret)
+    def _pass_on(self, data: bytes) -> None:
+        """Pass on data up to a mark, and hold what comes after the mark."""
+        before, secret, after = data.partition(self._secret)
         text = self._decoder.decode(before)
         if text:
             self._on_text(text)
         if secret:
-            self._mark, self._held = int(behind[:_MARK_DIGITS]), behind[_MARK_DIGITS:]
+            self._mark, self._held = int(after[:_MARK_DIGITS]), after[_MARK_DIGITS:]
             if self._is_open:
-                self._pause()
+                self._stop_listening()

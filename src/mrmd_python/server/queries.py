@@ -1,4 +1,4 @@
-"""The server's end of the query channel: questions about a session's objects, answered by a thread of its worker."""
+"""The server's end of the query channel: queries about a session's objects, which a thread of its worker answers."""
 
 import asyncio
 import json

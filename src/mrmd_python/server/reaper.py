@@ -1,17 +1,17 @@
-"""The reaper: parent of one worker, and the one that ends every process which that worker ever started.
+"""The reaper: the parent of one worker. It ends every process that the worker started.
 
-    python -I -S reaper.py LEASH CONTROL REPLIES QUERIES STDOUT STDERR NOFILE CWD PROGRAM [ARG...]
+    python -I -S reaper.py SERVER CONTROL REPLIES QUERIES STDOUT STDERR NOFILE CWD PROGRAM [ARG...]
 
-The first six are inherited descriptors. It starts PROGRAM with CONTROL, REPLIES and QUERIES open, their numbers in
-MRMD_WORKER_FDS, and NOFILE as its soft limit to descriptors, which the server has raised for itself alone.
+The first six arguments are inherited descriptors. PROGRAM is started with CONTROL, REPLIES and QUERIES open, and their
+numbers in MRMD_WORKER_FDS. NOFILE is its soft limit of descriptors: the server has raised its own.
 
-On the leash, a socket to the server, each message is a line of JSON. It sends ``spawned`` with the `pid`, or ``failed``
-with the `reason`, and at last ``exited`` with the wait `status`. It gets ``interrupt``, which it answers with
-``interrupted`` and the `count` of those that it has got, and ``end``. The end of file on the leash means ``end``: the
-server is gone.
+SERVER is a socket to the server, on which each message is a line of JSON. The reaper sends ``spawned`` with the `pid`,
+or ``failed`` with the `reason`, and at last ``exited`` with the wait `status`. It receives ``end``, and ``interrupt``,
+to which it answers ``interrupted`` with the `count` of interrupts received. The end of file means ``end``: the server
+has died.
 
-On Linux it is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): whatever the worker starts and abandons, a daemon
-included, becomes its child. So nothing is left of the session once it has no child left.
+On Linux it is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): every orphan below it becomes its child, daemons
+too. So once it has no children, the session has no processes.
 """
 
 import ctypes
@@ -23,37 +23,37 @@ import sys
 import time
 
 _GRACE_SECONDS = 1.0
-# How long after an interrupt the worker gets a SIGURG. CPython notes a signal and handles it between two instructions:
-# one that it has noted just before a system call would wait for the end of that.
-_NUDGE_SECONDS = 0.05
+# How long after an interrupt the worker gets a SIGURG. CPython handles a signal between two instructions. A signal that
+# arrives just before a system call would be handled only after it; SIGURG interrupts the call.
+_SIGURG_SECONDS = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
 _LINUX = sys.platform == "linux"
 
 
 def main() -> None:
-    """Start the worker, wait until it or the server ends, then end all that is left and report."""
-    leash, *given = (int(argument) for argument in sys.argv[1:7])
-    for descriptor in (leash, *given):
-        os.set_inheritable(descriptor, False)  # the worker gets what _exec_worker gives it, and above all no leash
+    """Start the worker, wait until it or the server ends, then end all other processes and report."""
+    server, *given = (int(argument) for argument in sys.argv[1:7])
+    for descriptor in (server, *given):
+        os.set_inheritable(descriptor, False)  # _exec_worker() makes those of the worker inheritable again
     wakeup = _watch_children()
     if _LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         libc.prctl(_PR_SET_NAME, b"mrmd-reaper", 0, 0, 0)
-    worker = _spawn(leash, given)
+    worker = _spawn(server, given)
     for descriptor in given:
         os.close(descriptor)
-    # The worker starts meanwhile. Not only when they are needed: an upgrade may have replaced the files by then.
+    # Imported while the worker starts, and not later: an upgrade may replace the files.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     import mrmd_python.runtime.processes  # noqa: F401
 
-    status = _watch(leash, wakeup, worker)
+    status = _watch(server, wakeup, worker)
     ended = _end_everything(wakeup)
-    _send(leash, op="exited", status=ended.get(worker, status))
+    _send(server, op="exited", status=ended.get(worker, status))
 
 
 def _watch_children() -> int:
-    """Return a descriptor that becomes readable when a child changes state; ignore the signals that stop others."""
+    """Return a descriptor that becomes readable when a child changes state; ignore the signals that end programs."""
     reader, writer = os.pipe()
     for end in (reader, writer):
         os.set_blocking(end, False)
@@ -65,8 +65,8 @@ def _watch_children() -> int:
     return reader
 
 
-def _spawn(leash: int, given: "list[int]") -> int:
-    """Fork and exec the worker in a session of its own; return its pid."""
+def _spawn(server: int, given: "list[int]") -> int:
+    """Fork and exec the worker in a new POSIX session; return its pid."""
     nofile, cwd, *command = sys.argv[7:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(nofile), hard))
@@ -76,10 +76,10 @@ def _spawn(leash: int, given: "list[int]") -> int:
             _exec_worker(given, cwd, command)
         except OSError as error:
             what = error.filename if isinstance(error.filename, str) else command[0]
-            _send(leash, op="failed", reason=f"{what}: {error.strerror}")
+            _send(server, op="failed", reason=f"{what}: {error.strerror}")
         finally:
             os._exit(127)
-    _send(leash, op="spawned", pid=worker)
+    _send(server, op="spawned", pid=worker)
     return worker
 
 
@@ -100,14 +100,14 @@ def _exec_worker(given: "list[int]", cwd: str, command: "list[str]") -> None:
     os.execve(command[0], command, {**os.environ, "PWD": cwd, "MRMD_WORKER_FDS": " ".join(map(str, sockets))})
 
 
-def _watch(leash: int, wakeup: int, worker: int) -> int:
-    """Pass interrupts on until the worker ends, or the server says so or is gone; return the worker's wait status."""
-    nudge: float | None = None
+def _watch(server: int, wakeup: int, worker: int) -> int:
+    """Pass on interrupts until the worker ends, or the server sends ``end`` or dies; return the wait status."""
+    sigurg_at: float | None = None
     while True:
-        pause = None if nudge is None else max(0.0, nudge - time.monotonic())
-        readable, _, _ = select.select([leash, wakeup], [], [], pause)
-        if nudge is not None and time.monotonic() >= nudge:
-            nudge = None
+        pause = None if sigurg_at is None else max(0.0, sigurg_at - time.monotonic())
+        readable, _, _ = select.select([server, wakeup], [], [], pause)
+        if sigurg_at is not None and time.monotonic() >= sigurg_at:
+            sigurg_at = None
             os.kill(worker, signal.SIGURG)
         if wakeup in readable:
             _drain(wakeup)
@@ -115,15 +115,15 @@ def _watch(leash: int, wakeup: int, worker: int) -> int:
             _reap(ended)
             if worker in ended:
                 return ended[worker]
-        if leash in readable:
-            orders = _receive(leash)
-            if not orders or "end" in orders:
+        if server in readable:
+            messages = _receive(server)
+            if not messages or "end" in messages:
                 return 0
-            # Not reaped yet, so the pid is the worker's; its group holds what it runs in the foreground.
+            # The worker is not reaped yet, so its pid is not reused. Its group has the commands that it runs.
             _signal_group(worker, signal.SIGINT)
-            _signal_group(worker, signal.SIGCONT)  # one that was stopped would not get it
-            nudge = time.monotonic() + _NUDGE_SECONDS
-            _send(leash, op="interrupted", count=len(orders))
+            _signal_group(worker, signal.SIGCONT)  # a stopped process handles SIGINT only after SIGCONT
+            sigurg_at = time.monotonic() + _SIGURG_SECONDS
+            _send(server, op="interrupted", count=len(messages))
 
 
 def _signal_group(group: int, number: int) -> None:
@@ -134,7 +134,7 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _end_everything(wakeup: int) -> "dict[int, int]":
-    """SIGTERM all descendants, SIGKILL them after a grace period, until none is left; return their wait statuses."""
+    """SIGTERM all descendants, after a grace period SIGKILL them, until none is left; return their wait statuses."""
     from mrmd_python.runtime import processes
 
     ended: dict[int, int] = {}
@@ -148,15 +148,15 @@ def _end_everything(wakeup: int) -> "dict[int, int]":
         else:
             living, foreign = processes.kill(lambda: processes.below([os.getpid()]))
             if living and living == foreign:
-                break  # they run as another user, by a set-user-id program, and cannot be ended
-        # A grandchild's end makes no SIGCHLD here, and a fork may have escaped the scan: look again soon.
+                break  # they run as another user (a set-user-id program) and cannot be ended
+        # Scan again soon: the end of a grandchild sends no SIGCHLD here, and the scan may have missed a new process.
         select.select([wakeup], [], [], 0.01)
         _drain(wakeup)
     return ended
 
 
 def _reap(ended: "dict[int, int]") -> bool:
-    """Add the wait status of every child that has ended to `ended`; return whether there are others."""
+    """Add the wait status of every ended child to `ended`; return whether there are other children."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -175,25 +175,25 @@ def _drain(descriptor: int) -> None:
         pass
 
 
-def _receive(leash: int) -> "list[str]":
-    """Return which messages have come, none if the server is gone. They are short, and so come whole."""
+def _receive(server: int) -> "list[str]":
+    """Return the messages that have arrived, none if the server has died. They are short, so they arrive whole."""
     import json
 
     try:
-        return [json.loads(line)["op"] for line in os.read(leash, 4096).splitlines()]
+        return [json.loads(line)["op"] for line in os.read(server, 4096).splitlines()]
     except OSError:
         return []
 
 
-def _send(leash: int, **message: object) -> None:
+def _send(server: int, **message: object) -> None:
     import json
 
     data = json.dumps(message).encode() + b"\n"
     try:
         while data:
-            data = data[os.write(leash, data) :]
+            data = data[os.write(server, data) :]
     except OSError:
-        pass  # the server is gone; what is to be done is done all the same
+        pass  # the server has died; the reaper still ends the session
 
 
 if __name__ == "__main__":

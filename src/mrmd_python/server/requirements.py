@@ -1,4 +1,4 @@
-"""The Python version and packages that a session must have, and whether its environment has them."""
+"""Checks whether a session's environment has the Python version and packages that a client requires."""
 
 import asyncio
 import json
@@ -17,24 +17,24 @@ from packaging.version import InvalidVersion
 from mrmd_python.server.environment import SessionEnvironment
 
 _SCRIPT = Path(__file__).with_name("installed.py")
-# How long an interpreter has to list its packages, of which there may be very many on a network's disk.
+# How long an interpreter may take to list its packages, which may be many and on a network file system.
 _SECONDS = 20.0
 
 
 class BadRequirementError(Exception):
-    """A requirement is malformed; the message says which."""
+    """A requirement is invalid; the message says which."""
 
 
-class CannotTellError(Exception):
-    """The environment's Python cannot list what it has; the message says why."""
+class PackageListError(Exception):
+    """The environment's Python cannot list its packages; the message says why."""
 
 
 @dataclass(frozen=True)
-class Unmet:
+class UnmetRequirement:
     """A requirement that an environment does not meet."""
 
     requirement: str
-    # The version that is there instead, if any is.
+    # The version that is installed instead, if any.
     installed: str | None
 
     def __str__(self) -> str:
@@ -43,29 +43,29 @@ class Unmet:
 
 async def unmet_requirements(
     python_version: str, dependencies: Sequence[str], environment: SessionEnvironment
-) -> list[Unmet]:
-    """Return which requirements `environment` does not meet. No package is imported there.
+) -> list[UnmetRequirement]:
+    """Return the requirements that `environment` does not meet. No package is imported there.
 
     Args:
-        python_version: "3.11", which any 3.11 is, or ">=3.10,<3.13", or empty for any.
-        dependencies: as PEP 508 writes them: "numpy", "pandas>=2; python_version>'3.9'".
-        environment: what is looked at.
+        python_version: for example "3.11" for any 3.11, or ">=3.10,<3.13"; empty for any version.
+        dependencies: requirements as in PEP 508: "numpy", "pandas>=2; python_version>'3.9'".
+        environment: the environment to check.
 
     Raises:
-        BadRequirementError: one of them is malformed.
-        CannotTellError: the environment's Python does not start.
+        BadRequirementError: a requirement is invalid.
+        PackageListError: the environment's Python cannot list its packages.
     """
     python, requirements = _python_specifier(python_version), [_requirement(text) for text in dependencies]
-    installed = await _ask(environment)
+    installed = await _installed(environment)
     markers: dict[str, str] = installed["markers"]
     versions: dict[str, str] = installed["distributions"]
     unmet = []
     if not python.contains(markers["python_full_version"], prereleases=True):
-        unmet.append(Unmet(f"Python {python}", markers["python_full_version"]))
+        unmet.append(UnmetRequirement(f"Python {python}", markers["python_full_version"]))
     for requirement in requirements:
         version = versions.get(canonicalize_name(requirement.name))
         if _applies(requirement, markers) and not _is_met(requirement.specifier, version):
-            unmet.append(Unmet(str(requirement), version))
+            unmet.append(UnmetRequirement(str(requirement), version))
     return unmet
 
 
@@ -92,12 +92,13 @@ def _is_met(specifier: SpecifierSet, version: str | None) -> bool:
     if version is None or not specifier:
         return version is not None
     try:
-        return specifier.contains(version, prereleases=True)  # whoever installed a prerelease wanted it
+        return specifier.contains(version, prereleases=True)  # an installed prerelease is wanted
     except InvalidVersion:
         return False
 
 
-async def _ask(environment: SessionEnvironment) -> dict[str, Any]:
+async def _installed(environment: SessionEnvironment) -> dict[str, Any]:
+    """Return the output of installed.py in an environment."""
     try:
         process = await asyncio.create_subprocess_exec(
             environment.executable,
@@ -110,11 +111,11 @@ async def _ask(environment: SessionEnvironment) -> dict[str, Any]:
             start_new_session=True,
         )
     except OSError as error:
-        raise CannotTellError(f"{environment.executable} cannot be run: {error.strerror}") from None
+        raise PackageListError(f"{environment.executable} cannot be run: {error.strerror}") from None
     try:
         printed, errors = await asyncio.wait_for(process.communicate(), _SECONDS)
     except asyncio.TimeoutError:
-        raise CannotTellError(f"{environment.executable} did not list its packages within {_SECONDS:.0f} s") from None
+        raise PackageListError(f"{environment.executable} did not list its packages within {_SECONDS:.0f} s") from None
     finally:
         if process.returncode is None:
             process.kill()
@@ -124,5 +125,5 @@ async def _ask(environment: SessionEnvironment) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(printed.decode(errors="replace").rpartition("\n")[2])
     except ValueError:
         last = errors.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {process.returncode}"
-        raise CannotTellError(f"{environment.executable} cannot list its packages: {last}") from None
+        raise PackageListError(f"{environment.executable} cannot list its packages: {last}") from None
     return answer

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
-from mrmd_python.server.assets import AssetFolders, Display
+from mrmd_python.server.assets import AssetDirectories, Display
 from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.execution_queue import ExecutionQueue, failed
@@ -42,7 +42,7 @@ class Session:
     """Implements `worker_link.Listener`."""
 
     def __init__(
-        self, session_id: str, environment: SessionEnvironment, assets: AssetFolders, on_change: Callable[[], None]
+        self, session_id: str, environment: SessionEnvironment, assets: AssetDirectories, on_change: Callable[[], None]
     ) -> None:
         self.id = session_id
         self.environment = environment
@@ -61,13 +61,13 @@ class Session:
         self._worker_use = asyncio.Lock()
         self._link: WorkerLink | None = None
         self._start: WorkerStart
-        # Done when the worker is done with what it was sent last.
-        self._turn: asyncio.Future[None] | None = None
+        # Done when the worker has answered the last message.
+        self._request_done: asyncio.Future[None] | None = None
         self._can_interrupt = False
         self._wants_interrupt = False
         # Whether the running execution may be sent to a new worker if this one ends before it begins.
         self._can_retry = False
-        # An end of the worker that the next execution is to report.
+        # Why the variables are gone, for the next execution to report.
         self._lost_state: str | None = None
         self._closing = False
 
@@ -82,16 +82,16 @@ class Session:
 
     @property
     def executions(self) -> Mapping[str, Execution]:
-        """Those that wait, run or are kept, oldest first."""
+        """The executions that wait, run or are kept, oldest first."""
         return self._queue.executions
 
     @property
     def queued(self) -> int:
-        """How many executions wait."""
+        """The number of executions that wait."""
         return len(self._queue)
 
     def as_json(self) -> SessionJson:
-        """Return it as MRP lists it."""
+        """Return MRP's Session."""
         return {
             "id": self.id,
             "language": "python",
@@ -105,15 +105,15 @@ class Session:
             "queued": self.queued,
         }
 
-    def note_lost_state(self, loss: str) -> None:
-        """Have the next execution report that the variables are gone; `loss` is the sentence."""
-        self._lost_state = loss
+    def note_lost_state(self, reason: str) -> None:
+        """Let the next execution report that the variables are gone, and the reason."""
+        self._lost_state = reason
 
     async def start(self, spawned: SpawnedWorker | None = None) -> None:
-        """Start the worker if there is none, or take over the one that was `spawned`; return when it can run code.
+        """Start the worker if there is none, or use the `spawned` one; return when it can run code.
 
         Raises:
-            SessionStartError: it cannot be started.
+            SessionStartError: the worker cannot be started.
         """
         async with self._worker_use:
             if self._link is None:
@@ -123,14 +123,14 @@ class Session:
         """Queue a cell.
 
         Raises:
-            QueueFullError: too many wait already.
+            QueueFullError: too many executions wait already.
         """
         execution = self._queue.add(cell)
         self.last_activity = timestamp()
         return execution
 
     def interrupt(self) -> bool:
-        """Interrupt what runs; return whether something ran."""
+        """Interrupt the running execution; return whether there was one."""
         if self.running is None:
             return False
         if self._link is not None and self.state == "busy":
@@ -140,18 +140,18 @@ class Session:
         return True
 
     def cancel(self, execution: Execution) -> None:
-        """End an execution early: one that waits leaves the queue, one that runs is interrupted."""
+        """Remove a waiting execution from the queue, or interrupt a running one."""
         if execution is self.running:
             self.interrupt()
         elif execution.state == "queued":
             self._queue.drop(execution, "it was deleted")
 
     def forget(self, execution: Execution) -> None:
-        """Keep an execution that has ended no longer."""
+        """Remove an execution that has ended."""
         del self._queue.executions[execution.cell.exec_id]
 
     def answer(self, execution: Execution, text: str | None) -> bool:
-        """Answer what an execution asks for, None to cancel it; return whether it asked for anything."""
+        """Answer the input request of an execution, or cancel it if `text` is None; return whether there was one."""
         request = execution.awaited_input
         if request is None or self._link is None:
             return False
@@ -162,11 +162,11 @@ class Session:
         return True
 
     async def query(self, op: str, **fields: Any) -> bytes | None:
-        """Return the worker's answer in JSON, also while a cell runs, or None if it does not answer in time."""
+        """Send the worker a query, which it also answers while it runs a cell; return its JSON, or None if it is late."""
         return await self._link.queries.query(op, **fields) if self._link is not None else None
 
     async def reset(self) -> None:
-        """Give the session a new namespace: interrupt what runs, and end the worker if that does not help."""
+        """Clear the namespace: interrupt what runs, and end the worker if that does not help."""
         self._queue.drop_all("the session was reset")
         if self.running is not None:
             self.interrupt()
@@ -176,34 +176,34 @@ class Session:
                 if self._link is not None:
                     await self._link.end()
         async with self._worker_use:
-            self._lost_state = None  # a lost namespace was just asked for
+            self._lost_state = None  # no need to report it: the client wants a new namespace
             self.execution_count = 0
             self.history.clear()
             if self._link is None:
                 return
             try:
                 await asyncio.wait_for(self._request(self._link, {"op": "reset"}), _RESET_SECONDS)
-            except asyncio.TimeoutError:  # what an earlier cell left in the event loop holds it up
+            except asyncio.TimeoutError:  # a task of an earlier cell blocks the worker's event loop
                 if self._link is not None:
                     await self._link.end()
             self._lost_state = None
 
     async def close(self) -> None:
-        """End the worker and every process it started; return when they are gone."""
+        """End the worker and every process it started; return when they have ended."""
         self._closing = True
         self._queue.drop_all("the session was ended")
         if self._link is not None:
             await self._link.end()
         self._work.cancel()
         await asyncio.wait({self._work})
-        self._queue.executions.clear()  # or their files would stay open until Python collects what refers to each other
+        self._queue.executions.clear()  # or their files would stay open until a garbage collection
 
     async def _run_queue(self) -> None:
         while True:
-            await self._queue.filled()
+            await self._queue.wait_until_filled()
             async with self._worker_use:
                 if self._queue and self._link is not None and self._link.is_ending:
-                    await self._link.end()  # or its end would be reported as that of the next execution
+                    await self._link.end()  # or the next execution would report its end
                 if self._queue and not self._closing:  # a reset may have emptied it
                     await self._run_guarded(self._queue.take())
 
@@ -223,7 +223,7 @@ class Session:
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         if execution.state == "queued":
             execution.begin()
-        loss, self._lost_state = self._lost_state, None
+        lost_state, self._lost_state = self._lost_state, None
         try:
             if self._link is None:
                 await self._start_worker()
@@ -231,11 +231,11 @@ class Session:
         except SessionStartError as error:
             self._end_running(failed("SessionStartError", str(error)))
             return
-        if loss is not None:
-            execution.text("stderr", f"mrmd-python: {loss}. This is a fresh session: the variables are gone.\n")
+        if lost_state is not None:
+            execution.text("stderr", f"mrmd-python: {lost_state}. This is a fresh session: the variables are gone.\n")
         self._set_state("busy")
         cell = execution.cell
-        order = {
+        message = {
             "op": "execute",
             "code": cell.code,
             "storeHistory": cell.store_history,
@@ -243,14 +243,14 @@ class Session:
             "allowStdin": cell.allow_stdin,
             "rich": cell.rich,
         }
-        await self._request(self._link, order)
+        await self._request(self._link, message)
 
-    async def _request(self, link: WorkerLink, order: Message) -> None:
-        """Send the worker a message; return when it is done with it, or gone."""
-        self._turn = asyncio.get_running_loop().create_future()
-        link.send(order)
-        await self._turn
-        await link.interrupts_delivered()  # a late one must not hit what comes next
+    async def _request(self, link: WorkerLink, message: Message) -> None:
+        """Send the worker a message; return when it has handled it or has ended."""
+        self._request_done = asyncio.get_running_loop().create_future()
+        link.send(message)
+        await self._request_done
+        await link.interrupts_delivered()  # a late one must not hit the next message
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
         self._set_state("starting")
@@ -266,11 +266,11 @@ class Session:
         self.python_version = await self._start.python_version()
 
     def on_text(self, stream: str, text: str) -> None:
-        """Give output to the execution that runs or, if none does, to the runtime's log."""
+        """Add output to the running execution or, if there is none, to the runtime's log."""
         self._output.text(self.running, stream, text)
 
     def on_message(self, message: Message) -> None:
-        """Handle a message of the worker."""
+        """Handle a message from the worker."""
         match message["op"]:
             case "hello" | "failed" | "fallback":
                 assert self._link is not None
@@ -288,7 +288,7 @@ class Session:
                 if self.running is not None and rich is not None:
                     self._output.value(self.running, Display(rich["data"], rich["metadata"]))
                 self._end_running(message)
-                self._end_turn()
+                self._finish_request()
             case "display":
                 self._output.display(self.running, _display(message))
             case _ if self.running is not None:
@@ -300,33 +300,33 @@ class Session:
                 execution.clear_output(message["wait"])
             case "stdin_request":
                 execution.ask(message["number"], message["prompt"], message["password"])
-            case "stdin_over":
+            case "stdin_end":
                 execution.awaited_input = None
 
     def on_exit(self, exit_: WorkerExit) -> None:
-        """Report the worker's end to what waits for it."""
+        """Handle the end of the worker: end the running execution, or fail the start."""
         self._link = None
         self._set_state("dead")
         self.variable_count = 0
         self._output.end_lines()
-        cause = self._start.refusal or f"the session's process {exit_.cause()}"
+        cause = self._start.error or f"the session's process {exit_.cause()}"
         if not self._closing:
             _log.warning("session %s: %s", self.id, cause)
         if not self._start.is_over:
-            self._start.on_exit(exit_, self._output.last_words)
+            self._start.on_exit(exit_, self._output.last_line)
             return
         self._lost_state = cause
         has_begun = self._can_interrupt or self._wants_interrupt
         if has_begun or self._closing or not self._can_retry:
             gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"
             self._end_running(failed("SessionDied", gone))
-        self._end_turn()
+        self._finish_request()
 
     def _end_running(self, outcome: dict[str, Any]) -> None:
         execution = self.running
         if execution is None:
             return
-        self.answer(execution, None)  # a thread may still wait for it, and would keep others from asking
+        self.answer(execution, None)  # a thread may still wait for input, which blocks other input requests
         if self._closing and not outcome["success"]:
             outcome = failed("SessionEnded", "the session was ended while this ran")
         execution.end(outcome)
@@ -341,9 +341,9 @@ class Session:
             self._queue.drop_all(f"execution {execution.cell.exec_id!r} failed with {error}", "Aborted")
         self._queue.forget_oldest()
 
-    def _end_turn(self) -> None:
-        if self._turn is not None and not self._turn.done():
-            self._turn.set_result(None)
+    def _finish_request(self) -> None:
+        if self._request_done is not None and not self._request_done.done():
+            self._request_done.set_result(None)
 
 
 def _display(message: Message) -> Display:

@@ -1,10 +1,10 @@
-"""Where a session's text and displays go: to the execution that runs or, between two, to the runtime's log."""
+"""Adds a session's text and displays to the running execution or, if there is none, to the runtime's log."""
 
 import logging
 import re
 from pathlib import Path
 
-from mrmd_python.server.assets import AssetFolders, Display, SessionAssets
+from mrmd_python.server.assets import AssetDirectories, Display, SessionAssets
 from mrmd_python.server.execution import Execution
 
 _log = logging.getLogger(__name__)
@@ -18,18 +18,18 @@ _LONGEST_LOG_LINE = 64 * 1024
 class SessionOutput:
     """The output of one session, whose relative asset directories start from `cwd`."""
 
-    def __init__(self, session_id: str, cwd: str, assets: AssetFolders) -> None:
+    def __init__(self, session_id: str, cwd: str, assets: AssetDirectories) -> None:
         self._session_id = session_id
         self._cwd = cwd
         self._assets = SessionAssets(assets)
-        # What was written while nothing ran, after the last line end.
+        # The incomplete line of each stream, written while nothing runs.
         self._partial_lines = {"stdout": "", "stderr": ""}
-        # The last line in the log since `begin_process`: what Python says when it cannot start a session.
-        self.last_words = ""
+        # The last line logged since `begin_process`: Python's error, if it cannot start a session.
+        self.last_line = ""
 
     def begin_process(self) -> None:
-        """Forget what an earlier process of the session said."""
-        self.last_words = ""
+        """Forget the last line of an earlier process of the session."""
+        self.last_line = ""
 
     def text(self, execution: Execution | None, stream: str, text: str) -> None:
         """Add text to the running execution, or log its lines."""
@@ -44,7 +44,7 @@ class SessionOutput:
             self._write_line(stream, line)
 
     def end_lines(self) -> None:
-        """Log the lines that have not ended yet."""
+        """Log the incomplete lines."""
         for stream, line in self._partial_lines.items():
             self._write_line(stream, line)
             self._partial_lines[stream] = ""
@@ -57,14 +57,14 @@ class SessionOutput:
             execution.display(display)
 
     def value(self, execution: Execution, value: Display) -> None:
-        """Add the forms of the value of the last expression."""
+        """Add the value of the last expression, in its rich forms."""
         if not self._save_asset(execution, value):
             execution.value(value)
 
     def _save_asset(self, execution: Execution, display: Display) -> bool:
-        """Make a file of a display if it is one that becomes a file; return whether it did."""
+        """Save a display to a file if it has a form that is saved; return whether it has."""
         cell = execution.cell
-        directory = self._assets.default_folder if cell.asset_dir is None else Path(self._cwd, cell.asset_dir)
+        directory = self._assets.default_directory if cell.asset_dir is None else Path(self._cwd, cell.asset_dir)
         try:
             asset = self._assets.save(display, directory, cell.exec_id, execution.asset_count + 1)
         except OSError as error:
@@ -76,17 +76,17 @@ class SessionOutput:
         return True
 
     def _write_display(self, display: Display) -> None:
-        """Log a display, unless its text was printed and so is in the log already."""
+        """Log a display, unless its text was printed and is in the log already."""
         try:
             self._assets.update(display)
         except OSError as error:
             _log.warning("session %s: an update of a display cannot be written: %s", self._session_id, error.strerror)
-        if display.is_picture or "text/plain" not in display.data:
+        if display.is_image or "text/plain" not in display.data:
             for line in str(display.data.get("text/plain", ", ".join(display.data))).splitlines():
                 self._write_line("display", line)
 
     def _write_line(self, source: str, line: str) -> None:
         line = _ESCAPE_SEQUENCE.sub("", line).rstrip()
         if line:
-            self.last_words = line.lstrip()
+            self.last_line = line.lstrip()
             _log.info("session %s, %s: %s", self._session_id, source, line)

@@ -1,12 +1,12 @@
-"""All sessions of a runtime, and the rule for when one comes into being."""
+"""All sessions of a runtime: finds, creates and deletes them."""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from mrmd_python.server.analysis import Analysis
-from mrmd_python.server.assets import AssetFolders
+from mrmd_python.server.analysis import AnalysisProcess
+from mrmd_python.server.assets import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
@@ -17,51 +17,56 @@ MAX_SESSIONS = 100
 
 
 class TooManySessionsError(Exception):
-    """The runtime has as many sessions as it takes."""
+    """The runtime has the maximum number of sessions."""
 
 
 class EnvironmentConflictError(Exception):
-    """The session runs with another environment than the one that was asked for."""
+    """The session runs with another environment than the requested one."""
 
 
 class Sessions:
     """The sessions by id; `default` always exists."""
 
-    def __init__(self, environment: SessionEnvironment, assets: AssetFolders) -> None:
+    def __init__(self, environment: SessionEnvironment, assets: AssetDirectories) -> None:
         self.assets = assets
         # The default for new sessions.
         self.environment = environment
-        self.inference = Analysis(environment)
-        self.syntax = Analysis(environment)
-        # Set whenever the state of a session changes, and when that was last, by the monotonic clock.
+        self.inference = AnalysisProcess(environment)
+        self.syntax = AnalysisProcess(environment)
+        # Set when the state of a session changes.
         self.changed = asyncio.Event()
+        # When a state changed last, by the monotonic clock.
         self.changed_at = time.monotonic()
         self._sessions: dict[str, Session] = {}
 
-    async def start_default(self, spawned: SpawnedWorker, loss: str | None) -> None:
-        """Make `default` of the worker that was spawned first of all; `loss` says what became of one before, if any.
+    async def start_default(self, spawned: SpawnedWorker, lost_state: str | None) -> None:
+        """Create `default` with a worker that was spawned before.
+
+        Args:
+            spawned: the worker.
+            lost_state: why the variables of an earlier default session are gone, if there was one.
 
         Raises:
             SessionStartError: the worker cannot run code.
         """
         session = self._sessions[DEFAULT] = self._new(DEFAULT)
-        if loss is not None:
-            session.note_lost_state(loss)
+        if lost_state is not None:
+            session.note_lost_state(lost_state)
         await session.start(spawned)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
 
     def get(self, session_id: str) -> Session | None:
-        """Return a session that exists."""
+        """Return the session with this id, or None."""
         return self._sessions.get(session_id)
 
     def obtain(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
-        """Return the session of that id, new if there was none; its process starts with its first execution.
+        """Return the session with this id, created if it does not exist. Its worker starts with its first execution.
 
         Raises:
-            EnvironmentConflictError: it exists with an environment other than `environment`.
-            TooManySessionsError: there was none, and there cannot be more.
+            EnvironmentConflictError: it exists with another environment than `environment`.
+            TooManySessionsError: it does not exist, and there cannot be more sessions.
         """
         session = self._sessions.get(session_id)
         if session is None:
@@ -73,12 +78,12 @@ class Sessions:
         return session
 
     async def query(self, session_id: str, op: str, **fields: Any) -> bytes | None:
-        """Return a worker's answer about its session in JSON; None if there is no such session or no answer in time."""
+        """Send a session's worker a query; return its JSON, or None if there is no such session or it is late."""
         session = self._sessions.get(session_id)
         return await session.query(op, **fields) if session is not None else None
 
     def execution(self, exec_id: str) -> tuple[Session, Execution] | None:
-        """Return the execution of that id, which is unique in a runtime, and its session."""
+        """Return the execution with this id, and its session. Ids are unique in a runtime."""
         for session in self._sessions.values():
             execution = session.executions.get(exec_id)
             if execution is not None:
@@ -86,10 +91,10 @@ class Sessions:
         return None
 
     async def delete(self, session_id: str) -> bool:
-        """End a session and every process of it; return whether there was one. `default` is replaced by a fresh one.
+        """End a session and all its processes; return whether it existed. `default` is replaced by a new session.
 
         Raises:
-            SessionStartError: the fresh `default` cannot be started.
+            SessionStartError: the new `default` cannot be started.
         """
         session = self._sessions.pop(session_id, None)
         if session is None:
@@ -110,7 +115,7 @@ class Sessions:
         self.changed.set()
 
     async def close(self) -> None:
-        """End all sessions and what else was started, at the same time."""
+        """End all sessions and the analysis processes, concurrently."""
         await asyncio.gather(
             *(session.close() for session in self._sessions.values()), self.inference.close(), self.syntax.close()
         )

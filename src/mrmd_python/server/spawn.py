@@ -1,4 +1,4 @@
-"""Starting a worker below its reaper. Light: the server does this first of all, and imports the rest meanwhile."""
+"""Starts a reaper and its worker. It imports little: the server does this first, and its other imports meanwhile."""
 
 import os
 import socket
@@ -15,28 +15,27 @@ from mrmd_python.server.environment import SessionEnvironment
 
 _SERVER = Path(__file__).resolve().parent
 _WORKER = _SERVER.parent / "worker"
-# Without site-packages it starts faster. Elsewhere than on Linux it needs psutil.
+# It starts faster without site-packages (-S), but needs psutil from there except on Linux.
 _REAPER = [sys.executable, "-I", *(["-S"] if sys.platform == "linux" else []), str(_SERVER / "reaper.py")]
-_PIPE_BYTES = 1 << 20  # what pipe(7) lets an ordinary user have, by default
-_F_SETPIPE_SZ = 1031  # linux/fcntl.h; the fcntl module has it from Python 3.10 on, on Linux
+_PIPE_BYTES = 1 << 20  # the default limit for ordinary users (pipe(7), pipe-max-size)
 
 
 @dataclass(frozen=True)
 class SpawnedWorker:
-    """The server's ends of what it shares with a reaper and its worker."""
+    """A reaper and its worker, and the server's ends of their sockets and pipes."""
 
     reaper: "subprocess.Popen[bytes]"
-    leash: socket.socket
+    reaper_socket: socket.socket
     control: socket.socket
     # Carries the answers to input().
     replies: socket.socket
-    # Carries questions about the session, and their answers.
+    # Carries queries about the session's objects, and the answers.
     queries: socket.socket
     stdout: int
     stderr: int
-    # What the worker's marks in its output begin with.
+    # The start of each mark that the worker writes to its output.
     secret: str
-    # What all its processes carry in MRMD_RUNTIME.
+    # The value of MRMD_RUNTIME in all its processes.
     marker: str
 
 
@@ -44,20 +43,20 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
     """Start a reaper that starts a worker.
 
     Raises:
-        OSError: there are no more processes or descriptors to be had.
+        OSError: the limit of processes or descriptors is reached.
     """
     environ = environment.process_environment()
     marker = session_marker(environ)
-    # RS, the record separator, is rare in output, and so the search for the secret fast.
+    # It starts with RS, the record separator: this is rare in output, so the search for the secret is fast.
     secret = "\x1e" + os.urandom(16).hex()
     with ExitStack() as theirs, ExitStack() as ours:
-        leash, reaper_leash = _pair(ours, theirs)
+        reaper_socket, server_socket = _pair(ours, theirs)
         control, worker_control = _pair(ours, theirs)
         replies, worker_replies = _pair(ours, theirs)
         queries, worker_queries = _pair(ours, theirs)
         stdout, worker_stdout = _pipe(ours, theirs)
         stderr, worker_stderr = _pipe(ours, theirs)
-        given = [reaper_leash, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
+        given = [server_socket, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
         arguments = [*map(str, [*given, limit_of_children()]), environment.cwd, environment.executable, str(_WORKER)]
         reaper = subprocess.Popen(
             [*_REAPER, *arguments],
@@ -65,15 +64,15 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
             cwd="/",
             stdin=subprocess.DEVNULL,
             pass_fds=given,
-            # A signal to the server's process group must leave the reaper to do its work.
+            # So that a signal to the server's process group does not end the reaper.
             start_new_session=True,
         )
         ours.pop_all()
-    return SpawnedWorker(reaper, leash, control, replies, queries, stdout, stderr, secret, marker)
+    return SpawnedWorker(reaper, reaper_socket, control, replies, queries, stdout, stderr, secret, marker)
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
-    """Return the two ends of a new socket, each to be closed by one of the stacks."""
+    """Return the two ends of a new socket pair. Each stack closes one."""
     here, there = socket.socketpair()
     ours.enter_context(here)
     theirs.enter_context(there)
@@ -81,7 +80,7 @@ def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:
 
 
 def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
-    """Return the two ends of a new pipe, each to be closed by one of the stacks."""
+    """Return the two ends of a new pipe. Each stack closes one."""
     reader, writer = os.pipe()
     ours.callback(os.close, reader)
     theirs.callback(os.close, writer)
@@ -89,7 +88,7 @@ def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
         import fcntl
 
         try:
-            fcntl.fcntl(writer, _F_SETPIPE_SZ, _PIPE_BYTES)
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         except PermissionError:
-            pass  # this user's pipes hold too much already (pipe(7), pipe-user-pages-soft): the default size then
+            pass  # the user has reached pipe-user-pages-soft (pipe(7)): the pipe keeps its default size
     return reader, writer

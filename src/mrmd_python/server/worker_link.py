@@ -1,4 +1,4 @@
-"""The server's side of one worker: messages, output and interrupts in; callbacks out, in the order things happened."""
+"""The server's connection to one worker: sends messages and interrupts, and reports messages and output in order."""
 
 import asyncio
 import json
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from mrmd_python.runtime import processes
-from mrmd_python.runtime.marker import marked
+from mrmd_python.runtime import marker
+from mrmd_python.runtime.processes import Process
 from mrmd_python.server.lines import LineProtocol
 from mrmd_python.server.oom import oom_kills
 from mrmd_python.server.output_pipe import OutputPipe
 from mrmd_python.server.queries import QueryChannel
 from mrmd_python.server.spawn import SpawnedWorker
 
-# How long a worker that has closed its socket may take to exit by itself, and so to have a cause of its own.
+# How long a worker that has closed its socket may take to exit by itself. Its wait status then says why.
 _EXIT_SECONDS = 1.0
-# The pause between two checks whether a process has ended.
-_EXITING_SECONDS = 0.005
-# How long a reaper may take to end a session. One that takes longer has itself been stopped, or cannot keep up. It is
-# less than what backends give the server to end: eight seconds and more.
+# The pause between two checks whether the reaper has ended.
+_POLL_SECONDS = 0.005
+# How long a reaper may take to end a session. If it takes longer, it has been stopped or cannot keep up. Backends give
+# the server more time to end: at least eight seconds.
 _END_SECONDS = 6.0
 
 Message = dict[str, Any]
@@ -33,7 +33,7 @@ Message = dict[str, Any]
 class WorkerExit:
     """How a worker ended."""
 
-    # Its wait status, or None if its reaper was killed.
+    # The wait status of the worker, or None if its reaper was killed.
     status: int | None
     # Why it never started.
     failure: str | None = None
@@ -41,7 +41,7 @@ class WorkerExit:
     out_of_memory: bool = False
 
     def cause(self) -> str:
-        """Return it as the predicate of a sentence about the session's process."""
+        """Return the rest of a sentence that begins with "the session's process"."""
         if self.failure is not None:
             return f"could not be started: {self.failure}"
         if self.status is None:
@@ -58,20 +58,20 @@ class WorkerExit:
 
 
 class Listener(Protocol):
-    """What happens to a worker, in order."""
+    """Receives what happens to a worker, in order."""
 
     def on_text(self, stream: str, text: str) -> None:
-        """Something was written to `stream`, which is stdout or stderr."""
+        """The worker or a child wrote to `stream`: "stdout" or "stderr"."""
 
     def on_message(self, message: Message) -> None:
-        """The worker sent a message; all output it wrote before has been reported."""
+        """The worker sent a message. All output that it wrote before has been reported."""
 
     def on_exit(self, exit_: WorkerExit) -> None:
-        """The worker and every process it started are gone; all they wrote has been reported."""
+        """The worker and every process it started have ended. All their output has been reported."""
 
 
 class WorkerLink:
-    """One worker, from its start to the end of its last descendant."""
+    """The connection to one worker, until its last descendant has ended."""
 
     def __init__(self, spawned: SpawnedWorker, listener: Listener) -> None:
         self._spawned = spawned
@@ -80,9 +80,9 @@ class WorkerLink:
         self._failure: str | None = None
         self._open_sockets = 2
         self.queries = QueryChannel()
-        self._interrupts_under_way = 0
-        self._no_interrupt_under_way = asyncio.Event()
-        self._no_interrupt_under_way.set()
+        self._pending_interrupts = 0
+        self._no_pending_interrupts = asyncio.Event()
+        self._no_pending_interrupts.set()
         self.pid: int | None = None
         self._oom_kills = oom_kills()
         self._ended = asyncio.get_running_loop().create_future()
@@ -94,12 +94,12 @@ class WorkerLink:
         ]
 
     async def connect(self) -> None:
-        """Begin to listen."""
+        """Connect to the worker and the reaper."""
         loop = asyncio.get_running_loop()
         self._replies, _ = await loop.create_unix_connection(asyncio.Protocol, sock=self._spawned.replies)
         await loop.create_unix_connection(lambda: self.queries, sock=self._spawned.queries)
-        self._leash, _ = await loop.create_unix_connection(
-            lambda: _Messages(self._receive_from_reaper, self._leash_closed), sock=self._spawned.leash
+        self._reaper_socket, _ = await loop.create_unix_connection(
+            lambda: _Messages(self._receive_from_reaper, self._reaper_closed), sock=self._spawned.reaper_socket
         )
         self._control, _ = await loop.create_unix_connection(
             lambda: _Messages(self._receive, self._control_closed), sock=self._spawned.control
@@ -109,40 +109,40 @@ class WorkerLink:
     def send(self, message: Message) -> None:
         """Send a message; never blocks."""
         _write(self._control, message)
-        self._oom_kills = oom_kills()  # now, while the worker is busy with it
+        self._oom_kills = oom_kills()  # here it takes no time: the worker is busy
 
     @property
     def is_ending(self) -> bool:
-        """Whether the worker or its reaper is gone, though perhaps not yet all that it started."""
-        return self._open_sockets < 2 or self._leash.is_closing()
+        """Whether the worker or its reaper has ended. Processes that the worker started may still run."""
+        return self._open_sockets < 2 or self._reaper_socket.is_closing()
 
     def answer(self, number: int, text: str | None) -> None:
-        """Answer the worker's request for a line of that number; None cancels it."""
+        """Answer the worker's request for input with this number; None cancels it."""
         _write(self._replies, {"number": number, "text": text})
 
     def interrupt(self) -> None:
-        """Send SIGINT to the worker's process group, by way of its reaper, which knows whether it still is that."""
-        self._interrupts_under_way += 1
-        self._no_interrupt_under_way.clear()
-        _write(self._leash, {"op": "interrupt"})
+        """Let the reaper send SIGINT to the worker's process group: only a parent knows that a pid is not reused."""
+        self._pending_interrupts += 1
+        self._no_pending_interrupts.clear()
+        _write(self._reaper_socket, {"op": "interrupt"})
 
     async def interrupts_delivered(self) -> None:
-        """Wait until no interrupt is on its way, so that none can hit what is sent next."""
-        await self._no_interrupt_under_way.wait()
+        """Wait until all interrupts are delivered, so that none hits the next message."""
+        await self._no_pending_interrupts.wait()
 
     async def end(self) -> None:
-        """End the worker and all it started; return when they are gone."""
+        """End the worker and all it started; return when they have ended."""
         await self._connected.wait()
-        self.order_end()
+        self.request_end()
         await asyncio.wait({self._ended}, timeout=_END_SECONDS)
         if not self._ended.done():
-            self._spawned.reaper.kill()  # then the worker dies with it, and what it started is ended from here
+            self._spawned.reaper.kill()  # the worker dies with it, and _wait_for_reaper() ends what it started
             await asyncio.shield(self._ended)
 
-    def order_end(self) -> None:
-        """Have the reaper end the worker and all it started."""
-        if not self._leash.is_closing():
-            _write(self._leash, {"op": "end"})
+    def request_end(self) -> None:
+        """Let the reaper end the worker and all it started."""
+        if not self._reaper_socket.is_closing():
+            _write(self._reaper_socket, {"op": "end"})
 
     def _receive_from_reaper(self, message: Message) -> None:
         match message["op"]:
@@ -153,9 +153,9 @@ class WorkerLink:
             case "exited":
                 self._status = message["status"]
             case "interrupted":
-                self._interrupts_under_way -= message["count"]
-                if self._interrupts_under_way == 0:
-                    self._no_interrupt_under_way.set()
+                self._pending_interrupts -= message["count"]
+                if self._pending_interrupts == 0:
+                    self._no_pending_interrupts.set()
 
     def _receive(self, message: Message) -> None:
         mark = message.get("mark")
@@ -168,36 +168,34 @@ class WorkerLink:
         self._listener.on_message(message)
         if mark is not None:
             for pipe in self._pipes:
-                pipe.go_on()
+                pipe.resume()
 
-    def _leash_closed(self) -> None:
-        """Note that the reaper has exited."""
+    def _reaper_closed(self) -> None:
+        """Handle the exit of the reaper."""
         self._ending = asyncio.create_task(self._wait_for_reaper())
 
     async def _wait_for_reaper(self) -> None:
-        # No thread waits for it: there may be none to be had.
+        # Not in a thread: at the limit of processes, none can be started.
         while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(_EXITING_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         if self._status is None:
             await self._end_marked()
         self._socket_closed()
 
     async def _end_marked(self) -> None:
-        """End what the worker has started, in the place of its reaper, which was killed."""
-        killed: set[processes.Process] = set()
-        while True:
-            found, foreign = processes.kill(lambda: marked(self._spawned.marker))
-            killed |= found - foreign
-            if found == foreign:
-                break
-            await asyncio.sleep(_EXITING_SECONDS)
-        for process in killed:
+        """End what the worker started, in place of its reaper, which was killed."""
+        ended: set[Process] = set()
+        for killed, _ in marker.kill_marked(self._spawned.marker):
+            ended |= killed
+            if killed:
+                await asyncio.sleep(marker.PAUSE_SECONDS)
+        for process in ended:
             with suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
 
     def _control_closed(self) -> None:
-        """Note that the worker is exiting or that its socket was closed otherwise, which is to come to the same."""
-        asyncio.get_running_loop().call_later(_EXIT_SECONDS, self.order_end)
+        """Handle the end of the control socket: the worker is exiting, or must be ended because it closed it."""
+        asyncio.get_running_loop().call_later(_EXIT_SECONDS, self.request_end)
         self._socket_closed()
 
     def _socket_closed(self) -> None:
@@ -206,8 +204,8 @@ class WorkerLink:
             self._finish()
 
     def _finish(self) -> None:
-        """Report what is left in the pipes, then the end."""
-        self._no_interrupt_under_way.set()
+        """Report what is left in the pipes, then the exit."""
+        self._no_pending_interrupts.set()
         self.queries.close()
         self._replies.close()
         for pipe in self._pipes:
@@ -218,7 +216,7 @@ class WorkerLink:
 
 
 class _Messages(LineProtocol):
-    """Passes on messages, each a line of JSON."""
+    """Passes on messages. Each is a line of JSON."""
 
     def __init__(self, on_message: Callable[[Message], None], on_close: Callable[[], None]) -> None:
         super().__init__()
@@ -230,7 +228,7 @@ class _Messages(LineProtocol):
         self._on_message(json.loads(line))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the end."""
+        """Report that the socket was closed."""
         self._on_close()
 
 

@@ -8,48 +8,48 @@ from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
 
 
 class SessionStartError(Exception):
-    """A session's process did not come up; the message says why."""
+    """A session's process did not start; the message says why."""
 
 
 class WorkerStart:
-    """One start."""
+    """One start of a worker."""
 
     def __init__(self, environment: SessionEnvironment) -> None:
         self._environment = environment
         self._python_version: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # Why the worker cannot run here, if that is known.
-        self.refusal: str | None = None
+        # Why the worker cannot run, if known.
+        self.error: str | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether the worker has come up, or will not."""
+        """Whether the worker has started, or has failed to start."""
         return self._python_version.done()
 
     async def python_version(self) -> str:
         """Wait until the worker can run code; return its version of Python.
 
         Raises:
-            SessionStartError: it has ended before.
+            SessionStartError: the worker ended before.
         """
         return await self._python_version
 
     def on_message(self, message: Message, link: WorkerLink) -> None:
-        """Handle a message of the worker."""
+        """Handle a message from the worker."""
         match message["op"]:
             case "hello":
                 self._python_version.set_result(message["pythonVersion"])
             case "failed":
-                self.refusal = message["message"]
+                self.error = message["message"]
             case "fallback":
                 executable = self._environment.executable
                 try:
                     link.send({"op": "fallback", **fallback_modules(tuple(message["pythonVersion"]), executable)})
                 except IncompatibleIPythonError as error:
-                    self.refusal = f"{self._environment.virtualenv} cannot be used: {error}"
-                    link.order_end()
+                    self.error = f"{self._environment.virtualenv} cannot be used: {error}"
+                    link.request_end()
 
-    def on_exit(self, exit_: WorkerExit, last_words: str) -> None:
-        """Report that the worker has ended before it came up; `last_words` is the last line that it wrote."""
-        words = f": {last_words}" if last_words else ""
-        reason = f"{self._environment.executable} cannot run a session: its process {exit_.cause()}{words}"
-        self._python_version.set_exception(SessionStartError(self.refusal or reason))
+    def on_exit(self, exit_: WorkerExit, last_line: str) -> None:
+        """Handle the end of a worker that has not started; `last_line` is the last line that it wrote."""
+        detail = f": {last_line}" if last_line else ""
+        reason = f"{self._environment.executable} cannot run a session: its process {exit_.cause()}{detail}"
+        self._python_version.set_exception(SessionStartError(self.error or reason))

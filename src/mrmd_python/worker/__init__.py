@@ -1,1 +1,1 @@
-"""IPython in the user's interpreter. Knows no HTTP and imports nothing of the server; runs on CPython 3.9 and newer."""
+"""IPython in the user's interpreter, CPython 3.9 or newer. Knows no HTTP, imports nothing else of mrmd-python."""

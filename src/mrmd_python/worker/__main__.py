@@ -15,8 +15,8 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 def _main():  # type: () -> None
     if sys.version_info < (3, 9):  # noqa: UP036
         sys.exit("Python %d.%d is too old: mrmd-python needs Python 3.9 or newer" % sys.version_info[:2])  # noqa: UP031
-    # sys.path began with this directory. The working directory will replace it, as in any notebook, but not before the
-    # worker has imported its own modules: there may be a json.py.
+    # Python put this directory first. The working directory will replace it, as in any notebook, but only after the
+    # worker has imported its modules: the working directory may contain a json.py.
     sys.path[:1] = []
     import builtins
     from importlib import import_module, util

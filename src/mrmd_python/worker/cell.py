@@ -20,7 +20,7 @@ _clock = partial(time.perf_counter)
 
 
 class Interrupts:
-    """Handles SIGINT: raises KeyboardInterrupt in a running cell, cancels an awaiting one, else does nothing.
+    """Handles SIGINT: raises KeyboardInterrupt in a running cell, or cancels a cell that awaits.
 
     While a cell's code runs, the handler is Python's own, which asyncio.run() and trio.run() recognize and replace.
     While IPython prepares the code, an interrupt is deferred, because IPython might swallow it.
@@ -135,7 +135,7 @@ def run(
     Args:
         shell: the session's shell.
         interrupts: the SIGINT handlers.
-        announce: called once an interrupt reaches the cell.
+        announce: called when the cell can be interrupted.
         code: the cell.
         store_history: whether to add the cell to the history.
         silent: whether to leave out the history and the output prompt, as IPython does.
@@ -153,7 +153,7 @@ def run(
         finally:
             interrupts.disarm()
         error = result.error_before_exec or result.error_in_exec
-    except BaseException as raised:  # it ends the cell, not the session
+    except BaseException as raised:  # ends the cell, not the session
         interrupts.disarm()
         error = raised
     if os.getpid() != shell.pid:
@@ -178,7 +178,7 @@ def run(
 
 
 def _failure(shell: Shell, interrupts: Interrupts, error: Optional[BaseException]) -> Optional[Failure]:
-    """Return why a cell failed: its own exception, or that of code it had IPython run. None if it succeeded."""
+    """Return why a cell failed: its exception, or that of code it ran through IPython. None if it succeeded."""
     nested = shell.nested_failure
     if nested is not None and (error is None or nested.in_body):
         return replace(nested, error=interrupts.translate(nested.error))

@@ -1,8 +1,8 @@
-"""The worker's end of what it shares with the server: the control socket and the output pipes.
+"""The worker's connection to the server: the control socket and the output pipes.
 
-A message is a line of JSON. One that must keep its place in the output, as a display, carries `mark`: the same number
-is written into both pipes first, behind a secret that the server gave this process alone, and the server cuts the
-output there. So order needs no answer and no pause.
+A message is a line of JSON. A message that has a place in the output, such as a display, has a number, its `mark`. The
+worker first writes this number to both pipes, after a secret that only the server and this process know. The server
+reads the pipes up to the mark, then handles the message. So the worker need not wait for an answer.
 """
 
 import json
@@ -18,12 +18,12 @@ Message = dict[str, Any]
 
 _DEPTH = 100
 
-# A cell may put others into the modules.
+# Kept here because a cell may replace them in their modules.
 _dumps, _loads, _write = json.JSONEncoder(allow_nan=False).encode, json.loads, os.write
 
 
 class Channel:
-    """The socket, and private copies of the pipes, which survive what a cell does to descriptors 1 and 2."""
+    """The socket, and copies of the pipes that stay open if a cell closes descriptors 1 and 2."""
 
     def __init__(self, control: int, secret: bytes) -> None:
         self.socket = socket.socket(fileno=control)
@@ -32,13 +32,13 @@ class Channel:
         self._mark = 0
         self._pipes = [os.dup(1), os.dup(2)]
         self._pid = os.getpid()
-        # Reentrant, for a signal handler may display something while the cell does.
+        # Reentrant, because a signal handler may send a display while the cell sends one.
         self._lock = threading.RLock()
         self._outgoing: "list[tuple[bytes, bool]]" = []
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._abandon)
 
     def _abandon(self) -> None:
-        """Close, in a forked child, what belongs to the parent."""
+        """In a forked child, close what belongs to the parent."""
         self.socket.close()
         for pipe in self._pipes:
             os.close(pipe)
@@ -46,19 +46,23 @@ class Channel:
         self._lock.release()
 
     def send(self, message: Message, *, in_order: bool = False) -> None:
-        """Send a message, `in_order` if it must stay where the output is now; do nothing in a forked child.
+        """Send a message; in a forked child, do nothing.
 
-        Where SIGINT raises, as in a cell, it is to be put off: half a message would be the end of the session.
+        While a cell runs, the caller must defer SIGINT: half a message would end the session.
+
+        Args:
+            message: the message.
+            in_order: whether it must keep its place in the output.
         """
         if os.getpid() != self._pid:
             return
         data = _encode(message)
         with self._lock:
-            # Asked before the message is added: a signal handler that sends between the two would make both wait.
+            # Must come before append(): if a signal handler sends a message in between, both calls would wait.
             is_sending = bool(self._outgoing)
             try:
                 self._outgoing.append((data, in_order))
-                # If true, this is a signal handler, and what it interrupted here sends this, too.
+                # If it is already sending, this is a signal handler: the call that it interrupted sends this message.
                 while self._outgoing and not is_sending:
                     self._send(*self._outgoing[0])
                     del self._outgoing[0]
@@ -73,11 +77,11 @@ class Channel:
         try:
             for pipe in self._pipes if in_order else ():
                 self._write_mark(pipe)
-        finally:  # also if a signal handler raises: the server stops at a mark until the message comes
+        finally:  # even if a signal handler raises: the server stops at the mark until the message comes
             self.socket.sendall(data + b"\n")
 
     def _write_mark(self, pipe: int) -> None:
-        # At most PIPE_BUF bytes: never mixed with what others write, and written whole or not at all (pipe(7)).
+        # At most PIPE_BUF bytes, so it is written whole or not at all, and not mixed with other output (pipe(7)).
         content = b"%s%010d" % (self._secret, self._mark)
         try:
             _write(pipe, content)
@@ -86,7 +90,7 @@ class Channel:
             _write(pipe, content)
 
     def restore(self) -> None:
-        """Undo what a cell may have left: a lock held, and descriptors 1 and 2 closed or replaced."""
+        """After a cell, release the lock if it is still held, and reopen descriptors 1 and 2 if they have changed."""
         release_leaked(self._lock)
         for descriptor, pipe in enumerate(self._pipes, start=1):
             try:
@@ -98,9 +102,9 @@ class Channel:
             os.set_blocking(pipe, True)
 
     def receive(self) -> Optional[Message]:
-        """Return the next message, or None when the server has closed the socket.
+        """Return the next message, or None if the server has closed the socket.
 
-        The server sends none before it has heard that this process is done with the last.
+        The server sends a message only after it has the answer to the previous one, so no data of another follows.
         """
         data = bytearray()
         try:
@@ -116,7 +120,7 @@ class Channel:
 
 
 def _encode(message: Message) -> bytes:
-    """Return a message as JSON that every client takes; what a cell put into it may be anything."""
+    """Return a message as strict JSON. It may contain any object that a cell displayed."""
     try:
         return _dumps(message).encode()
     except (TypeError, ValueError, RecursionError):
@@ -124,7 +128,7 @@ def _encode(message: Message) -> bytes:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return the nearest thing to `value` that JSON has: keys are text, NaN is null, the rest is its str()."""
+    """Convert a value to JSON types: keys become text, NaN and infinities null, other objects their str()."""
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
@@ -142,5 +146,5 @@ def _plain(value: Any, depth: int) -> Any:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # the cell's own
+    except Exception:  # from the user's __str__
         return f"<{type(value).__name__}>"

@@ -1,4 +1,4 @@
-"""Displays: IPython's display hook and display publisher, as a session has them."""
+"""Displays: the session's display hook and display publisher for IPython."""
 
 import base64
 from typing import Any, Callable, Optional

@@ -1,4 +1,4 @@
-"""Short calls of the user's objects, made on the main thread for the query thread while no cell runs.
+"""Short calls into the user's objects, which the main thread makes for the query thread while no cell runs.
 
 User code expects to run on the main thread, and only there can a signal interrupt it.
 """
@@ -44,11 +44,11 @@ class IdleCalls:
         self._lock = _thread.allocate_lock()  # guards the calls' states
 
     def accept(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make calls from now on: the main thread runs `loop`, or soon will."""
+        """Accept calls from now on: the main thread runs `loop`, or soon will."""
         self._loop = loop
 
     def refuse(self) -> None:
-        """Make no more calls: a cell is about to run, perhaps on the same loop."""
+        """Accept no more calls: a cell is about to run, perhaps on the same loop."""
         self._loop = None
 
     def results(self, function: Optional[Call]) -> "list[object]":
@@ -70,7 +70,7 @@ class IdleCalls:
 
     def _give_up(self, call: _PendingCall) -> None:
         for _ in range(_MAX_INTERRUPTS):
-            with self._lock:  # so that the signal cannot reach what the main thread does after the call
+            with self._lock:  # so that the signal cannot interrupt what the main thread does after the call
                 if call.state == _WAITING:  # a task of an earlier cell blocks the loop
                     call.state = _DONE
                     return
@@ -98,7 +98,7 @@ class IdleCalls:
                     call.results = call.function()
             finally:
                 self._interrupts.disarm()
-        except BaseException:  # of the user's code
+        except BaseException:  # from the user's code
             self._interrupts.disarm()  # again: SIGINT may have arrived just before the line above
 
 

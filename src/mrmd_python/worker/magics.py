@@ -1,4 +1,4 @@
-"""Magics that elsewhere need a terminal, an editor or Jupyter: they work as in ipykernel, or say what to use."""
+"""Magics that in IPython need a terminal, an editor or Jupyter: they work as in ipykernel, or say what to use."""
 
 from IPython.core import page
 from IPython.core.error import UsageError

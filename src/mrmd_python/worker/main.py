@@ -1,7 +1,7 @@
-"""The worker's life: greet the server, then run what it sends, one message at a time, until it closes the socket.
+"""Runs the worker: it says hello to the server, then handles one message at a time until the server closes the socket.
 
-The main thread owns one event loop. Between cells it runs, so that the tasks which cells made go on. During a
-synchronous cell it only counts as running, so that both create_task() and asyncio.run() work there.
+The main thread has one event loop. The loop runs between cells, so that tasks of earlier cells go on. While a
+synchronous cell runs, the loop only counts as running, so that both create_task() and asyncio.run() work in the cell.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from .channel import Channel, Message
 from .limits import limit_outcome
 from .running_loop import RunningLoop
 
-# Whose frames are the event loop's.
+# The packages whose frames belong to the event loop.
 _LOOP_PACKAGES = ("asyncio", "selectors", __package__)
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     channel = Channel(control, os.environ.pop("MRMD_WORKER_SECRET").encode())
     streams.install()
     sys.argv = [""]
-    # As in Jupyter. A service has none, and `clear`, `tput` and `top` complain.
+    # As in Jupyter. In a service TERM is not set, and `clear`, `tput` and `top` fail.
     os.environ.setdefault("TERM", "xterm-color")
     if importlib.util.find_spec("IPython") is None:
         channel.send({"op": "fallback", "pythonVersion": list(sys.version_info[:3])})
@@ -55,7 +55,7 @@ class Worker:
 
         self._cell = cell
         self._channel = channel
-        # The number, because the selector would format the repr of a socket each time, with two system calls.
+        # The number: given a socket, the selector would format its repr each time, with two system calls.
         self._control = channel.socket.fileno()
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
@@ -71,12 +71,12 @@ class Worker:
         self._publisher = self._shell.display_pub
         self._publisher.send = self._send_in_order
         self._message: Optional[Message] = None
-        self._message_came = False
+        self._has_message = False
         self._terminated = False
         self._queries = queries
         self._session_ends = shell.SessionTerminated
         self._cwd = os.getcwd()
-        sigint.send_unraised_again()
+        sigint.resend_unraised()
         signal.signal(signal.SIGURG, self._interrupts.retry)
         signal.signal(signal.SIGTERM, self._terminate)
         forking = Forking()
@@ -85,7 +85,7 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Greet the server and do what it says until it is gone."""
+        """Say hello to the server, then handle its messages until it closes the socket."""
         self._channel.send(
             {
                 "op": "hello",
@@ -94,7 +94,7 @@ class Worker:
                 "pythonVersion": ".".join(map(str, sys.version_info[:3])),
             }
         )
-        # Only now: to import this takes a while, and the server waits for the hello.
+        # Not before the hello: these imports take a while, and the server waits.
         from .idle_calls import IdleCalls
         from .queries import QueryThread
 
@@ -117,27 +117,27 @@ class Worker:
                 break
             reply = self._execute(message) if message["op"] == "execute" else self._reset()
             if self._terminated:
-                break  # the server is not to send the next cell
-            self._idle_calls.accept(self._loop)  # the server takes the session for idle once it has the message below
+                break  # without `done`, the server sends no other cell
+            self._idle_calls.accept(self._loop)  # after the message below, the session counts as idle
             self._channel.send(
                 {"op": "done", "variables": len(self._cell.variable_names(self._shell)), **reply}, in_order=True
             )
 
     def _next_message(self) -> Optional[Message]:
-        """Run the event loop until a message has come."""
-        if self._loop.is_closed() or self._loop.is_running():  # a cell has closed it, or left it while it ran
+        """Run the event loop until a message arrives."""
+        if self._loop.is_closed() or self._loop.is_running():  # a cell has closed it, or left it running
             self._loop = self._interrupts.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # asyncio.run() in a cell unsets it
-        self._message_came = False
+        self._has_message = False
         self._loop.add_reader(self._control, self._receive)
         self._interrupts.between_cells = True
         self._idle_calls.accept(self._loop)
         try:
-            while not (self._message_came or self._terminated):
+            while not (self._has_message or self._terminated):
                 try:
                     self._loop.run_forever()
                 except BaseException as error:
-                    # A task, callback or signal handler of an earlier cell raised it, unless the loop itself is broken.
+                    # A task, callback or signal handler of an earlier cell raised it, or the loop itself is broken.
                     frames = _without_asyncio(error.__traceback__)
                     if not isinstance(error, (SystemExit, KeyboardInterrupt)) and frames is None:
                         raise
@@ -147,15 +147,15 @@ class Worker:
             self._idle_calls.refuse()
             self._interrupts.between_cells = False
             self._loop.remove_reader(self._control)
-        return self._message if self._message_came else None
+        return self._message if self._has_message else None
 
     def _receive(self) -> None:
-        # A callback that raises leaves run_forever() with this one still queued, and select() then queues it again:
-        # the second time would wait for a message that nobody has sent. Removed, it is skipped.
+        # If another callback raises, run_forever() ends with this one still queued, and the next select() queues it
+        # again. The second call would wait for a message that does not come. After remove_reader() it is skipped.
         self._loop.remove_reader(self._control)
-        self._interrupts.between_cells = False  # half a message read would be the end of the session
+        self._interrupts.between_cells = False  # an interrupt in the middle of a message would end the session
         self._message = self._channel.receive()
-        self._message_came = True
+        self._has_message = True
         self._loop.stop()
 
     def _execute(self, message: Message) -> "dict[str, Any]":
@@ -188,18 +188,18 @@ class Worker:
         streams.install()
         integrations.close_all_figures()
         sys.path[:] = self._path
-        with suppress(OSError):  # it may be gone
+        with suppress(OSError):  # it may not exist any more
             os.chdir(self._cwd)
         return {"success": True}
 
     def _terminate(self, number: int, frame: Optional[FrameType]) -> NoReturn:
         """Leave the cell as sys.exit() does, so that `finally` blocks run; a second SIGTERM kills at once."""
-        self._terminated = True  # IPython keeps SystemExit from going further
+        self._terminated = True  # IPython catches the exception
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise self._session_ends(128 + number)
 
     def _die_of_sigterm(self) -> NoReturn:
-        """End by the signal itself, which is what the server reports, after the exit handlers."""
+        """Run the exit handlers, then end by SIGTERM itself: the server reports how the process ended."""
         try:
             atexit._run_exitfuncs()
         finally:
@@ -207,26 +207,26 @@ class Worker:
         raise AssertionError
 
     def _send_in_order(self, message: Message) -> None:
-        with sigint.put_off():
+        with sigint.deferred():
             self._channel.send(message, in_order=True)
 
 
 def _without_asyncio(entry: Optional[TracebackType]) -> Optional[TracebackType]:
-    """Return the part of a traceback that begins where the event loop calls other code, None if it does not."""
+    """Return a traceback from where the event loop calls other code, or None if it calls none."""
     while entry is not None and str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0] in _LOOP_PACKAGES:
         entry = entry.tb_next
     return entry
 
 
 class Forking:
-    """Undoes, in a forked child, what makes signals mean something else here.
+    """Restores the default signal handlers in a forked child.
 
-    SIGTERM is blocked meanwhile: one that the child got before it has the default would be noted for the handler of
-    this process, and forgotten (PyOS_AfterFork_Child).
+    SIGTERM is blocked during the fork: Python forgets a signal that the child gets before its handlers are restored
+    (PyOS_AfterFork_Child).
     """
 
     def __init__(self) -> None:
-        # For the thread that forks: whether this has blocked SIGTERM, which may have been blocked before.
+        # Whether `begin` has blocked SIGTERM in the thread that forks: it may have been blocked before.
         self._blocked = threading.local()
 
     def begin(self) -> None:
@@ -234,12 +234,12 @@ class Forking:
         self._blocked.here = signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def end(self) -> None:
-        """Let it through again."""
+        """Unblock SIGTERM."""
         if self._blocked.here:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def restore_default_signals(self) -> None:
-        """Restore the default signal handlers of Python."""
+        """Restore Python's default signal handlers."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGURG, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

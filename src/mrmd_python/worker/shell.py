@@ -33,7 +33,7 @@ class SessionTerminated(SystemExit):
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception that ended a cell, or ended code that the cell had IPython run."""
+    """An exception that ended a cell, or code that the cell ran through IPython."""
 
     error: BaseException
     traceback: "list[str]"
@@ -48,7 +48,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     # The traceback that the running cell printed, without colors.
     traceback_text: list[str]
-    # The first failure of code that the running cell had IPython run, by ``%run``, ``%%capture`` or ``run_cell()``.
+    # The first failure of code that the running cell ran through IPython: ``%run``, ``%%capture`` or ``run_cell()``.
     nested_failure: Optional[Failure]
     # What ``%load`` proposes as the next cell.
     next_input: Optional[str]
@@ -161,7 +161,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         if isinstance(error, SystemExit):
             self._show_exit(error, ends_cell=self._running_cells > 0 and not is_nested)
         elif error is not None and _has_group(error):
-            # IPython has Python print a group, with those of its own frames that are left.
+            # IPython lets Python print a group, with the rest of IPython's frames.
             self._showtraceback(type(error), error, "".join(format_exception(kind, error, traceback)).splitlines())
         else:
             # IPython's own frames, which `tb_offset` counts, are removed already.
@@ -197,7 +197,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def _show_exit(self, error: SystemExit, *, ends_cell: bool) -> None:
         if isinstance(error, SessionTerminated) or os.getpid() != self.pid:
-            return  # here the process does end
+            return  # in these cases the process ends
         lines = ["SystemExit" if error.code is None else f"SystemExit: {error.code}"]
         if ends_cell:
             lines.append("Only the cell has ended: the session and its variables are still there.")

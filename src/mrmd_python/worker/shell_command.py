@@ -27,7 +27,7 @@ class ShellCommand:
         # Not /bin/sh, which may be dash: version 0.5.12 loses a SIGINT that arrives while it forks.
         program = os.environ.get("SHELL") or shutil.which("bash")
         out, err = (_replacement(name) for name in ("stdout", "stderr"))
-        with sigint.noted() as came:
+        with sigint.recorded() as interrupts:
             self._process = subprocess.Popen(  # noqa: S602 - that is what it is for
                 command,
                 shell=True,
@@ -35,9 +35,9 @@ class ShellCommand:
                 stdout=None if out is None else subprocess.PIPE,
                 stderr=None if err is None else subprocess.PIPE,
             )
-            if came:  # before the child existed
+            if interrupts:  # before the child existed
                 os.killpg(0, signal.SIGINT)
-        self._is_interrupted = bool(came)
+        self._is_interrupted = bool(interrupts)
         pipes = (self._process.stdout, out), (self._process.stderr, err)
         self._copies = [_Copy(pipe, stream) for pipe, stream in pipes if pipe is not None]
 

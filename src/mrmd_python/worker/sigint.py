@@ -1,4 +1,4 @@
-"""SIGINT at a moment at which an exception would do harm, or would do nothing."""
+"""SIGINT where a KeyboardInterrupt would do harm, or would be lost."""
 
 import _thread
 import signal
@@ -10,20 +10,20 @@ from typing import Any, Callable, Iterator, Optional
 
 
 class CellInterrupted(SystemExit):
-    """An interrupt at an input() whose caller would catch KeyboardInterrupt and ask again.
+    """An interrupt of input(), for a caller that would catch a KeyboardInterrupt and ask again.
 
-    It is an exit because libraries that catch everything let exits through, and asyncio stops its loop for them.
+    It is a SystemExit because libraries that catch other exceptions let it through, and asyncio stops its loop for it.
     """
 
     def __init__(self) -> None:
-        super().__init__("interrupted")  # %run ignores an exit without a status
+        super().__init__("interrupted")  # %run ignores a SystemExit without a status
 
 
 @contextmanager
 def _handled_by(handler: "Callable[[int, Optional[FrameType]], Any]") -> Iterator[None]:
-    """Handle SIGINT in this way, in the main thread, which alone gets signals.
+    """Set a handler of SIGINT while the block runs. In other threads do nothing: only the main thread gets signals.
 
-    There is no handler to put back where C code has installed its own.
+    If C code has installed a handler, leave it: it could not be restored.
     """
     previous = signal.getsignal(signal.SIGINT)
     if previous is None or threading.current_thread() is not threading.main_thread():
@@ -37,49 +37,49 @@ def _handled_by(handler: "Callable[[int, Optional[FrameType]], Any]") -> Iterato
 
 
 @contextmanager
-def noted() -> Iterator["list[int]"]:
-    """Note SIGINT in the list that is the value, and raise nothing."""
-    came: "list[int]" = []
-    with _handled_by(lambda number, frame: came.append(number)):
-        yield came
+def recorded() -> Iterator["list[int]"]:
+    """Append each SIGINT to the list that this yields, instead of raising KeyboardInterrupt."""
+    received: "list[int]" = []
+    with _handled_by(lambda number, frame: received.append(number)):
+        yield received
 
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT, whatever it means to the code around this.
+    """Raise KeyboardInterrupt on SIGINT, whatever handler is set.
 
-    To asyncio.run(), for one, it means to cancel a task, which does not end what blocks the event loop.
+    The handler of asyncio.run(), for example, cancels a task, which does not stop code that blocks the event loop.
     """
     with _handled_by(signal.default_int_handler):
         yield
 
 
 @contextmanager
-def put_off() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Deliver SIGINT only after the block."""
-    came: "list[int]" = []
+    received: "list[int]" = []
     try:
-        with noted() as came:
+        with recorded() as received:
             yield
     finally:
-        if came:
+        if received:
             signal.raise_signal(signal.SIGINT)
 
 
 def release_leaked(lock: Any) -> None:
-    """Release a `threading.RLock` that no code of this thread holds any more.
+    """Release a `threading.RLock` that this thread still holds after a cell.
 
-    If a signal handler raises just before a `with` block would release its lock, the thread keeps it, and others wait.
+    If a signal handler raises just before the end of a `with` block, the lock stays held, and other threads wait.
     """
     while lock._is_owned():
         lock.release()
 
 
-def send_unraised_again() -> None:
-    """From now on, have a SIGINT that Python could not raise come again.
+def resend_unraised() -> None:
+    """From now on, send a SIGINT again if its KeyboardInterrupt was lost.
 
-    What it raises in a finalizer or a weak reference's callback goes to sys.unraisablehook, and the code that was to be
-    interrupted goes on.
+    Python passes an exception in a finalizer or a weak reference's callback to sys.unraisablehook, and the code that
+    should be interrupted goes on.
     """
     show = sys.unraisablehook
 
@@ -87,7 +87,7 @@ def send_unraised_again() -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             show(unraisable)
             return
-        # From a thread: sent here, it would be raised here. Should it still come too early, this is called again.
+        # From another thread, because here the exception would be lost again. If it comes too early, this repeats.
         _thread.start_new_thread(signal.pthread_kill, (_thread.get_ident(), signal.SIGINT))
 
     sys.unraisablehook = send_again

@@ -1,4 +1,4 @@
-"""input(), getpass() and sys.stdin: the client is asked for each line, through the server."""
+"""input(), getpass() and sys.stdin, which ask the client for each line, through the server."""
 
 import builtins
 import getpass
@@ -19,11 +19,11 @@ from .channel import Channel
 
 
 class InputCancelled(Exception):  # noqa: N818 - the name that clients know
-    """The client will not answer."""
+    """The client has cancelled the input."""
 
 
 class Stdin(io.TextIOBase):
-    """``sys.stdin`` of a session. Any thread may read, one at a time."""
+    """The ``sys.stdin`` of a session. Any thread may read from it, one at a time."""
 
     encoding = "utf-8"
     errors = "strict"
@@ -37,21 +37,21 @@ class Stdin(io.TextIOBase):
         self._lock = threading.Lock()
         self._number = 0
         self._python_input: "Callable[[object], str]" = builtins.input
-        # Whether the client of the running cell answers.
+        # Whether the client of the running cell answers input requests.
         self.allowed = False
-        # The question of this cell that an interrupt ended.
+        # The prompt and call of this cell that an interrupt has ended.
         self._interrupted: "Optional[Tuple[Any, ...]]" = None
         self._steps = debugger.Steps()
         os.register_at_fork(after_in_child=self._abandon)
 
     def install(self) -> None:
-        """Have Python read from here."""
+        """Make Python read from this object."""
         sys.stdin = sys.__stdin__ = self  # type: ignore[assignment,misc]
         builtins.input = self._input
         getpass.getpass = self._getpass
 
     def end_cell(self) -> None:
-        """Answer nothing until the next cell, and replace a sys.stdin that the last one has left unusable."""
+        """Allow no input until the next cell, and replace sys.stdin if the cell has left it unusable."""
         self.allowed = False
         self._interrupted = None
         self._steps.end_cell()
@@ -67,11 +67,11 @@ class Stdin(io.TextIOBase):
         """Do nothing: later cells read from here."""
 
     def readline(self, size: Optional[int] = -1) -> str:  # type: ignore[override]
-        """Return a line, which the client is asked for."""
+        """Ask the client for a line and return it."""
         return self._ask("", password=False) + "\n"
 
     def read(self, size: Optional[int] = -1) -> str:
-        """Return a line: there is no end of file to read to."""
+        """Return one line: the input has no end."""
         return self.readline()
 
     def _input(self, prompt: object = "", /) -> str:
@@ -85,14 +85,14 @@ class Stdin(io.TextIOBase):
 
     def _ask(self, prompt: str, *, password: bool) -> str:
         if not self.allowed:
-            raise StdinNotImplementedError("nobody answers input() here: the code was sent without allowStdin")
+            raise StdinNotImplementedError("input() is not available: the code was sent without allowStdin")
         caller = self._caller()
         asking_debugger = debugger.find(caller)
         command = None if asking_debugger is None else self._steps.next_command(asking_debugger)
         if command is not None:
             return command
-        question = (prompt, caller.f_code, caller.f_lasti)
-        if question == self._interrupted:
+        call = (prompt, caller.f_code, caller.f_lasti)
+        if call == self._interrupted:  # the caller has caught KeyboardInterrupt and asks again
             raise sigint.CellInterrupted
         sys.stdout.write(prompt)
         with suppress(Exception):  # Python's own input() ignores it as well if a replacement cannot flush
@@ -101,25 +101,25 @@ class Stdin(io.TextIOBase):
             self._number += 1
             request = {"op": "stdin_request", "number": self._number, "prompt": prompt, "password": password}
             try:
-                # An interrupt as the question is sent is to end the question, too.
+                # An interrupt while the request is sent is raised after it.
                 with sigint.raised():
-                    with sigint.put_off():
+                    with sigint.deferred():
                         self._channel.send(request, in_order=True)
                     reply = self._reply()
             except BaseException as error:
-                # What is answered from now on is answered too late.
-                with sigint.put_off():
-                    self._channel.send({"op": "stdin_over", "number": self._number})
+                # Tell the server that an answer would be too late now.
+                with sigint.deferred():
+                    self._channel.send({"op": "stdin_end", "number": self._number})
                 if not isinstance(error, KeyboardInterrupt):
                     raise
-                self._interrupted = question
-                if asking_debugger is not None:  # it takes KeyboardInterrupt for a wish to type the command again
+                self._interrupted = call
+                if asking_debugger is not None:  # on a KeyboardInterrupt it would ask for the command again
                     asking_debugger.set_quit()
                     raise sigint.CellInterrupted from None
-                raise KeyboardInterrupt from None  # a new one, which has no frames of what was going on here
+                raise KeyboardInterrupt from None  # a new one, whose traceback does not show this module's internals
         if reply is None:
             raise InputCancelled("the input was cancelled")
-        if not password:  # the server adds the answer to stdout, and a line end
+        if not password:  # the server adds the answer and a newline to stdout
             streams.session_stream("stdout").at_line_start = True
         return reply
 
@@ -130,10 +130,10 @@ class Stdin(io.TextIOBase):
         return frame
 
     def _reply(self) -> Optional[str]:
-        """Return the reply to the last request, passing over what came too late for an earlier one."""
+        """Return the reply to the last request, and skip late replies to earlier ones."""
         while True:
             while b"\n" not in self._received:
-                # Not by makefile(): what a signal handler raises would show its frames to the user.
+                # Not with makefile(): its frames would be in the traceback of what a signal handler raises.
                 data = self._socket.recv(65536)
                 if not data:
                     raise EOFError("the runtime is ending")
@@ -145,7 +145,7 @@ class Stdin(io.TextIOBase):
                 return text
 
     def _abandon(self) -> None:
-        """Let go, in a forked child, of what answers to the parent."""
+        """In a forked child, close the socket, which belongs to the parent."""
         self.allowed = False
         self._lock = threading.Lock()
         os.close(self._socket.detach())

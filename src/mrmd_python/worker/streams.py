@@ -1,4 +1,4 @@
-"""``sys.stdout`` and ``sys.stderr`` of the worker: text that goes to descriptors 1 and 2 at once."""
+"""The worker's ``sys.stdout`` and ``sys.stderr``, which write to descriptors 1 and 2 without a buffer."""
 
 import codecs
 import io
@@ -12,14 +12,14 @@ from typing import Any, Union
 from .sigint import release_leaked
 
 _ESCAPE = "mrmd.escape"
-# A line end, or what IPython clears a line with.
+# A newline, or the sequence with which IPython clears a line.
 _LINE_STARTS = (b"\n", b"\x1b[2K\r")
 
 _write = os.write  # a cell may replace it in the module
 
 
 def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
-    """Encode a surrogate as the byte it stands for, as those of file names do, or by its number."""
+    """Encode a surrogate as the byte it stands for, as in file names, else as an escape sequence."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -28,7 +28,7 @@ def _escape(error: UnicodeError) -> "tuple[Union[str, bytes], int]":
 
 codecs.register_error(_ESCAPE, _escape)
 
-# Keeps the long writes of threads apart. Reentrant, because a signal handler may print in the middle of one.
+# Held during a long write, so that threads do not mix their text. Reentrant, because a signal handler may print.
 _long_write = threading.RLock()
 
 
@@ -41,10 +41,10 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Descriptor(io.FileIO):
-    """What a stream writes to, in place of the usual buffer.
+    """The file that a stream writes to, in place of the usual buffer.
 
-    It buffers nothing, so that print(), C code and children keep their order, and so that neither a fork nor a signal
-    handler finds a write half done.
+    Without a buffer, the output of print(), C code and child processes stays in order, and a fork copies no unwritten
+    text.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -57,7 +57,7 @@ class _Descriptor(io.FileIO):
         """Write all of `data`."""
         size = len(data)
         written = 0
-        if size <= PIPE_BUF:  # a pipe takes it as one piece (pipe(7)), so that it needs no lock
+        if size <= PIPE_BUF:  # such a write to a pipe is atomic (pipe(7)), and needs no lock
             if size:
                 self._last = data
             try:
@@ -73,13 +73,13 @@ class _Descriptor(io.FileIO):
             while rest:
                 try:
                     rest = rest[_write(self._descriptor, rest) :]
-                except BlockingIOError:  # a child, as node does, or a cell has made the pipe non-blocking
+                except BlockingIOError:  # the cell or a child process such as node has made the pipe non-blocking
                     os.set_blocking(self._descriptor, True)
         return len(view)
 
     @property
     def at_line_start(self) -> bool:
-        """Whether what this process has written ends a line."""
+        """Whether the last text that this process wrote ended a line."""
         return bytes(self._last[-8:]).endswith(_LINE_STARTS)
 
     @at_line_start.setter
@@ -87,30 +87,30 @@ class _Descriptor(io.FileIO):
         self._last = b"\n" if value else b"-"
 
     def isatty(self) -> bool:
-        """Return whether to show what a terminal can: clients show colors and moving progress bars as well."""
+        """Return True unless NO_COLOR is set: clients show colors and progress bars, like a terminal."""
         return not os.environ.get("NO_COLOR")
 
     def close(self) -> None:
-        """Do nothing: a TextIOWrapper that a cell puts around this closes it when it is collected."""
+        """Do nothing: a TextIOWrapper that a cell makes of this would close it when it is garbage-collected."""
 
 
 class Stream(io.TextIOWrapper):
     """A standard stream of the session."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        self._below = _Descriptor(descriptor, f"<{name}>")
+        self._file = _Descriptor(descriptor, f"<{name}>")
         errors = "backslashreplace" if name == "stderr" else _ESCAPE
-        buffer: Any = self._below
+        buffer: Any = self._file
         super().__init__(buffer, encoding="utf-8", errors=errors, newline="\n", write_through=True)
 
     @property
     def at_line_start(self) -> bool:
-        """Whether what this process has written ends a line."""
-        return self._below.at_line_start
+        """Whether the last text that this process wrote ended a line."""
+        return self._file.at_line_start
 
     @at_line_start.setter
     def at_line_start(self, value: bool) -> None:
-        self._below.at_line_start = value
+        self._file.at_line_start = value
 
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
@@ -118,7 +118,7 @@ _session_streams: "dict[str, Stream]" = {}
 
 
 def session_stream(name: str) -> Stream:
-    """Return the session's own stdout or stderr, whatever a cell has put in its place, and flush what is there."""
+    """Return the session's stdout or stderr. If a cell has replaced it in `sys`, flush the replacement first."""
     if not _works(_session_streams.get(name)):  # a cell has detached its buffer
         _session_streams[name] = Stream(_DESCRIPTORS[name], name)
     stream = _session_streams[name]
@@ -130,16 +130,16 @@ def session_stream(name: str) -> Stream:
 
 
 def install() -> None:
-    """Have Python write to the session's streams."""
+    """Make Python write to the session's streams."""
     for name in _DESCRIPTORS:
         setattr(sys, name, session_stream(name))
         setattr(sys, f"__{name}__", session_stream(name))
 
 
 def repair() -> None:
-    """Release a lock that the last cell has left held, and replace streams that it has left unusable.
+    """After a cell, release the lock if it is still held, and replace streams that do not work.
 
-    Other replacements of streams are the user's own, and stay.
+    A stream that a cell has put into `sys` stays, if it works.
     """
     release_leaked(_long_write)
     for name in (*_DESCRIPTORS, *(f"__{name}__" for name in _DESCRIPTORS)):
@@ -150,10 +150,10 @@ def repair() -> None:
 
 
 def _works(stream: Any) -> bool:
-    """Return whether text can be written to what may be any object."""
+    """Return whether text can be written to an object."""
     try:
         stream.write("")
         stream.flush()
-    except Exception:  # None, closed, detached, no stream at all, or its file is gone
+    except Exception:  # None, closed, detached or not a stream
         return False
     return True

@@ -1,4 +1,4 @@
-"""Tracebacks as users see them: only the frames of their code, and the position in the cell."""
+"""Tracebacks for users: only the frames of their code, and the position in the cell."""
 
 import linecache
 import sys
@@ -43,7 +43,7 @@ def position(error: BaseException, compiler: CellCompiler) -> "tuple[Optional[in
             return error.lineno, error.offset
         return line, None
     if compiler.has_body:
-        # %%prun has Python compile the body.
+        # %%prun lets Python compile the body.
         profiled = _next_in("<string>", in_cell.tb_next)
         if profiled is not None and profiled.tb_frame.f_globals is in_cell.tb_frame.f_globals:
             return profiled.tb_lineno, None

@@ -73,7 +73,7 @@ class Backend:
         return replace(spec, backend=self.name)
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
-        """Return the file that this backend would start a runtime from: a unit, a property list or a command.
+        """Return the file from which this backend would start a runtime: a unit, a property list or a command.
 
         Raises:
             ServiceError: it cannot express this spec.
@@ -86,7 +86,7 @@ class Backend:
         When this raises, `stop` cleans up.
 
         Raises:
-            StartFailedError: the server did not come up.
+            StartFailedError: the server did not start.
             ServiceError: the service manager failed.
         """
         raise NotImplementedError
@@ -95,13 +95,13 @@ class Backend:
         """Stop the server if it runs, start it again with the same options, and return once it answers.
 
         Raises:
-            StartFailedError: the server did not come up.
+            StartFailedError: the server did not start.
             ServiceError: the service manager failed.
         """
         raise NotImplementedError
 
     def stop(self, runtime_id: str, record: Record | None) -> None:
-        """Stop the server, dead or alive, and remove what `start` installed; return once it is gone.
+        """Stop the server, if it is alive, and remove what `start` installed; return once it has ended.
 
         Raises:
             ServiceError: it does not stop.
@@ -139,7 +139,7 @@ class Backend:
         return self.is_installed(runtime_id) or runtime_id in self.states()
 
     def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
-        """Return the command that shows a runtime's log, also after it ended; None if it has none."""
+        """Return the command that shows a runtime's log, also after the runtime has ended; None if it has none."""
         log = home.log(runtime_id)
         # -F: the file is rotated (tail(1)).
         return ["tail", "-n", str(lines), *["-F"] * follow, "--", str(log)] if log.exists() else None

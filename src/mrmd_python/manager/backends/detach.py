@@ -2,9 +2,9 @@
 
     python -I -S detach.py READY,DESCRIPTOR... LOG COMMAND...
 
-It leads a new session. The daemon, its child, does not, so that no terminal that it opens becomes its controlling one;
-and once this process has exited, the daemon has no parent. It is a separate program rather than a fork of the caller,
-because a fork of a process with threads may only exec. It imports next to nothing, to be fast.
+This process leads a new session; the daemon, its child, does not, so a terminal that the daemon opens never becomes its
+controlling terminal. This is a separate program rather than a fork of the caller, because a fork of a process with
+threads may only exec. It imports almost nothing, to be fast.
 """
 
 import os

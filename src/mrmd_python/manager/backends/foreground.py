@@ -14,12 +14,12 @@ class ForegroundBackend(Backend):
     noun = "a foreground process"
 
     def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
-        """Check the spec, and leave its backend None, unlike that of a runtime under a service manager."""
+        """Check the spec. Its backend stays None, unlike that of a runtime under a service manager."""
         super().prepare(spec)
         return spec
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
-        """Refuse: the runtime belongs to another terminal."""
+        """Raise an error: the runtime belongs to another terminal."""
         raise ServiceError(f"{runtime_id!r} runs in the foreground of a terminal: restart it there")
 
     def service(self, home: Home, runtime_id: str) -> Service:

@@ -45,7 +45,7 @@ class ForkBackend(Backend):
         try:
             command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
             _daemonize(command, environment, log, [writer, claimed])
-        finally:  # an interrupted start must not hold the claim that its clean-up then removes
+        finally:  # the clean-up of an interrupted start removes the claim, which must not be held then
             os.close(writer)
             os.close(claimed)
         with open(reader, encoding="utf-8") as pipe:

@@ -29,7 +29,7 @@ _OPERATION_NOW_IN_PROGRESS = 36  # <sys/errno.h> of macOS: a bootout of this ser
 class _Job:
     """An agent that launchd has loaded, as ``launchctl print`` shows it.
 
-    launchctl(1) does not document this output, so nothing but the speed of a command may depend on it. On macOS 10.10
+    launchctl(1) does not document this output, so only the speed of a command may depend on it. On macOS 10.10
     to 26, a line is a tab and a field (nested fields are indented further). There is ``pid`` while the agent runs; then
     ``last exit code`` (``(never exited)`` at first), ``last terminating signal`` or ``last exit reason``; and
     ``state = spawn scheduled`` while it waits for a restart.
@@ -142,7 +142,7 @@ class LaunchdBackend(Backend):
         return _plist_path(runtime_id).exists()
 
     def enable(self, runtime_id: str) -> str:
-        """Have launchd load the agent at login, by moving its file; this does not affect a running server."""
+        """Make launchd load the agent at login, by moving its file; this does not affect a running server."""
         path = _login_path(runtime_id)
         make_directory(path.parent)
         _plist_path(runtime_id).replace(path)
@@ -224,7 +224,7 @@ def _service_target(runtime_id: str) -> str:
 
 
 def _bootstrap(runtime_id: str) -> None:
-    """Have launchd load the agent and start it."""
+    """Make launchd load the agent and start it."""
     if _Job.of(runtime_id) is not None:
         _boot_out(runtime_id)  # an agent stays loaded after its server has ended
     started = _launchctl("bootstrap", _domain(), str(_plist_path(runtime_id)))
@@ -257,7 +257,7 @@ def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: flo
 
 
 def _boot_out(runtime_id: str) -> None:
-    """Have launchd stop and unload the agent; return once it is unloaded.
+    """Make launchd stop and unload the agent; return once it is unloaded.
 
     launchctl may return before that, and a bootstrap of the same label would then fail.
 

@@ -68,7 +68,7 @@ class SystemdBackend(Backend):
         if spec.properties:
             _verify(path)
         with _in_parallel("reset-failed", name):  # earlier failures must not count against the start limit
-            _succeed("daemon-reload")
+            _checked("daemon-reload")
         _start("start", name, spec.timeout + _BACKSTOP_SECONDS, wait=wait)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
@@ -142,13 +142,13 @@ class SystemdBackend(Backend):
         return [*journalctl, f"--lines={lines}", *["--follow"] * follow]
 
     def enable(self, runtime_id: str) -> str:
-        """Have the manager start the unit when the manager starts: at login, or at boot if lingering is on."""
-        _succeed("enable", unit_name(runtime_id))
+        """Make the manager start the unit when the manager starts: at login, or at boot if lingering is on."""
+        _checked("enable", unit_name(runtime_id))
         return "boot" if _lingers() else "your next login, and at boot once `loginctl enable-linger` is run"
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
-        _succeed("disable", unit_name(runtime_id))
+        _checked("disable", unit_name(runtime_id))
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
         """Warn an SSH user if lingering is off: then the user manager stops with the last login session."""
@@ -238,7 +238,7 @@ def _environ() -> dict[str, str]:
     return {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def _succeed(verb: str, *arguments: str) -> None:
+def _checked(verb: str, *arguments: str) -> None:
     done = _systemctl(verb, *arguments)
     if done.returncode != 0:
         raise ServiceError(f"`systemctl --user {' '.join([verb, *arguments])}` failed: {done.stderr.strip()}")
@@ -282,7 +282,7 @@ def _verify(path: Path) -> None:
     """Check a unit for lines that systemd would ignore.
 
     Raises:
-        ServiceError: there are such lines; the message is systemd's own.
+        ServiceError: there are such lines; the message is systemd's.
     """
     command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
     try:

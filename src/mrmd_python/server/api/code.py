@@ -130,7 +130,7 @@ async def complete(request: web.Request) -> web.StreamResponse:
 async def is_complete(request: web.Request) -> web.StreamResponse:
     """POST /is_complete."""
     body = await read_body(request, CodeRequest)
-    answer = await request.app[SESSIONS].syntax.ask(_CHECK_SECONDS, "is_complete", body.code)
+    answer = await request.app[SESSIONS].syntax.query(_CHECK_SECONDS, "is_complete", body.code)
     return json_response(answer or Completeness(status="unknown", indent=""))
 
 
@@ -140,7 +140,7 @@ async def format_code(request: web.Request) -> web.StreamResponse:
     sessions = request.app[SESSIONS]
     session = sessions.get(body.session)
     environment = sessions.environment if session is None else session.environment
-    answer = await sessions.syntax.ask(_FORMAT_SECONDS, "format", body.code, cwd=environment.cwd)
+    answer = await sessions.syntax.query(_FORMAT_SECONDS, "format", body.code, cwd=environment.cwd)
     problem = f"the code could not be formatted within {_FORMAT_SECONDS:g} seconds"
     return json_response(answer or Formatted(formatted=body.code, changed=False, error=problem))
 
@@ -170,7 +170,7 @@ async def _complete_static(
     context = [] if session is None else session.history.tail(_CONTEXT_CHARACTERS)
     if session is not None and session.running is not None:
         context.append(session.running.cell.code[:_CONTEXT_CHARACTERS])
-    return await sessions.inference.ask(
+    return await sessions.inference.query(
         seconds,
         "complete",
         at.code,

@@ -125,13 +125,13 @@ async def _check_requirements(body: SessionRequest, environment: SessionEnvironm
     if not version and not body.dependencies:
         return
     # This imports packaging, which would slow down the start of a runtime.
-    from mrmd_python.server.requirements import BadRequirementError, CannotTellError, unmet_requirements
+    from mrmd_python.server.requirements import BadRequirementError, PackageListError, unmet_requirements
 
     try:
         unmet = await unmet_requirements(version, body.dependencies, environment)
     except BadRequirementError as error:
         raise FieldError("bad_requirement", str(error)) from None
-    except CannotTellError as error:
+    except PackageListError as error:
         raise RefusedError(422, "python_failed", str(error)) from None
     if unmet:
         missing = f"the session's environment does not have {', '.join(map(str, unmet))}: install it there first"

@@ -1,6 +1,6 @@
 // Cells: code that runs or has run, with its output.
 
-const MOST_CELLS = 50, MOST_BLOCKS = 200;
+const MAX_CELLS = 50, MAX_BLOCKS = 200;
 
 const cellsKey = () => `cells ${session}`;
 
@@ -16,14 +16,14 @@ class Cell {
     const source = make("pre", {className: "source"}, code ?? "(run by another client)");
     this.element = make("article", {}, source, this.output, this.verdict);
     byId("log").append(this.element);
-    if (byId("log").children.length > MOST_CELLS) byId("log").firstChild.remove();
+    if (byId("log").children.length > MAX_CELLS) byId("log").firstChild.remove();
     this.remember();
   }
 
   remember() {
     const others = (recall(cellsKey()) ?? []).filter((cell) => cell.execId !== this.execId);
     const {execId, code, answered} = this;
-    remember(cellsKey(), [...others, {execId, code, answered}].slice(-MOST_CELLS));
+    remember(cellsKey(), [...others, {execId, code, answered}].slice(-MAX_CELLS));
   }
 
   /** Runs the code. Sending it again with the same execId does not run it twice. */
@@ -51,12 +51,12 @@ class Cell {
       try {
         for await (const event of eventsOf(await open())) {
           if (signal.aborted) return;
-          this.take(event);
+          this.handle(event);
         }
       } catch (error) {
         if (signal.aborted) return;
         if (error.status) this.end(error.message, true);
-        else this.say("Connection lost, reconnecting…");
+        else this.setState("Connection lost, reconnecting…");
       }
       if (this.last) open = () => this.reattach(signal);
       if (!this.ended) await pause(wait);
@@ -64,7 +64,7 @@ class Cell {
     if (followed === this) followed = null;
   }
 
-  take({id, name, data}) {
+  handle({id, name, data}) {
     this.last = id;
     const log = byId("log");
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
@@ -79,11 +79,11 @@ class Cell {
   }
 
   begin() {
-    this.say("running");
+    this.setState("running");
     void attempt(refresh);
   }
 
-  say(text) {
+  setState(text) {
     this.verdict.textContent = text;
     showStatus(text[0].toUpperCase() + text.slice(1));
   }
@@ -93,10 +93,10 @@ class Cell {
     if (followed === this) followed = null; // so that the next cell can run before the stream ends
     this.question = this.question?.remove();
     this.verdict.classList.toggle("failed", failed);
-    this.say(text);
+    this.setState(text);
   }
 
-  /** Removes the output, with `wait` only once there is new output. */
+  /** Removes the output; with `wait`, only when there is new output. */
   clear(wait) {
     this.clearPending = wait;
     if (wait) return;
@@ -115,7 +115,7 @@ class Cell {
 
   append(block) {
     this.output.append(block);
-    if (this.output.children.length > MOST_BLOCKS) this.output.firstChild.remove();
+    if (this.output.children.length > MAX_BLOCKS) this.output.firstChild.remove();
   }
 
   show(asset) {
@@ -125,7 +125,7 @@ class Cell {
     if (this.clearPending) this.clear(false);
     this.text = null;
     const name = path.split("/").at(-1);
-    const view = assetType === "image" || assetType === "svg" ? new Picture(`${mimeType} picture ${name}`) : {
+    const view = assetType === "image" || assetType === "svg" ? new ImageView(`${name} (${mimeType})`) : {
       element: recall("token") ? make("span", {}, `${mimeType}, in the file ${path}`) // a link cannot send the token
         : make("a", {href: url, target: "_blank", rel: "noopener noreferrer", title: path}, `Open ${name} (${mimeType})`),
     };
@@ -147,7 +147,7 @@ class Cell {
       this.question = question.remove();
       if (hadFocus) byId("code").focus();
       if (response.error) showStatus(response.error);
-      else this.say("running");
+      else this.setState("running");
     });
     const send = () => settle("/input", {text: field.value});
     field.addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing) send(); });
@@ -157,17 +157,17 @@ class Cell {
     this.question?.remove();
     this.question = question;
     this.element.insertBefore(question, this.verdict);
-    this.say(`waiting for input: ${prompt}`);
+    this.setState(`waiting for input: ${prompt}`);
     question.scrollIntoView({block: "nearest"});
     const focused = document.activeElement;
     if (focused === document.body || (focused === byId("code") && !focused.value)) field.focus();
   }
 }
 
-let shownAssets = new Map(); // by URL, which an update keeps
+let shownAssets = new Map(); // by URL, which stays the same in an update
 
 /** An image. It is fetched by script, because <img> cannot send the token. */
-class Picture {
+class ImageView {
   constructor(alt) {
     this.element = make("img", {alt});
   }
@@ -180,8 +180,8 @@ class Picture {
     try {
       for (let shown; shown !== this.asset;) {
         shown = this.asset;
-        const answer = await call("GET", shown.url.replace(API, ""));
-        this.element.src = await dataUrl(await answer.blob());
+        const response = await call("GET", shown.url.replace(API, ""));
+        this.element.src = await dataUrl(await response.blob());
         for (const side of ["width", "height"]) {
           if (shown.metadata[side] > 0) this.element[side] = shown.metadata[side];
           else this.element.removeAttribute(side);
@@ -216,9 +216,9 @@ async function run() {
   return refresh();
 }
 
-let listed = Promise.resolve(); // settles once earlier cells are in the log
+let listed = Promise.resolve(); // settles when the earlier cells are in the log
 
-/** Shows the cells that this tab has run in the session, and what runs there now. */
+/** Shows the cells that this tab has run in the session, and those that run now. */
 async function restore() {
   const {signal} = view;
   listed = replay(signal);

@@ -1,5 +1,5 @@
 "use strict";
-// Requests to the runtime, and what all parts of the page share.
+// Requests to the runtime, and variables and functions that all parts of the page share.
 
 const API = "/mrp/v1";
 
@@ -19,30 +19,30 @@ let session = recall("session") ?? "default";
 let view = new AbortController(); // aborted when another session is chosen
 let followed = null; // one cell at a time: browsers open six connections to a host, and interrupting needs one
 let lastUse = Date.now();
-let isLost = false; // whether the last request had no answer
+let isLost = false; // whether the last request got no response
 
 async function call(method, path, body, signal) {
   const headers = {};
   const token = recall("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  const answer = await fetch(API + path, {method, headers, signal, body: body && JSON.stringify(body)}).catch((error) => {
+  const response = await fetch(API + path, {method, headers, signal, body: body && JSON.stringify(body)}).catch((error) => {
     isLost ||= error.name !== "AbortError";
     throw isLost ? new Error("The runtime does not answer.") : error;
   });
   if (isLost) showStatus("Connected again.");
   isLost = false;
-  if (answer.ok) return answer;
-  const refusal = await answer.json().catch(() => ({}));
-  if (answer.status === 401) askForToken();
-  throw Object.assign(new Error(refusal.error ?? `the runtime answers ${answer.status}`), {status: answer.status});
+  if (response.ok) return response;
+  const {error} = await response.json().catch(() => ({}));
+  if (response.status === 401) askForToken();
+  throw Object.assign(new Error(error ?? `the runtime answers ${response.status}`), {status: response.status});
 }
 const get = async (path, signal) => (await call("GET", path, undefined, signal)).json();
 const post = async (path, body, signal) => (await call("POST", path, body, signal)).json();
 
-/** Yields the Server-Sent Events of an answer as they come. */
-async function* eventsOf(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+/** Yields the Server-Sent Events of a response as they arrive. */
+async function* eventsOf(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const {done, value} = await reader.read();

@@ -3,7 +3,7 @@
 let activity = "";
 let lastChange = Promise.resolve();
 
-/** Runs an action that changes the lists, after those that were asked for before. */
+/** Runs an action that changes the lists, after the actions before it. */
 function inTurn(action) {
   lastChange = lastChange.catch(() => {}).then(action);
   return lastChange;

@@ -1,4 +1,4 @@
-"""Reads the code before the cursor without a parser, because code that is being typed is rarely valid Python."""
+"""Reads the code before the cursor without a parser: code is rarely valid Python while the user types."""
 
 import re
 from dataclasses import dataclass
@@ -123,14 +123,14 @@ def field_start(text: str, string: OpenString) -> Optional[int]:
 
 
 def word_before(text: str) -> str:
-    """Return the part of a name that `text` ends with, "" if it ends with none."""
+    """Return the part of a name at the end of `text`, or ""."""
     match = _WORD.search(text, max(0, len(text) - _MAX_PATH_LENGTH))
     assert match is not None
     return match[0]
 
 
 def path_before(text: str, calls: int = 20) -> Optional[DottedPath]:
-    """Return the path that `text` ends with, with up to `calls` calls, or None."""
+    """Return the path at the end of `text`, with up to `calls` calls, or None."""
     start = max(0, len(text) - _MAX_PATH_LENGTH)
     match = _PATH.search(text, start)
     if match is not None:
@@ -159,7 +159,7 @@ def imported_from(text: str) -> Optional[str]:
 
 
 def imported_package(text: str) -> Optional[str]:
-    """Return the package ("" at top level) of the module name that `text` ends with, in an import, or None."""
+    """Return the package ("" at top level) of the module name that an import at the end of `text` has, or None."""
     found = _IMPORT.search(text)
     return None if found is None else found[1].rstrip(".")
 
@@ -176,7 +176,7 @@ def imports_in(code: str) -> "Iterator[tuple[str, str, str]]":
 
 
 def bound_names(code: str) -> "dict[str, str]":
-    """Return the names that `code` binds, complete or not, with MRP's kinds."""
+    """Return the names that `code` binds, with MRP's kinds. The code may be incomplete."""
     found: "dict[str, str]" = {}
     for pattern, kind in _BINDINGS:
         for binding in pattern.finditer(code):
@@ -191,7 +191,7 @@ def parameters_in(code: str, function: str) -> "list[str]":
 
 
 def is_foreign(text: str) -> bool:
-    """Return whether `text` ends in the body of a cell magic that is not Python of this process."""
+    """Return whether `text` ends in the body of a cell magic that is not Python, or not run in this process."""
     first, newline, _ = text.partition("\n")
     name = re.match(r"%%(!|\w+)", first)
     return bool(newline) and name is not None and name[1] in _FOREIGN_CELLS

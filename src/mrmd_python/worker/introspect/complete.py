@@ -53,7 +53,7 @@ _SCALARS = objects.type_ids(str, bytes, int, float, bool, type(None))
 def complete(shell: Shell, idle_calls: IdleCalls, code: str, cursor: int) -> "Optional[dict[str, Any]]":
     """Complete `code` at `cursor` (in code points): return MRP's matches and the range they replace.
 
-    Return None if the session does not know, but the code alone may tell.
+    Return None if the session's objects are not enough, but the code alone may be.
     """
     cut = 0
     if cursor > _MAX_TEXT_LENGTH:  # only the code near the cursor counts
@@ -70,20 +70,20 @@ class _Completer:
     """Completes the end of a text.
 
     Args:
-        rest: the code after it.
+        rest: the code after the text.
     """
 
     def __init__(self, shell: Shell, idle_calls: IdleCalls, rest: str) -> None:
         self._shell = shell
         self._idle_calls = idle_calls
         self._rest = rest
-        self.source = "runtime"  # MRP's word for where the matches come from
+        self.source = "runtime"  # MRP's `source` of the matches
 
     def complete(self, text: str) -> "tuple[list[Match], int]":
         """Return the matches, and the index where the text they replace begins.
 
         Raises:
-            UnknownError: the session cannot tell.
+            UnknownError: the session's objects are not enough.
         """
         scanned = scan(text)
         if scanned.string is None:
@@ -262,7 +262,7 @@ def _matches_of(names: "Mapping[str, Any]", prefix: str, *, owner: Any = None, r
         if kind == "variable":
             one["kind"] = "constant" if name.isupper() else "field" if is_member else "variable"
         if name.startswith("_") and not documented:
-            continue  # these would take half of the time
+            continue  # documenting these would take half of the time
         if kind in ("function", "method"):
             parameters = signature.short_text(subject)
             one["detail"] = None if parameters is None else name + parameters

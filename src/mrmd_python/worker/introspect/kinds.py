@@ -1,4 +1,4 @@
-"""The kind of an object, and its documentation."""
+"""Finds the kind of an object, and its documentation."""
 
 from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any, Optional

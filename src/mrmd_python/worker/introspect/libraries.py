@@ -106,9 +106,8 @@ def _frame(value: Any, cls: Any) -> Metadata:
     def column(position: int) -> Any:
         return frame.iloc[:, position]
 
-    blocks = getattr(
-        getattr(frame, "_mgr", None), "blocks", ()
-    )  # its public count of bytes takes each column's own time
+    # Not memory_usage(), which takes time for each column.
+    blocks = getattr(getattr(frame, "_mgr", None), "blocks", ())
     size = sum(block.values.nbytes for block in blocks)
     return Metadata(
         _table(rows, columns, frame.columns),
@@ -166,7 +165,7 @@ def _lazy_frame(value: Any, cls: Any) -> Metadata:
 
 def _tensor(value: Any, cls: Any) -> "Optional[Metadata]":
     if not full_name(type(value)).startswith("torch."):
-        return None  # a subclass may define `shape` as it likes
+        return None  # the `shape` of a user's subclass may run code
     shape = [int(extent) for extent in value.shape]
     dtype = _shortened(value.dtype).replace("torch.", "")
     # Elements are not read: on a GPU that would force a synchronization.

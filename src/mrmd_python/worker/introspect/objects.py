@@ -1,6 +1,6 @@
 """Reads objects without running their code: no property, no `__getattr__`, no `__class__` that lies.
 
-Every access uses a slot of `type`, or of the built-in type that stores the data.
+Every access is through `type`, or the built-in type that stores the data.
 """
 
 import functools
@@ -56,12 +56,12 @@ UNKNOWN: Any = object()
 
 
 class UnknownError(LookupError):
-    """There is no such attribute or item, or only running code could tell."""
+    """There is no such attribute or item, or finding out would require running code."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """Stands for an instance that does not exist yet: only its class is known."""
+    """A stand-in for an instance of which only the class is known."""
 
     cls: type
 

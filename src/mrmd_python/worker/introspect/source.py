@@ -22,13 +22,13 @@ class Definition:
     lines: "list[str]"
     line: int  # 1-based
     file: Optional[str]  # the absolute path, or None in a cell
-    is_whole: bool = False  # whether it is all the lines, as for a module
+    is_whole: bool = False  # whether the definition is all the lines, as for a module
 
     def text(self) -> Optional[str]:
         """Return the source of the definition."""
         try:
             lines = self.lines if self.is_whole else inspect.getblock(self.lines[self.line - 1 :])
-        except Exception:  # tokenize's errors, for a file that has changed since
+        except Exception:  # an error of tokenize: the file has changed
             return None
         return "".join(lines)[:_MAX_LENGTH] or None
 
