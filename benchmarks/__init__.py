@@ -1,1 +1,1 @@
-"""What this product costs, beside what people would use instead: ``python -m benchmarks``."""
+"""Measures mrmd-python and its alternatives: ``python -m benchmarks``."""

@@ -1,9 +1,9 @@
-"""Measure this product beside its peers.
+"""Measure mrmd-python and its alternatives.
 
     python -m benchmarks [--only NAME ...] [--peers NAME ...] [--against WHEEL] [--quick]
 
-Each peer is installed from PyPI in a venv of its own, and all are measured in turn, A B C A B C, so that what else the
-machine does hits all alike. Prints tables; writes them, all samples and a chart of each measure to the directory --out.
+Each peer is installed from PyPI in its own venv. Samples are taken in turn, A B C A B C, so that other load on the
+machine affects all of them alike. Prints tables, and writes them, all samples and a chart of each measure to --out.
 """
 
 import argparse
@@ -51,20 +51,20 @@ _MEASURES = {
     "kill": kill.run,
 }
 _PEERS = (OLDER, IPYKERNEL, SERVER, XEUS, "systemd")
+# For each Jupyter peer: its client, the name of its kernel, and the packages to install.
 _KERNELS = {
     IPYKERNEL: ("zmq_client.py", "python3", ["ipykernel", "jupyter_client"]),
     SERVER: ("server_client.py", "python3", ["ipykernel", "jupyter_server"]),
     XEUS: ("zmq_client.py", "xpython", ["xeus-python", "jupyter_client"]),
 }
-"""Of each: its client, the name of its kernel, and what is to be installed."""
 _TREE = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
     """Run the benchmark."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # having ended what was started
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was started is ended
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # as PYTHONUNBUFFERED, which would make a floor of twice the height
+        del os.environ[name]  # PYTHONUNBUFFERED, for example, doubles the time of the lower bounds
     options = _options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def main() -> None:
                 for contender, error in case.errors.items():
                     print(f"{case.name}: {contender}: {error}", file=sys.stderr)
             print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-            (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n\n{report.held_against(cases)}\n")
+            (out / "table.md").write_text(f"{where}\n\n{report.table(cases)}\n\n{report.comparison(cases)}\n")
             if options.against is not None:
                 (out / "against.md").write_text(f"{where}\n\n{report.against(cases)}\n")
             report.write_json(out / "samples.json", cases, where)
@@ -95,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=_MEASURES, metavar="NAME", help=f"of {', '.join(_MEASURES)}")
     parser.add_argument("--peers", nargs="*", choices=_PEERS, default=_PEERS, help="besides ours")
     parser.add_argument("--against", type=Path, metavar="WHEEL", help="compare with a wheel of an earlier state")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: this venv's own, little of everything")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: few samples, without peers")
     parser.add_argument("--cache", type=Path, default=cache, help="the directory of the venvs")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="the directory of the results")
     options = parser.parse_args()

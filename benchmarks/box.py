@@ -1,4 +1,4 @@
-"""The container with a real systemd that `tests/systemd/box` boots, as a place to run runtimes in."""
+"""Runs runtimes in the container with a real systemd that `tests/systemd/box` boots."""
 
 import os
 import shutil
@@ -15,10 +15,7 @@ _BOX = Path(__file__).resolve().parents[1] / "tests" / "systemd" / "box"
 
 @contextmanager
 def boxed(commands: Mapping[str, str]) -> Iterator[Sequence[MrpPeer]]:
-    """Boot a container for as long as the block runs; the value is a peer for each command by name.
-
-    There are none where no container can be booted.
-    """
+    """Boot a container while the block runs; yield a peer for each command, or none if no container can be booted."""
     if os.geteuid() != 0 or shutil.which("systemd-nspawn") is None:
         yield []
         return

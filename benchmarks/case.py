@@ -1,4 +1,4 @@
-"""What a measure yields: samples of each contender for one case, and the targets they are held against."""
+"""A case: samples of each contender, and the targets to compare them with."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ IPYKERNEL = "ipykernel"
 SERVER = "jupyter_server"
 XEUS = "xeus-python"
 
+# The factor that converts a sample, in seconds, bytes or counts, to a unit.
 UNITS = {"ms": 1e3, "s": 1.0, "MB": 1e-6, "/s": 1.0}
-"""How many of a unit a sample of 1, which is a second or a byte or a count, makes."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """`subject`'s statistic is to be at most so many times that of another, or in itself so much."""
+    """An upper bound on a statistic of `subject`, relative to another contender's or in the case's unit."""
 
     at_most: float
+    # The contender to compare with; None for a bound in the case's unit.
     of: str | None = None
-    """The contender that is compared with; None for a bound in the case's unit."""
     statistic: str = "median"
     of_statistic: str = "median"
     subject: str = OURS
@@ -38,10 +38,10 @@ class Case:
     measure: str
     name: str
     unit: str
+    # By contender, in seconds, bytes or counts.
     samples: dict[str, list[float]]
-    """Of each contender, in seconds, bytes or counts."""
+    # Why a contender has no samples.
     errors: dict[str, str] = field(default_factory=dict)
-    """Why a contender has none."""
     targets: Sequence[Target] = ()
 
     def statistic(self, contender: str, name: str) -> float | None:
@@ -54,7 +54,7 @@ class Case:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the smallest sample that at least so many percent do not exceed."""
+    """Return the smallest sample that at least `percent` of the samples do not exceed."""
     ranked = sorted(samples)
     return ranked[max(0, -(-len(ranked) * int(percent) // 100) - 1)]
 
@@ -71,9 +71,9 @@ def interleave(
     targets: Sequence[Target] = (),
     in_a_row: int = 1,
 ) -> Case:
-    """Take `rounds` samples of each contender in turn, so many `in_a_row`; one that fails is passed over from then on.
+    """Take `rounds` samples of each contender in turn, `in_a_row` at a time; skip a contender after it has failed.
 
-    One at a time, A B C A B C, each finds the processor's caches full of what the others have done.
+    One at a time, A B C A B C, each contender finds the processor's caches filled by the others.
     """
     case = Case(measure, name, unit, {contender: [] for contender in contenders}, targets=targets)
     for _ in range(max(1, rounds // in_a_row)):

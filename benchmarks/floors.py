@@ -1,4 +1,4 @@
-"""The floors under an execution: a bare handler of aiohttp, and IPython at the other end of a socket."""
+"""The lower bounds of an execution: a bare aiohttp handler, and IPython at the other end of a socket."""
 
 import socket
 import subprocess
@@ -15,7 +15,7 @@ _PROGRAMS = Path(__file__).with_name("programs")
 
 @dataclass(frozen=True)
 class Floors:
-    """Both, live."""
+    """Connections to both."""
 
     http: Connection
     shell: socket.socket
@@ -27,7 +27,7 @@ class Floors:
         return time.perf_counter() - started
 
     def run_cell(self) -> float:
-        """Return how long `1+1` takes, there and back."""
+        """Return how long `1+1` takes through the socket."""
         started = time.perf_counter()
         self.shell.sendall(b"1+1")
         self.shell.recv(16)
@@ -36,7 +36,7 @@ class Floors:
 
 @contextmanager
 def floors(python: Path) -> Iterator[Floors]:
-    """Have both live while the block runs."""
+    """Run both while the block runs."""
     ours, theirs = socket.socketpair()
     with (
         subprocess.Popen([str(python), str(_PROGRAMS / "bare_aiohttp.py")], stdout=subprocess.PIPE) as server,

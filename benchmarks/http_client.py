@@ -1,4 +1,4 @@
-"""The client that every HTTP server is measured by: a socket, and little Python between it and the clock."""
+"""A fast HTTP client, so that it adds little to the times of the servers."""
 
 import json
 import socket
@@ -15,14 +15,14 @@ class Connection:
         self._data = bytearray()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        """Return the JSON of an answer.
+        """Send a request and return the JSON of the response.
 
         Raises:
-            TimeoutError: there is none in time.
+            TimeoutError: there is no response in time.
             ValueError: the status is not 200.
         """
         self._send(method, path, body)
@@ -33,10 +33,10 @@ class Connection:
         return json.loads(content)
 
     def events(self, path: str, body: object) -> Iterator[tuple[str, Any]]:
-        """POST, and yield the name and the data of each event of the answer as it comes.
+        """Send a POST, and yield the name and the data of each event of the response as it arrives.
 
         Raises:
-            TimeoutError: nothing comes for long.
+            TimeoutError: nothing arrives in time.
         """
         self._send("POST", path, body)
         status, chunked, length = self._read_head()
@@ -89,5 +89,5 @@ class Connection:
     def _receive(self) -> None:
         data = self._socket.recv(1 << 20)
         if not data:
-            raise ConnectionError("the server has hung up")
+            raise ConnectionError("the server has closed the connection")
         self._data += data

@@ -32,8 +32,8 @@ def _draw(path: Path, cases: Sequence[Case], title: str) -> None:
         tails = [
             max(0.0, (case.statistic(name, "p99") or 0.0) - median) for name, median in zip(names, medians, strict=True)
         ]
-        colours = ["tab:orange" if name.startswith(OURS) and "0." not in name else "tab:gray" for name in names]
-        axis.barh(names, medians, xerr=[[0.0] * len(tails), tails], color=colours, error_kw={"elinewidth": 0.8})
+        colors = ["tab:orange" if name.startswith(OURS) and "0." not in name else "tab:gray" for name in names]
+        axis.barh(names, medians, xerr=[[0.0] * len(tails), tails], color=colors, error_kw={"elinewidth": 0.8})
         axis.set_xlabel(case.unit, fontsize=8)
         axis.set_title(case.name, fontsize=9, loc="left")
         axis.tick_params(labelsize=8)

@@ -1,4 +1,4 @@
-"""Processes as the kernel shows them in proc(5): which exist, their memory, how often they wake up."""
+"""Reads about processes in proc(5): which exist, their memory, how often they wake up."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import psutil
 
 
 def tree(pid: int) -> list[int]:
-    """Return a process and all below it."""
+    """Return a process and its descendants."""
     try:
         return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     except psutil.NoSuchProcess:
@@ -17,7 +17,7 @@ def tree(pid: int) -> list[int]:
 
 
 def end_tree(pids: Iterable[int]) -> None:
-    """SIGKILL those of `pids`, which were started here, that live, and what is below them."""
+    """SIGKILL these processes, which were started here, and their descendants."""
     for pid in pids:
         for each in tree(pid):
             try:
@@ -27,7 +27,7 @@ def end_tree(pids: Iterable[int]) -> None:
 
 
 def proportional_bytes(pids: Sequence[int]) -> int:
-    """Return the memory that processes hold, what they share with others divided among all (PSS)."""
+    """Return the memory of processes; shared pages are divided among the processes that share them (PSS)."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -37,22 +37,22 @@ def proportional_bytes(pids: Sequence[int]) -> int:
 
 
 def peak_bytes(pid: int) -> int:
-    """Return the most memory that a process has held since `forget_peak`."""
+    """Return the most memory that a process has used since `reset_peak`."""
     return _status_number(Path(f"/proc/{pid}/status"), "VmHWM:") * 1024
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that a process holds."""
+    """Return the memory that a process uses."""
     return _status_number(Path(f"/proc/{pid}/status"), "VmRSS:") * 1024
 
 
-def forget_peak(pid: int) -> None:
-    """Have `peak_bytes` begin anew."""
+def reset_peak(pid: int) -> None:
+    """Reset `peak_bytes`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def wake_ups(pids: Sequence[int]) -> int:
-    """Return how often the threads of processes have gone to sleep by themselves, and so were woken."""
+    """Return how often the threads of processes have gone to sleep and were woken."""
     tasks = (task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir())
     return sum(_status_number(task / "status", "voluntary_ctxt_switches:") for task in tasks)
 

@@ -1,4 +1,4 @@
-"""The tables that are printed, and the JSON that is kept."""
+"""Formats the tables, and writes the samples as JSON."""
 
 import json
 import os
@@ -11,14 +11,13 @@ from pathlib import Path
 from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, OLDER, OURS, SERVER, UNITS, XEUS, Case, Target
 
 _COLUMNS = (OURS, OLDER, IPYKERNEL, SERVER, XEUS)
+# The p99 is shown if there are at least this many samples, or if it is this many times the median.
 _LATENCY_SAMPLES = 20
-"""The p99 is shown from this many samples on."""
 _OUTLIER = 10
-"""The p99 is shown from this many times the median on, even with few samples."""
 
 
 def heading() -> str:
-    """Return when and where this is."""
+    """Return the time and the machine."""
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
@@ -35,7 +34,7 @@ def _processor() -> str:
 
 
 def table(cases: Iterable[Case]) -> str:
-    """Return the contenders in Markdown: medians, the p99 behind a slash where there are enough samples."""
+    """Return the contenders in Markdown: medians and, after a slash, the p99 if there are enough samples."""
     return _markdown(
         [
             ["", "unit", *_COLUMNS],
@@ -44,9 +43,9 @@ def table(cases: Iterable[Case]) -> str:
     )
 
 
-def held_against(cases: Iterable[Case]) -> str:
-    """Return, in Markdown, what else was measured in each case, and how the targets are met."""
-    rows = [["", "unit", "beside it", "targets"]]
+def comparison(cases: Iterable[Case]) -> str:
+    """Return, in Markdown, what else was measured in each case, and whether the targets are met."""
+    rows = [["", "unit", "for comparison", "targets"]]
     for case in cases:
         others = [f"{name} {_cell(case, name)}" for name in case.samples if name not in _COLUMNS]
         verdicts = [found for target in case.targets if (found := verdict(case, target))]
@@ -82,8 +81,8 @@ def _cell(case: Case, contender: str) -> str:
         return "none" if contender in case.errors else ""
     p99 = case.statistic(contender, "p99")
     assert p99 is not None
-    is_telling = len(case.samples[contender]) >= _LATENCY_SAMPLES or p99 > _OUTLIER * median
-    return f"{_number(median)} / {_number(p99)}" if is_telling else _number(median)
+    shows_p99 = len(case.samples[contender]) >= _LATENCY_SAMPLES or p99 > _OUTLIER * median
+    return f"{_number(median)} / {_number(p99)}" if shows_p99 else _number(median)
 
 
 def _number(value: float) -> str:
@@ -91,7 +90,7 @@ def _number(value: float) -> str:
 
 
 def verdict(case: Case, target: Target) -> str:
-    """Return how a target is met, or nothing if one of the two has no samples."""
+    """Return whether a target is met, with the figures, or "" if one of the two has no samples."""
     found = case.statistic(target.subject, target.statistic)
     if found is None:
         return ""
@@ -111,6 +110,6 @@ def verdict(case: Case, target: Target) -> str:
 
 
 def write_json(path: Path, cases: Sequence[Case], where: str) -> None:
-    """Keep all samples, in seconds, bytes or counts, with what they were held against."""
+    """Write all samples, in seconds, bytes or counts, with the targets."""
     found = [asdict(case) | {"verdicts": [verdict(case, target) for target in case.targets]} for case in cases]
     path.write_text(json.dumps({"machine": where, "units": UNITS, "cases": found}, indent=1) + "\n")

@@ -12,22 +12,22 @@ from benchmarks.peers.peer import Lineup, Peer, Runtime
 
 @dataclass(frozen=True)
 class Effort:
-    """How much of everything."""
+    """How many samples to take, and of how much."""
 
     starts: int
     commands: int
     latencies: int
     queries: int
     streams: int
+    # The share of the full amount of output.
     megabytes: float
-    """What is streamed, as a share of what the full case has."""
     memories: int
     idle_seconds: float
     runtimes: int
     kills: int
     children: int
+    # A cell that defines `os`, `np` and `df` for the queries.
     setup: str
-    """A cell that defines `os`, `np` and `df`, which queries are about."""
 
 
 _LIBRARIES = """
@@ -46,49 +46,49 @@ class Setting:
 
     lineup: Lineup
     ours: MrpPeer
+    # An earlier build of ours.
     before: MrpPeer | None
-    """An earlier state of ours."""
     older: MrpPeer | None
+    # Ours and its earlier build, in a container with systemd.
     boxed: Sequence[MrpPeer]
-    """Ours, and an earlier state of it, in a container with systemd."""
+    # The interpreter of ours.
     python: Path
-    """That of ours."""
     effort: Effort
 
     @property
     def mrp(self) -> Sequence[MrpPeer]:
-        """Those that speak MRP, on this machine."""
+        """The peers that speak MRP, on this machine."""
         return [peer for peer in (self.ours, self.before, self.older) if peer is not None]
 
     @property
     def mrp_and_boxed(self) -> Sequence[MrpPeer]:
-        """Those that have the command."""
+        """The peers that have the command."""
         return [*self.mrp, *self.boxed]
 
     def runtime(self, peer: MrpPeer) -> MrpRuntime:
-        """Return the live runtime of one that speaks MRP."""
+        """Return the live runtime of a peer that speaks MRP."""
         found = self.lineup.runtime(peer)
         assert isinstance(found, MrpRuntime)
         return found
 
-    def each(self, ask: Callable[[Runtime], float]) -> Mapping[str, Callable[[], float]]:
-        """Return contenders that run `ask` on the live runtime of each peer."""
+    def each(self, measure: Callable[[Runtime], float]) -> Mapping[str, Callable[[], float]]:
+        """Return contenders that call `measure` with the live runtime of each peer."""
 
-        def asking(peer: Peer) -> Callable[[], float]:
-            return lambda: ask(self.lineup.runtime(peer))
+        def contender(peer: Peer) -> Callable[[], float]:
+            return lambda: measure(self.lineup.runtime(peer))
 
-        return {peer.name: asking(peer) for peer in self.lineup.peers}
+        return {peer.name: contender(peer) for peer in self.lineup.peers}
 
-    def each_mrp(self, ask: Callable[[MrpRuntime], float]) -> Mapping[str, Callable[[], float]]:
-        """Return contenders that run `ask` on the live runtime of each peer that speaks MRP."""
+    def each_mrp(self, measure: Callable[[MrpRuntime], float]) -> Mapping[str, Callable[[], float]]:
+        """Return contenders that call `measure` with the live runtime of each peer that speaks MRP."""
 
-        def asking(peer: MrpPeer) -> Callable[[], float]:
-            return lambda: ask(self.runtime(peer))
+        def contender(peer: MrpPeer) -> Callable[[], float]:
+            return lambda: measure(self.runtime(peer))
 
-        return {peer.name: asking(peer) for peer in self.mrp}
+        return {peer.name: contender(peer) for peer in self.mrp}
 
     def running(self, *arguments: str) -> Callable[[], float]:
-        """Return, as a contender, the Python of ours with `arguments`, from its start to its end."""
+        """Return a contender: a run of the interpreter of ours with `arguments`."""
 
         def run() -> float:
             started = time.perf_counter()

@@ -1,9 +1,9 @@
-"""What a stream costs: bytes on the wire for each byte that a cell prints.
+"""Measures how many bytes a stream sends for each byte that a cell prints.
 
     python benchmarks/streaming_cost.py
 
-Starts a runtime of its own, prints a table, and ends the runtime. The bytes are those of the answer's body as they come
-off the socket, the framing of HTTP's chunks included.
+Starts a runtime, prints a table, and ends the runtime. The bytes are those of the response's body on the socket, with
+the framing of HTTP chunks.
 """
 
 import json

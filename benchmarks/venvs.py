@@ -1,4 +1,4 @@
-"""The virtual environments of the peers, with packages from PyPI, the same Python and the same pandas."""
+"""Makes the virtual environments of the peers, with packages from PyPI, the same Python and the same pandas."""
 
 import subprocess
 import sys
@@ -17,12 +17,12 @@ def make(cache: Path, name: str, packages: Sequence[str], *, fresh: str | None =
 
     Args:
         cache: the directory of all venvs.
-        name: which one; one that is there is used again if it was made of the same packages.
+        name: the name of the venv. An existing one is used again if it was made with the same packages.
         packages: requirements, or the directory of a source tree.
-        fresh: one of them to install again each time, because its content can change without its version.
+        fresh: one of the packages, to install again each time, because its content can change without its version.
 
     Raises:
-        UnavailableError: they cannot be installed; the message says why.
+        UnavailableError: the packages cannot be installed; the message says why.
     """
     directory = cache / name
     python = directory / "bin" / "python"
@@ -38,7 +38,7 @@ def make(cache: Path, name: str, packages: Sequence[str], *, fresh: str | None =
 
 
 def _base_python() -> str:
-    """Return the interpreter below the benchmark's own venv."""
+    """Return the interpreter that the benchmark's venv is based on."""
     return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}")
 
 

@@ -1,4 +1,4 @@
-// A client in Node 18 or newer and nothing else: node client.mjs http://localhost:8765/mrp/v1 'print(input("Name? "))'
+// A client that needs only Node 18 or newer: node client.mjs http://localhost:8765/mrp/v1 'print(input("Name? "))'
 
 import { createInterface } from "node:readline";
 

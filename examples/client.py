@@ -1,4 +1,4 @@
-"""A client in the standard library alone: python client.py http://localhost:8765/mrp/v1 'print(input("Name? "))'."""
+"""A client that needs only Python: python client.py http://localhost:8765/mrp/v1 'print(input("Name? "))'."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ class Client:
         return json.load(self._send(path, body))
 
     def stream(self, code: str, **fields: Any) -> Iterator[tuple[str, Any]]:
-        """Run code; yield the name and the data of each event as it comes."""
+        """Run code; yield the name and the data of each event as it arrives."""
         name = ""
         for line in self._send("/execute/stream", {"code": code, "accumulated": False, **fields}):
             field, _, value = line.decode().rstrip("\n").partition(": ")

@@ -17,7 +17,7 @@ def _work(answers: Connection, megabytes: int) -> None:
 
 
 class Engine:
-    """Workers that hold `megabytes` each; `pids` are theirs."""
+    """Workers that hold `megabytes` each, and their `pids`."""
 
     def __init__(self, workers: int, megabytes: int) -> None:
         context = multiprocessing.get_context("spawn")

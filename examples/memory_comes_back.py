@@ -13,14 +13,14 @@ COMMAND = "mrmd-python"
 
 
 def main() -> None:
-    """Start it, show it, end it, and show that it is gone."""
+    """Start the engine, list it, kill it, and show that its workers are gone."""
     here = str(Path(__file__).parent)
     started = subprocess.run([COMMAND, "--id", ID, "--cwd", here, "--json"], stdout=subprocess.PIPE, check=True)
     client = Client(json.loads(started.stdout)["url"])
     made = client.post("/execute", code="from engine import Engine; engine = Engine(2, 200); print(*engine.pids)")
     pids = [int(word) for word in made["stdout"].split()]
     apart = [pid for pid in pids if os.getsid(pid) == pid]
-    print(f"{len(apart)} workers in sessions of their own: {pids}", flush=True)
+    print(f"{len(apart)} workers in their own process sessions: {pids}", flush=True)
     subprocess.run([COMMAND, "--list"], check=True)
     subprocess.run([COMMAND, "--kill", ID], check=True)
     left = [pid for pid in pids if psutil.pid_exists(pid)]

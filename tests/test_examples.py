@@ -41,7 +41,7 @@ def test_embedding_example_serves_and_ends_its_runtime(here: Machine, free_port:
 def test_kill_frees_the_memory_of_an_engine(here: Machine) -> None:
     done = here.run(sys.executable, str(_EXAMPLES / "memory_comes_back.py"))
     assert done.returncode == 0, done.stderr
-    pids = re.search(r"^2 workers in sessions of their own: \[(\d+), (\d+)\]$", done.stdout, re.MULTILINE)
+    pids = re.search(r"^2 workers in their own process sessions: \[(\d+), (\d+)\]$", done.stdout, re.MULTILINE)
     assert pids is not None, done.stdout
     assert here.alive([int(pid) for pid in pids.groups()]) == []
     held = re.search(r"^engine-example +running .* (\d+) MB ", done.stdout, re.MULTILINE)

@@ -1,1 +1,1 @@
-"""The kinds of measure, a module each."""
+"""The measures: one module each."""

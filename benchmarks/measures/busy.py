@@ -1,4 +1,4 @@
-"""Looking at a session while it computes: in Python, and in C that keeps the interpreter to itself."""
+"""Queries to a session while it computes: in Python, and in C code that holds the GIL."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from benchmarks.peers.mrp import MrpPeer, MrpRuntime
 from benchmarks.peers.peer import UnansweredError
 from benchmarks.setting import Setting
 
-_ASKED: dict[str, Callable[[MrpRuntime], float]] = {
+_QUERIES: dict[str, Callable[[MrpRuntime], float]] = {
     "complete: df.": lambda runtime: runtime.complete("df."),
     "inspect: df": lambda runtime: runtime.inspect("df"),
     "hover: df": lambda runtime: runtime.hover("df"),
@@ -16,9 +16,9 @@ _ASKED: dict[str, Callable[[MrpRuntime], float]] = {
 }
 _IDLE = f"{OURS}, idle"
 _IN_PYTHON = "while True: pass"
+# Fast queries get this many times more samples: when both processors are busy, one query in a hundred waits some
+# milliseconds for a scheduler's time slice to end, and the p99 of few samples would show only that.
 _MANY = 25
-"""How many times more there are of what takes next to nothing: where both processors are taken, one in a hundred waits
-for the end of a scheduler's time slice, some milliseconds, and the p99 of few samples would show only that."""
 _IN_C = "n = pow(7, 2 * 10**7)"
 
 
@@ -33,8 +33,8 @@ def run(setting: Setting) -> Iterable[Case]:
             _sample_while_busy(setting, peer, code, rounds * _MANY, _capabilities, case)
         case.samples[_IDLE] = idle
         yield case
-    for name, ask in _ASKED.items():
-        # What completes by inference instead may take its time.
+    for name, ask in _QUERIES.items():
+        # Completion may fall back to inference, which is slow.
         bounds = [] if name.startswith("complete") else [Target(100.0, statistic="p99")]
         case = Case("busy", f"{name} during {_IN_PYTHON}", "ms", {}, targets=bounds)
         for peer in setting.mrp:
@@ -54,13 +54,13 @@ def _capabilities(runtime: MrpRuntime) -> float:
 def _sample_while_busy(
     setting: Setting, peer: MrpPeer, code: str, rounds: int, ask: Callable[[MrpRuntime], float], case: Case
 ) -> None:
-    """Add what a runtime takes to answer while it runs `code`, as long as that runs."""
+    """Add how long a runtime takes to answer while it runs `code`; stop when the code has ended."""
     try:
         runtime = setting.runtime(peer)
         runtime.execute(setting.effort.setup)
         with runtime.busy(code) as ended:
             case.samples[peer.name] = list(_until(ended, rounds, lambda: ask(runtime)))
-        if not ended.is_set():  # it does not react to an interrupt either, and would delay what comes next
+        if not ended.is_set():  # the interrupt had no effect: the runtime would delay the next measure
             setting.lineup.end(peer)
     except UnansweredError as error:
         case.errors[peer.name] = str(error)

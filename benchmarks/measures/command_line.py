@@ -40,7 +40,7 @@ def _command(peer: MrpPeer, *arguments: str) -> Callable[[], float]:
 
 
 def _register_many(directory: Path) -> Iterable[Path]:
-    """Register runtimes whose process is long gone; yield the files."""
+    """Register runtimes whose processes have ended; yield the files."""
     directory.mkdir(parents=True, exist_ok=True)
     for number in range(_MANY):
         record = {

@@ -1,4 +1,4 @@
-"""`1+1` over a connection that is kept, above the floors."""
+"""`1+1` over a kept-alive connection, and its lower bounds."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ _IN_A_ROW = 20
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield a case for executions one after another, and one for each alone among those of the others."""
+    """Yield a case for executions one after another, and one for executions in turn with those of the others."""
     with floors(setting.python) as floor:
         contenders: dict[str, Callable[[], float]] = {
             **setting.each(lambda runtime: runtime.execute("1+1")),

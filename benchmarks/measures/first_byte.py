@@ -1,4 +1,4 @@
-"""From a print() to the client, while the cell goes on."""
+"""From a print() to the client, while the cell continues."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from benchmarks.setting import Setting
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the case of the first byte."""
+    """Yield the case."""
     rounds = max(3, setting.effort.latencies // 4)
     yield interleave(
         "first byte",

@@ -1,4 +1,4 @@
-"""--kill, until the last process is gone; older versions leave the children, which are then not waited for."""
+"""--kill, until the last process has ended. Older versions leave the children, so those are not waited for."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ _WAIT_SECONDS = 30.0
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the case of the kill."""
+    """Yield the case."""
     count = setting.effort.children
     yield interleave(
         "kill",

@@ -1,4 +1,4 @@
-"""Ten runtimes, started at once, against one."""
+"""Ten runtimes, started at once, compared with one."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor

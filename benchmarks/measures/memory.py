@@ -1,4 +1,4 @@
-"""What an idle runtime holds, after `1+1`; shared pages are divided among those that share them (PSS)."""
+"""The memory of an idle runtime after `1+1`; shared pages are divided among those that share them (PSS)."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from benchmarks.setting import Setting
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the memory of all of a runtime, and what one more session costs."""
+    """Yield the memory of a runtime, and of one more session."""
     setting.lineup.end_all()
 
     def holding(peer: Peer) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""From the command that starts one to the result of `1+1`; below it, what the same imports take by themselves."""
+"""From the command that starts a runtime to the result of `1+1`; for comparison, the imports alone."""
 
 import subprocess
 import time
@@ -10,13 +10,13 @@ from benchmarks.peers.peer import Peer
 from benchmarks.setting import Setting
 
 _SHELL = "from IPython.core.interactiveshell import InteractiveShell as S; S.instance().run_cell('1+1')"
-_CHAIN = "what is in a row: click, 3 bare Pythons, IPython to its result"
-"""The command, the process that makes a daemon of the server, the server and the reaper, each of which starts the next,
-and the worker: with what of their imports no other can be waiting for."""
+# The command, the process that makes a daemon of the server, the server and the reaper each start the next one, and
+# the reaper starts the worker: these imports cannot be done in parallel.
+_CHAIN = "in sequence: click, 3 bare Pythons, IPython to its result"
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the case of the start."""
+    """Yield the case."""
     setting.lineup.end_all()
     contenders: dict[str, Callable[[], float]] = {
         peer.name: _starting(peer) for peer in (*setting.lineup.peers, *setting.boxed)
@@ -58,7 +58,7 @@ def _starting(peer: Peer) -> Callable[[], float]:
 
 
 def _entering(peer: MrpPeer) -> Callable[[], float]:
-    """Return what takes no longer than it takes to be where the command is to run: a part of what its start takes."""
+    """Return a contender: how long it takes to enter the container, which is part of the start there."""
 
     def enter() -> float:
         started = time.perf_counter()

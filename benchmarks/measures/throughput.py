@@ -1,4 +1,4 @@
-"""Output by the megabyte, to a client that parses it; below it, the same loop into a pipe that `cat` reads."""
+"""Megabytes of output, to a client that parses it; for comparison, the same loop into a pipe that `cat` reads."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.case import IPYKERNEL, OURS, Case, Target, interleave
 from benchmarks.peers.peer import Peer, UnansweredError
-from benchmarks.processes import forget_peak, peak_bytes, resident_bytes
+from benchmarks.processes import peak_bytes, reset_peak, resident_bytes
 from benchmarks.setting import Setting
 
 _ON = f"{OURS}, accumulated"
@@ -43,7 +43,7 @@ def _streaming(setting: Setting, code: str) -> Mapping[str, Callable[[], float]]
             try:
                 return setting.lineup.runtime(peer).stream(code)
             except UnansweredError:
-                setting.lineup.end(peer)  # it may still be at it
+                setting.lineup.end(peer)  # it may still be running the code
                 raise
 
         return stream
@@ -57,7 +57,7 @@ def _memory(setting: Setting, code: str) -> Case:
     def growth(**options: Any) -> float:
         runtime = setting.runtime(setting.ours)
         before = resident_bytes(runtime.server)
-        forget_peak(runtime.server)
+        reset_peak(runtime.server)
         for _ in range(3):
             runtime.stream(code, **options)
         return max(0, peak_bytes(runtime.server) - before)
@@ -68,7 +68,7 @@ def _memory(setting: Setting, code: str) -> Case:
 
 
 def _into_cat(loop: str, *, line_buffering: bool) -> Callable[[], float]:
-    """Return a contender: a loop whose output `cat` reads, and how long the loop itself took."""
+    """Return a contender: how long a loop takes whose output `cat` reads."""
     code = f"""
 import sys, time
 sys.stdout.reconfigure(line_buffering={line_buffering})

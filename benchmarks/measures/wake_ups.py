@@ -1,4 +1,4 @@
-"""How often the processes of an idle runtime wake."""
+"""How often the processes of an idle runtime wake up."""
 
 import time
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _SETTLE_SECONDS = 2.0
 
 
 def run(setting: Setting) -> Iterable[Case]:
-    """Yield the case of the wake-ups; all are idle at the same time."""
+    """Yield the case. All runtimes are idle at the same time."""
     seconds = setting.effort.idle_seconds
     pids = {peer.name: setting.lineup.runtime(peer).pids for peer in setting.lineup.peers}
     time.sleep(min(_SETTLE_SECONDS, seconds))

@@ -1,1 +1,1 @@
-"""What is measured: this product and its peers, each behind `peer.Peer`."""
+"""What is measured: mrmd-python and its peers, each a `peer.Peer`."""

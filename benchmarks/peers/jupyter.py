@@ -1,4 +1,4 @@
-"""Jupyter kernels, over ZMQ or by way of jupyter_server. Their client runs in the peer's own venv."""
+"""Jupyter kernels, over ZMQ or through jupyter_server. The client runs in the peer's venv."""
 
 import json
 import subprocess
@@ -16,22 +16,22 @@ _PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 
 @dataclass(frozen=True)
 class JupyterPeer:
-    """One kernel, and what is between it and the client."""
+    """A kind of kernel, and the client that connects to it."""
 
     name: str
     python: Path
+    # The program of the client: zmq_client.py or server_client.py.
     client: str
-    """The program that is the client: zmq_client.py or server_client.py."""
     kernel: str
 
     def start(self) -> tuple["JupyterRuntime", float]:
-        """Start the client, and then, by the clock, the kernel."""
+        """Start the client, then the kernel, whose start is timed."""
         runtime = JupyterRuntime(self)
         return runtime, runtime.ask("start", kernel=self.kernel)["seconds"]
 
 
 class JupyterRuntime:
-    """One kernel, by way of its client."""
+    """One kernel and its client."""
 
     def __init__(self, peer: JupyterPeer) -> None:
         self._peer = peer
@@ -50,10 +50,10 @@ class JupyterRuntime:
         return tree(self._client.pid)[1:]
 
     def ask(self, op: str, **fields: Any) -> Any:
-        """Return what the client answers.
+        """Return the client's answer.
 
         Raises:
-            UnansweredError: the kernel does not, or not in time.
+            UnansweredError: the kernel does not answer in time.
         """
         assert self._client.stdin is not None
         assert self._client.stdout is not None
@@ -74,7 +74,7 @@ class JupyterRuntime:
         return float(self.ask("first_output")["seconds"])
 
     def stream(self, code: str) -> float:
-        """Run code and parse all its output as it comes."""
+        """Run code and parse all its output as it arrives."""
         return float(self.ask("execute", code=code)["seconds"])
 
     def complete(self, code: str) -> float:
@@ -82,7 +82,7 @@ class JupyterRuntime:
         return float(self.ask("complete", code=code)["seconds"])
 
     def inspect(self, code: str) -> float:
-        """Ask about the name at the end of `code`, with its documentation."""
+        """Inspect the name at the end of `code`, with its documentation."""
         return float(self.ask("inspect", code=code)["seconds"])
 
     def close(self) -> None:

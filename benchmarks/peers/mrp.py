@@ -1,4 +1,4 @@
-"""mrmd-python, this product or an older one, over HTTP."""
+"""mrmd-python, this or an older version, over HTTP."""
 
 import itertools
 import os
@@ -22,8 +22,7 @@ _URL = re.compile(r"URL:\s+http://[^:]+:(\d+)/")
 _PID = re.compile(r"PID:\s+(\d+)")
 _STREAM_SECONDS = 20.0
 _IDLE_SECONDS = 2.0
-_HEED_SECONDS = 5.0
-"""How long an interrupt may take."""
+_INTERRUPT_SECONDS = 5.0
 _numbers = itertools.count()
 
 
@@ -34,10 +33,10 @@ class MrpPeer:
     name: str
     command: str
     environ: Mapping[str, str]
+    # The command that runs another one on that machine.
     prefix: Sequence[str] = ()
-    """What enters the machine."""
+    # Whether the pids that it prints are valid on this machine.
     reports_pid: bool = True
-    """Whether the pids that it prints are valid on this machine."""
 
     def run(self, *arguments: str) -> tuple[str, float]:
         """Run its command; return what it printed and how long it took.
@@ -65,13 +64,13 @@ class MrpPeer:
         return text, seconds
 
     def start(self) -> tuple["MrpRuntime", float]:
-        """Start one by its command, and run `1+1`."""
+        """Start a runtime with the command, and run `1+1`."""
         runtime_id = f"benchmark-{os.getpid()}-{next(_numbers)}"
         started = time.perf_counter()
         try:
             text, _ = self.run("--id", runtime_id)
         except UnansweredError:
-            with suppress(UnansweredError):  # of one that has come up too late, or in part
+            with suppress(UnansweredError):  # it may have started too late, or in part
                 self.run("--kill", runtime_id)
             raise
         port, pid = _URL.search(text), _PID.search(text)
@@ -108,22 +107,22 @@ class MrpRuntime:
         """Return how long an endpoint takes to answer.
 
         Raises:
-            UnansweredError: too long, or it refused.
+            UnansweredError: it answers too late, or with an error.
         """
         return self.answer(method, path, body)[1]
 
     def answer(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[Any, float]:
-        """Return what an endpoint answers, and how long it took.
+        """Return the answer of an endpoint, and how long it took.
 
         Raises:
-            UnansweredError: too long, or it refused.
+            UnansweredError: it answers too late, or with an error.
         """
         connection = self._connected()
         started = time.perf_counter()
         try:
             found = connection.request(method, f"/mrp/v1{path}", body)
         except (OSError, ValueError) as error:
-            self._hang_up()
+            self._disconnect()
             raise UnansweredError(f"{self.peer.name}: {path}: {error}") from None
         return found, time.perf_counter() - started
 
@@ -143,14 +142,14 @@ class MrpRuntime:
         return seconds[0]
 
     def stream(self, code: str, *, accumulated: bool = False) -> float:
-        """Run code and parse all its output as it comes."""
+        """Run code and parse all its output as it arrives."""
         started = time.perf_counter()
         received = 0
         for name, data in self._events(code, accumulated=accumulated):
             received += len(data["content"]) if name == "stdout" else 0
             if time.perf_counter() - started > _STREAM_SECONDS:
-                self._hang_up()
-                raise UnansweredError(f"{self.peer.name}: not through within {_STREAM_SECONDS} s")
+                self._disconnect()
+                raise UnansweredError(f"{self.peer.name}: not complete within {_STREAM_SECONDS} s")
         return time.perf_counter() - started
 
     def complete(self, code: str) -> float:
@@ -158,7 +157,7 @@ class MrpRuntime:
         return self.ask("POST", "/complete", {"code": code, "cursor": len(code)})
 
     def inspect(self, code: str) -> float:
-        """Ask about the name at the end of `code`, with its documentation."""
+        """Inspect the name at the end of `code`, with its documentation."""
         return self.ask("POST", "/inspect", {"code": code, "cursor": len(code), "detail": 1})
 
     def hover(self, code: str) -> float:
@@ -167,10 +166,10 @@ class MrpRuntime:
 
     @contextmanager
     def busy(self, code: str) -> Iterator[threading.Event]:
-        """Have it run code for as long as the block does; the value is set when the code has ended by itself."""
+        """Run code while the block runs, and yield an event that is set when the code ends before the block."""
         ended = threading.Event()
         connection = Connection(self.port, seconds=60)
-        # The event `start` may come long before the code runs.
+        # The event `start` may arrive long before the code runs.
         begun = Path(tempfile.mkdtemp(prefix="mrmd-benchmark-"), "begun")
         marked = f"open({str(begun)!r}, 'w').close()\n{code}"
 
@@ -190,13 +189,13 @@ class MrpRuntime:
             yield ended
         finally:
             Connection(self.port).request("POST", "/mrp/v1/interrupt", {})
-            thread.join(_HEED_SECONDS)
+            thread.join(_INTERRUPT_SECONDS)
             connection.close()
             shutil.rmtree(begun.parent)
 
     def close(self) -> None:
-        """End it, and what it leaves behind."""
-        self._hang_up()
+        """End the runtime, and processes that it leaves behind."""
+        self._disconnect()
         started = list(self.pids) if self._pid is not None else []
         try:
             self.peer.run("--kill", self.id)
@@ -210,18 +209,18 @@ class MrpRuntime:
                 "/mrp/v1/execute/stream", {"code": code, "accumulated": accumulated, "allowStdin": False}
             )
         except OSError as error:
-            self._hang_up()
+            self._disconnect()
             raise UnansweredError(f"{self.peer.name}: {error}") from None
 
     def _connected(self) -> Connection:
-        """Return a kept connection that has been used lately, or a new one: servers close those that are idle."""
+        """Return the connection, or a new one if it has been idle: servers close idle connections."""
         if time.perf_counter() - self._used > _IDLE_SECONDS:
-            self._hang_up()
+            self._disconnect()
         self._connection = self._connection or Connection(self.port)
         self._used = time.perf_counter()
         return self._connection
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,4 +1,4 @@
-"""What can be measured of every peer."""
+"""What every peer must provide to be measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ class UnansweredError(Exception):
 
 
 class Runtime(Protocol):
-    """A live Python. Times are in seconds, from asking to the whole answer; all may raise `UnansweredError`."""
+    """A running Python. Times are in seconds, from the request to the whole answer. All may raise `UnansweredError`."""
 
     @property
     def pids(self) -> Sequence[int]:
@@ -20,34 +20,34 @@ class Runtime(Protocol):
         """Run code and wait for its result."""
 
     def first_output(self) -> float:
-        """Return how long a print() in a cell that goes on takes to reach the client."""
+        """Return how long a print() takes to reach the client, in a cell that continues."""
 
     def stream(self, code: str) -> float:
-        """Run code and parse all its output as it comes."""
+        """Run code and parse all its output as it arrives."""
 
     def complete(self, code: str) -> float:
         """Complete at the end of `code`."""
 
     def inspect(self, code: str) -> float:
-        """Ask about the name at the end of `code`."""
+        """Inspect the name at the end of `code`."""
 
     def close(self) -> None:
-        """End it."""
+        """End the runtime."""
 
 
 class Peer(Protocol):
-    """Something that can be started."""
+    """A program that starts runtimes."""
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """The name in the table."""
 
     def start(self) -> tuple[Runtime, float]:
-        """Start one; return it, and how long it took until it had run `1+1`."""
+        """Start a runtime; return it, and how long it took until it had run `1+1`."""
 
 
+# A cell that prints the time, by a clock that all processes share.
 PRINTED_AT = "import time; print(time.monotonic_ns(), flush=True); time.sleep(0.02)"
-"""A cell that says when it printed, by a clock that all processes have in common."""
 
 
 @dataclass
@@ -58,13 +58,13 @@ class Lineup:
     _live: dict[str, Runtime] = field(default_factory=dict)
 
     def runtime(self, peer: Peer) -> Runtime:
-        """Return the live runtime of a peer, which is started when it is first asked for."""
+        """Return the live runtime of a peer, started if there is none."""
         if peer.name not in self._live:
             self._live[peer.name] = peer.start()[0]
         return self._live[peer.name]
 
     def end(self, peer: Peer) -> None:
-        """End the live runtime of a peer: the next is a fresh one."""
+        """End the live runtime of a peer."""
         if peer.name in self._live:
             self._live.pop(peer.name).close()
 

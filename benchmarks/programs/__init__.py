@@ -1,1 +1,1 @@
-"""Programs that run in another venv than the benchmark does."""
+"""Programs that run in another venv than the benchmark."""

@@ -1,4 +1,4 @@
-"""The floor of an answer over HTTP: aiohttp with a handler that does nothing. Prints its port."""
+"""The lower bound of a response over HTTP: aiohttp with a handler that does nothing. Prints its port."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Runs in the venv of jupyter_server: starts it, and a kernel below it, and asks over HTTP and a WebSocket."""
+"""Runs in the venv of jupyter_server: starts it and a kernel, and sends requests over HTTP and a WebSocket."""
 
 import json
 import socket
@@ -62,7 +62,7 @@ class Client:
         return {"seconds": time.perf_counter() - started}
 
     def first_output(self) -> dict[str, Any]:
-        """Run a cell that says when it printed."""
+        """Run a cell that prints the time."""
         return {"seconds": self._run("execute_request", _execution(_PRINTED_AT))}
 
     def complete(self, code: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Client:
         return {}
 
     def _run(self, kind: str, content: dict[str, Any]) -> float:
-        """Ask, and read until the kernel has replied and, of an execution, is idle; return its first output's age."""
+        """Send a request and wait for the reply and, for an execution, for idle; return the age of the first output."""
         identity = uuid.uuid4().hex
         header = {"msg_id": identity, "msg_type": kind, "session": "b", "username": "b", "version": "5.3", "date": ""}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
@@ -109,7 +109,7 @@ def _execution(code: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do what each line says, and answer by a line."""
+    """Run the operation in each line of stdin, and print a line with the answer."""
     client = Client()
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""The floor of an execution: IPython's run_cell at the other end of a socket, its standard input."""
+"""The lower bound of an execution: IPython's run_cell at the other end of a socket, its standard input."""
 
 import os
 import socket

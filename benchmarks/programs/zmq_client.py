@@ -1,4 +1,4 @@
-"""Runs in the venv of a Jupyter kernel: starts the kernel and sends it what each line on stdin says."""
+"""Runs in the venv of a Jupyter kernel: starts the kernel, and sends it the request in each line of stdin."""
 
 import json
 import queue
@@ -23,7 +23,7 @@ class Client:
         self._manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._channels = self._manager.blocking_client()
         self._channels.start_channels()
-        # What is published before the subscription has reached the kernel is lost: only the reply is waited for.
+        # Wait only for the reply: what the kernel publishes before the subscription reaches it is lost.
         self._reply(self._channels.execute("1+1"))
         seconds = time.perf_counter() - started
         self._channels.wait_for_ready(timeout=_SECONDS)
@@ -36,7 +36,7 @@ class Client:
         return {"seconds": time.perf_counter() - started}
 
     def first_output(self) -> dict[str, Any]:
-        """Run a cell that says when it printed."""
+        """Run a cell that prints the time."""
         return {"seconds": self._published(self._channels.execute(_PRINTED_AT))}
 
     def complete(self, code: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Client:
         return {"seconds": time.perf_counter() - started}
 
     def close(self) -> dict[str, Any]:
-        """End it."""
+        """End the kernel."""
         self._channels.stop_channels()
         self._manager.shutdown_kernel(now=True)
         return {}
@@ -76,7 +76,7 @@ class Client:
 
 
 def main() -> None:
-    """Do what each line says, and answer by a line."""
+    """Run the operation in each line of stdin, and print a line with the answer."""
     client = Client()
     for line in sys.stdin:
         request = json.loads(line)
