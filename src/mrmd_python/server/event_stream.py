@@ -13,7 +13,7 @@ from mrmd_python.server.execution import VALUE, Execution, Outcome
 from mrmd_python.server.execution_log import Entry, ExecutionLog
 
 KEEP_ALIVE_SECONDS = 15.0
-# How much of a log is read at a time. Other clients wait for as long as a batch takes.
+# How much of a log is read at a time. Other clients wait until the batch is sent.
 _BATCH_BYTES = 128 * 1024
 # How long a stream that is over budget waits between two batches, so that the next one has more text in it. Together
 # with the delay in OutputPipe this stays within the 50 ms that MRP allows between text and its event.
@@ -67,7 +67,7 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
                 yield _event(event.number, "result", data)
             elif event.name != VALUE:
                 yield _event(event.number, event.name, event.data)
-        # Let other clients run, even if this one reads as fast as we write.
+        # Serve other clients, even if this one reads as fast as the server writes.
         await asyncio.sleep(_PAUSE_SECONDS if accumulated and output.over_budget and not log.closed else 0)
 
 
@@ -115,7 +115,7 @@ class ExecuteResult(Outcome):
 async def result(execution: Execution) -> AsyncIterator[bytes]:
     """Wait for the end of an execution, and yield MRP's ExecuteResult as JSON, with all the text in its log.
 
-    It may have tens of megabytes, so it comes in pieces, and other clients run in between.
+    It may have tens of megabytes, so it is sent in pieces, and other clients are served in between.
     """
     await execution.ended_event.wait()
     yield json.dumps(execution.outcome).encode("ascii")[:-1]

@@ -75,11 +75,7 @@ def _adopt_orphans() -> None:
 
 
 def _token(home: Home, spec: RuntimeSpec, given: str | None) -> str | None:
-    """Return the token that clients must send, or None if they need none.
-
-    Raises:
-        ServiceError: they need one, and there is none.
-    """
+    """Return the token that clients must send, or None if they need none."""
     if not spec.token:
         return None
     if not spec.managed:

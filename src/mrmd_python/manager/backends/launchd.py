@@ -236,11 +236,7 @@ def _bootstrap(runtime_id: str) -> None:
 
 
 def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: float) -> None:
-    """Return once the server has announced itself.
-
-    Raises:
-        StartFailedError: it exited first, or did not announce itself in time.
-    """
+    """Return once the server has announced itself; raise StartFailedError if it exits first or takes too long."""
     log = home.log(runtime_id)
     deadline = time.monotonic() + seconds
     while True:
@@ -260,9 +256,6 @@ def _boot_out(runtime_id: str) -> None:
     """Make launchd stop and unload the agent; return once it is unloaded.
 
     launchctl may return before that, and a bootstrap of the same label would then fail.
-
-    Raises:
-        ServiceError: launchd does not unload it.
     """
     service = _service_target(runtime_id)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -279,11 +279,7 @@ def _is_enabled(name: str) -> bool:
 
 
 def _verify(path: Path) -> None:
-    """Check a unit for lines that systemd would ignore.
-
-    Raises:
-        ServiceError: there are such lines; the message is systemd's.
-    """
+    """Raise ServiceError, with systemd's message, if a unit has lines that systemd would ignore."""
     command = ["systemd-analyze", "--user", "--man=no", "verify", str(path)]
     try:
         checked = run(command, _ANSWER_SECONDS, os.environ | {"LC_ALL": "C.UTF-8"})

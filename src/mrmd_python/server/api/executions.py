@@ -47,7 +47,7 @@ class StreamQuery(Fields):
 
 
 class StreamHeaders(Fields):
-    """Where a stream starts, as a browser that reconnects says it."""
+    """Where a stream starts, as a reconnecting browser sends it."""
 
     codes: ClassVar = {"Last-Event-ID": "bad_event_id"}
 

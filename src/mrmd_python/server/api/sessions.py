@@ -116,11 +116,7 @@ async def reset(request: web.Request) -> web.StreamResponse:
 
 
 async def _check_requirements(body: SessionRequest, environment: SessionEnvironment) -> None:
-    """Check that an environment has the Python version and the packages that a session requires.
-
-    Raises:
-        RefusedError: it does not, or a requirement is malformed, or the environment's Python does not start.
-    """
+    """Check that an environment has the Python version and the packages that a session requires."""
     version = body.python_version.strip()
     if not version and not body.dependencies:
         return

@@ -19,7 +19,7 @@ _MAX_DEPTH = 6
 _SHORT_INTEGERS = 10**18
 _MAX_INTEGER_BITS = 1000  # converting to decimal takes quadratic time
 _MAX_ATTRIBUTES = 100
-# Time zones whose repr runs no code of the user's.
+# Time zones whose repr runs no user code.
 _TIME_ZONES = objects.type_ids(type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 Write = Callable[["Writer", Any], None]
