@@ -8,7 +8,6 @@ from mrmd_python.app.runtimes import ChildRuntime, DefaultRuntime
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import parse_host, parse_origin, parse_user
-from mrmd_python.runtime.venv import absolute_path, find_venv, working_directory
 from mrmd_python.server.access import Access
 
 PathName = str | os.PathLike[str]
@@ -51,17 +50,11 @@ def create_app(
         frozenset(parse_user(str(user)) for user in allow_users),
         token,
     )
-    directory = working_directory(None if cwd is None else os.fspath(cwd))
-    python = find_venv(None if venv is None else os.fspath(venv), os.environ)
-    spec = RuntimeSpec(
-        id="embedded" if daemon_mode else "default",
-        venv=python.prefix,
-        python=python.python,
-        venv_source=python.source,
-        cwd=str(directory),
-        assets_dir=None if assets_dir is None else str(absolute_path(os.fspath(assets_dir))),
-        managed=daemon_mode,
-        until_eof=daemon_mode,
-        token=daemon_mode,
-    )
+    paths = {"cwd": cwd, "venv": venv, "assets_dir": assets_dir}
+    options = {
+        "id": "embedded" if daemon_mode else "default",
+        **{name: os.fspath(path) for name, path in paths.items() if path is not None},
+        **dict.fromkeys(("managed", "until_eof", "token"), daemon_mode),
+    }
+    spec = RuntimeSpec.from_options(options, os.environ)
     return Proxy(ChildRuntime(spec) if daemon_mode else DefaultRuntime(Home.of(os.environ), spec), access)

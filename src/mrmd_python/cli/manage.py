@@ -69,7 +69,7 @@ def show_log(runtime_id: str, *, follow: bool, lines: int) -> NoReturn:
 
 
 def restart(runtime_id: str, *, as_json: bool) -> None:
-    """Restart a runtime with the same options, and print where it is."""
+    """Restart a runtime with the same options, and print its URL."""
     with output.spinner(f"Restarting {runtime_id!r}"):
         record = manager.restart(Home.of(os.environ), runtime_id)
     if record is None:

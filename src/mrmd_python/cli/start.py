@@ -1,11 +1,10 @@
-"""Starting a runtime: as a service, in this process, or only printing what would be started."""
+"""Starts a runtime: as a service, or in this process; or prints what would be started."""
 
 import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -22,13 +21,13 @@ from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import is_loopback
-from mrmd_python.runtime.venv import absolute_path, find_venv, unused_project_venv, working_directory
+from mrmd_python.runtime.venv import Venv, unused_project_venv
 
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
 def as_service(options: Mapping[str, Any]) -> None:
-    """Start a runtime that outlives this command, and print where it is."""
+    """Start a runtime that outlives this command, and print its URL."""
     spec, variables = _spec(options), _variables(options)
     with output.spinner(f"Starting {spec.id!r}"):
         started = manager.start(Home.of(os.environ), spec, os.environ, variables, wait=options["wait"])
@@ -39,7 +38,7 @@ def as_service(options: Mapping[str, Any]) -> None:
         output.print_json(output.record_as_json(spec.id, record) | {"alreadyRunning": started.already_running})
         return
     if record is None:
-        click.echo(f"Runtime {spec.id!r} is starting; `mrmd-python --id {spec.id}` waits for it and says where it is.")
+        click.echo(f"Runtime {spec.id!r} is starting; `mrmd-python --id {spec.id}` waits for it and prints its URL.")
         return
     click.echo(f"Runtime {record.id!r} {'is already running' if started.already_running else 'started'}:")
     for name, value in (
@@ -57,7 +56,7 @@ def as_service(options: Mapping[str, Any]) -> None:
 
 
 def in_foreground(options: Mapping[str, Any]) -> NoReturn:
-    """Be a runtime's server: in a terminal, of a program that owns this process, or started by a backend."""
+    """Serve a runtime in this process, which the user, another program or a backend has started."""
     home, runtime_id, ready_fd = Home.of(os.environ), options["id"], options["ready_fd"]
     backend = backends.load(options["backend"] or FOREGROUND)
     service = backend.service(home, runtime_id)
@@ -77,11 +76,11 @@ def in_foreground(options: Mapping[str, Any]) -> NoReturn:
         with serving(home, spec, options["claim_fd"]):
             server.serve(home, spec, service, partial(report, ready_fd, None))
     sys.stderr.flush()
-    os._exit(0)  # everything has ended; tearing down the interpreter would take longer than all of the end before
+    os._exit(0)  # everything has ended, and finalizing the interpreter would take time
 
 
 def render(options: Mapping[str, Any]) -> None:
-    """Print what such a runtime would be started from; for ``auto``, by the service manager of this platform."""
+    """Print the file or command from which a runtime would be started; ``auto`` is this platform's service manager."""
     name = options["render"]
     if name == "auto":
         native = (backend for backend in backends.all_backends() if backend.platform == sys.platform)
@@ -95,38 +94,25 @@ def render(options: Mapping[str, Any]) -> None:
 def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoReturn:
     """Run this command as `start` runs it: without PYTHONPATH and the like, and with the marker in its environment."""
     environ = {**os.environ, **variables, MARKER: marker_for_server(home, spec)}
-    # Until the server has handlers of its own, and unblocks these, Python would print a traceback.
+    # Until the server sets its handlers and unblocks these signals, Python would print a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     command = spec.server_command()
     os.execve(command[0], command, environ)
 
 
 def _spec(options: Mapping[str, Any]) -> RuntimeSpec:
-    """Return the spec for what was typed, with the interpreter and the paths filled in.
-
-    Raises:
-        ServiceError: the directory or the interpreter does not exist.
-    """
-    values = {each.name: options[each.name] for each in fields(RuntimeSpec)}
-    cwd = working_directory(values["cwd"])
-    if values["python"] is None:
-        chosen = find_venv(values["venv"], os.environ)
-        unused = unused_project_venv(cwd, chosen)
+    """Return the spec for the options, and note if the project has a venv that is not used."""
+    needs_token = options["token"] or not is_loopback(options["host"])
+    spec = RuntimeSpec.from_options({**options, "token": needs_token}, os.environ)
+    if options["python"] is None:
+        unused = unused_project_venv(Path(spec.cwd), Venv(spec.venv, spec.python, spec.venv_source))
         if unused is not None:
             output.note(f"{unused} is not used; to use it: --venv {unused}")
-        values |= {"venv": chosen.prefix, "python": chosen.python, "venv_source": chosen.source}
-    if values["assets_dir"] is not None:
-        values["assets_dir"] = str(absolute_path(values["assets_dir"]))
-    values |= {"cwd": str(cwd), "token": values["token"] or not is_loopback(values["host"])}
-    return RuntimeSpec(**values)
+    return spec
 
 
 def _variables(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables set by option; where several set the same, the later option counts, and --gpus most.
-
-    Raises:
-        ServiceError: a file cannot be read, or a variable has a value that no environment can hold.
-    """
+    """Return the variables set by --env-file, --env and --gpus; later ones in this order take precedence."""
     files: Iterable[Path] = options["env_files"]
     found: dict[str, str] = {}
     for file in files:

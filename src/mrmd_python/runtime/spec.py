@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mrmd_python.runtime.venv import VenvSource
+from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, working_directory
 
 
 def _limit(option: str | None = None, *, default: Any = None) -> Any:
@@ -60,6 +60,26 @@ class RuntimeSpec:
     tasks_max: str | None = _limit()
     nice: int | None = _limit()
     properties: tuple[str, ...] = _limit("--property", default=())
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> "RuntimeSpec":
+        """Return the spec for options as the user gave them: makes paths absolute, and finds the interpreter.
+
+        Args:
+            options: values of fields; others are ignored. An absent one, or None, has its default.
+            environ: the caller's environment.
+
+        Raises:
+            ServiceError: the directory or the interpreter does not exist.
+        """
+        values = {each.name: options[each.name] for each in fields(cls) if options.get(each.name) is not None}
+        values["cwd"] = str(working_directory(values.get("cwd")))
+        if "python" not in values:
+            found = find_venv(values.get("venv"), environ)
+            values |= {"venv": found.prefix, "python": found.python, "venv_source": found.source}
+        if "assets_dir" in values:
+            values["assets_dir"] = str(absolute_path(values["assets_dir"]))
+        return cls(**values)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "RuntimeSpec":
