@@ -25,8 +25,8 @@ class Usage:
 def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
     """Return the pids of a runtime: the live server, the processes with its marker, and the descendants of both."""
     roots = {server_pid} if server_pid is not None else set()
-    carriers = processes.carriers(VARIABLE, marker) if marker is not None else set()
-    return roots | {process.pid for process in carriers | processes.below(roots)}
+    marked = processes.with_variable(VARIABLE, marker) if marker is not None else set()
+    return roots | {process.pid for process in marked | processes.descendants(roots)}
 
 
 def usage_of(pids: Collection[int]) -> Usage:

@@ -42,7 +42,7 @@ def session_marker(environ: Mapping[str, str]) -> str:
 def marked(marker: str) -> set[Process]:
     """Return every process with `marker` or a session's marker below it, and their descendants, except this process."""
     assert _MARKER.fullmatch(marker), marker
-    return {process for process in processes.carriers(VARIABLE, marker) if process.pid != os.getpid()}
+    return {process for process in processes.with_variable(VARIABLE, marker) if process.pid != os.getpid()}
 
 
 def kill_marked(marker: str) -> Iterator[tuple[set[Process], set[Process]]]:
@@ -84,7 +84,7 @@ def foreign_descendants(pid: int) -> set[Process]:
 
     They cannot be ended and, once their parent has ended, not be distinguished from other processes.
     """
-    return {process for process in processes.below([pid]) if not processes.is_own(process.pid)}
+    return {process for process in processes.descendants([pid]) if not processes.is_own(process.pid)}
 
 
 def raise_if_alive(foreign: Iterable[Process], runtime_id: str) -> None:

@@ -120,7 +120,7 @@ def kill(find: Callable[[], set[Process]]) -> tuple[set[Process], set[Process]]:
     return found, signal_all(found, signal.SIGKILL)
 
 
-def below(pids: Iterable[int]) -> set[Process]:
+def descendants(pids: Iterable[int]) -> set[Process]:
     """Return all live descendants of the processes with these pids."""
     children: dict[int, list[Process]] = {}
     for process, parent in _all():
@@ -135,7 +135,7 @@ def below(pids: Iterable[int]) -> set[Process]:
     return found
 
 
-def carriers(variable: str, value: str) -> set[Process]:
+def with_variable(variable: str, value: str) -> set[Process]:
     """Return the processes with an environment variable set to `value` or `value/...`, and their descendants.
 
     Descendants, because a process may have overwritten its environment, as setproctitle does. The environments of other
@@ -149,7 +149,7 @@ def carriers(variable: str, value: str) -> set[Process]:
             process = Process.of(pid)
             if process is not None:
                 found.add(process)
-    return found | below(process.pid for process in found) if found else found
+    return found | descendants(process.pid for process in found) if found else found
 
 
 def is_own(pid: int) -> bool:

@@ -169,7 +169,7 @@ class Execution:
         """Tell clients to clear the output that they show. The result still has all of it."""
         self._append("clear_output", {"wait": wait})
 
-    def ask(self, number: int, prompt: str, password: bool) -> None:
+    def request_input(self, number: int, prompt: str, password: bool) -> None:
         """Ask the client for a line of input."""
         self.awaited_input = InputRequest(number, password)
         self._append("stdin_request", {"prompt": prompt, "password": password, "execId": self.cell.exec_id})

@@ -142,11 +142,11 @@ def _end_everything(wakeup: int) -> "dict[int, int]":
     terminated: set[object] = set()
     while _reap(ended):
         if time.monotonic() < deadline:
-            living = processes.below([os.getpid()])
+            living = processes.descendants([os.getpid()])
             processes.signal_all(living - terminated, signal.SIGTERM)
             terminated |= living
         else:
-            living, foreign = processes.kill(lambda: processes.below([os.getpid()]))
+            living, foreign = processes.kill(lambda: processes.descendants([os.getpid()]))
             if living and living == foreign:
                 break  # they run as another user (a set-user-id program) and cannot be ended
         # Scan again soon: the end of a grandchild sends no SIGCHLD here, and the scan may have missed a new process.

@@ -39,7 +39,7 @@ class SessionJson(TypedDict):
 
 
 class Session:
-    """Implements `worker_link.Listener`."""
+    """One session. It is the `worker_link.Listener` of its worker."""
 
     def __init__(
         self, session_id: str, environment: SessionEnvironment, assets: AssetDirectories, on_change: Callable[[], None]
@@ -57,8 +57,8 @@ class Session:
         self.history = History()
         self._queue = ExecutionQueue()
         self._output = SessionOutput(session_id, environment.cwd, assets)
-        self._work = asyncio.create_task(self._run_queue())
-        self._worker_use = asyncio.Lock()
+        self._queue_task = asyncio.create_task(self._run_queue())
+        self._worker_lock = asyncio.Lock()
         self._link: WorkerLink | None = None
         self._start: WorkerStart
         # Done when the worker has answered the last message.
@@ -115,7 +115,7 @@ class Session:
         Raises:
             SessionStartError: the worker cannot be started.
         """
-        async with self._worker_use:
+        async with self._worker_lock:
             if self._link is None:
                 await self._start_worker(spawned)
 
@@ -175,7 +175,7 @@ class Session:
             except asyncio.TimeoutError:
                 if self._link is not None:
                     await self._link.end()
-        async with self._worker_use:
+        async with self._worker_lock:
             self._lost_state = None  # no need to report it: the client wants a new namespace
             self.execution_count = 0
             self.history.clear()
@@ -194,14 +194,14 @@ class Session:
         self._queue.drop_all("the session was ended")
         if self._link is not None:
             await self._link.end()
-        self._work.cancel()
-        await asyncio.wait({self._work})
+        self._queue_task.cancel()
+        await asyncio.wait({self._queue_task})
         self._queue.executions.clear()  # or their files would stay open until a garbage collection
 
     async def _run_queue(self) -> None:
         while True:
             await self._queue.wait_until_filled()
-            async with self._worker_use:
+            async with self._worker_lock:
                 if self._queue and self._link is not None and self._link.is_ending:
                     await self._link.end()  # or the next execution would report its end
                 if self._queue and not self._closing:  # a reset may have emptied it
@@ -299,7 +299,7 @@ class Session:
             case "clear_output":
                 execution.clear_output(message["wait"])
             case "stdin_request":
-                execution.ask(message["number"], message["prompt"], message["password"])
+                execution.request_input(message["number"], message["prompt"], message["password"])
             case "stdin_end":
                 execution.awaited_input = None
 

@@ -61,7 +61,7 @@ class Sessions:
         """Return the session with this id, or None."""
         return self._sessions.get(session_id)
 
-    def obtain(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
+    def get_or_create(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
         """Return the session with this id, created if it does not exist. Its worker starts with its first execution.
 
         Raises:

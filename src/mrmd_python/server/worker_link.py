@@ -37,7 +37,7 @@ class WorkerExit:
     status: int | None
     # Why it never started.
     failure: str | None = None
-    # Whether the kernel has ended processes for lack of memory since the worker was last sent something.
+    # Whether the kernel has killed processes because of lack of memory since the last message to the worker.
     out_of_memory: bool = False
 
     def cause(self) -> str:

@@ -35,9 +35,11 @@ class Channel:
         # Reentrant, because a signal handler may send a display while the cell sends one.
         self._lock = threading.RLock()
         self._outgoing: "list[tuple[bytes, bool]]" = []
-        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._abandon)
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._close_in_child
+        )
 
-    def _abandon(self) -> None:
+    def _close_in_child(self) -> None:
         """In a forked child, close what belongs to the parent."""
         self.socket.close()
         for pipe in self._pipes:

@@ -79,9 +79,11 @@ class Worker:
         sigint.resend_unraised()
         signal.signal(signal.SIGURG, self._interrupts.retry)
         signal.signal(signal.SIGTERM, self._terminate)
-        forking = Forking()
+        fork_handlers = ForkHandlers()
         os.register_at_fork(
-            before=forking.begin, after_in_parent=forking.end, after_in_child=forking.restore_default_signals
+            before=fork_handlers.begin,
+            after_in_parent=fork_handlers.end,
+            after_in_child=fork_handlers.restore_default_signals,
         )
 
     def run(self) -> None:
@@ -107,7 +109,7 @@ class Worker:
         with suppress(self._session_ends):
             self._serve()
         if self._terminated:
-            self._die_of_sigterm()
+            self._exit_by_sigterm()
         sys.exit(0)
 
     def _serve(self) -> None:
@@ -198,7 +200,7 @@ class Worker:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise self._session_ends(128 + number)
 
-    def _die_of_sigterm(self) -> NoReturn:
+    def _exit_by_sigterm(self) -> NoReturn:
         """Run the exit handlers, then end by SIGTERM itself: the server reports how the process ended."""
         try:
             atexit._run_exitfuncs()
@@ -218,7 +220,7 @@ def _without_asyncio(entry: Optional[TracebackType]) -> Optional[TracebackType]:
     return entry
 
 
-class Forking:
+class ForkHandlers:
     """Restores the default signal handlers in a forked child.
 
     SIGTERM is blocked during the fork: Python forgets a signal that the child gets before its handlers are restored

@@ -21,7 +21,7 @@ class CellInterrupted(SystemExit):
 
 @contextmanager
 def _handled_by(handler: "Callable[[int, Optional[FrameType]], Any]") -> Iterator[None]:
-    """Set a handler of SIGINT while the block runs. In other threads do nothing: only the main thread gets signals.
+    """Set a handler of SIGINT while the block runs. Do nothing outside the main thread, which alone gets signals.
 
     If C code has installed a handler, leave it: it could not be restored.
     """

@@ -42,7 +42,7 @@ class Stdin(io.TextIOBase):
         # The prompt and call of this cell that an interrupt has ended.
         self._interrupted: "Optional[Tuple[Any, ...]]" = None
         self._steps = debugger.Steps()
-        os.register_at_fork(after_in_child=self._abandon)
+        os.register_at_fork(after_in_child=self._close_in_child)
 
     def install(self) -> None:
         """Make Python read from this object."""
@@ -105,7 +105,7 @@ class Stdin(io.TextIOBase):
                 with sigint.raised():
                     with sigint.deferred():
                         self._channel.send(request, in_order=True)
-                    reply = self._reply()
+                    reply = self._read_reply()
             except BaseException as error:
                 # Tell the server that an answer would be too late now.
                 with sigint.deferred():
@@ -129,7 +129,7 @@ class Stdin(io.TextIOBase):
             frame = frame.f_back
         return frame
 
-    def _reply(self) -> Optional[str]:
+    def _read_reply(self) -> Optional[str]:
         """Return the reply to the last request, and skip late replies to earlier ones."""
         while True:
             while b"\n" not in self._received:
@@ -144,7 +144,7 @@ class Stdin(io.TextIOBase):
                 text: Optional[str] = reply["text"]
                 return text
 
-    def _abandon(self) -> None:
+    def _close_in_child(self) -> None:
         """In a forked child, close the socket, which belongs to the parent."""
         self.allowed = False
         self._lock = threading.Lock()

@@ -63,7 +63,7 @@ def _submit(sessions: Sessions, cell: Cell) -> Execution:
             409, "exec_id_in_use", f"the execId {cell.exec_id!r} is in use for other code or another session"
         )
     try:
-        return sessions.obtain(cell.session).submit(cell)
+        return sessions.get_or_create(cell.session).submit(cell)
     except TooManySessionsError as error:
         raise RefusedError(429, "too_many_sessions", str(error)) from None
     except QueueFullError as error:

@@ -75,10 +75,10 @@ async def create_session(request: web.Request) -> web.StreamResponse:
     environment = body.environment.resolved(sessions.environment)
     try:
         if sessions.get(body.id) is not None:
-            environment = sessions.obtain(body.id, environment).environment
+            environment = sessions.get_or_create(body.id, environment).environment
         await _check_requirements(body, environment or sessions.environment)
         is_new = sessions.get(body.id) is None
-        session = sessions.obtain(body.id, environment)
+        session = sessions.get_or_create(body.id, environment)
     except EnvironmentConflictError as error:
         raise RefusedError(409, "session_exists", str(error)) from None
     except TooManySessionsError as error:
