@@ -162,7 +162,7 @@ class Session:
         return True
 
     async def query(self, op: str, **fields: Any) -> bytes | None:
-        """Send the worker a query, which it also answers while it runs a cell; return its JSON, or None if it is late."""
+        """Send the worker a query, which it answers while a cell runs, too; return its JSON, or None if it is late."""
         return await self._link.queries.query(op, **fields) if self._link is not None else None
 
     async def reset(self) -> None:
