@@ -1,4 +1,4 @@
-"""A real browser, without a window."""
+"""A headless Chromium."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-# Names that an attacker owns, and that lead to this machine.
+# Host names of an attacker that resolve to this machine.
 _NAMES = "MAP attacker.test 127.0.0.1, MAP rebound.test 127.0.0.1"
 
 
 @contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[webdriver.Chrome]:
-    """Run a browser that has its profile in `folder`, and keeps what it logs and requests for tests to read."""
+def started(directory: Path, *arguments: str) -> Iterator[webdriver.Chrome]:
+    """Run a browser with its profile in `directory`; tests can read its console and network logs."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         missing = "the browser tests need chromium: apt-get install chromium chromium-driver"
@@ -26,8 +26,9 @@ def started(folder: Path, *arguments: str) -> Iterator[webdriver.Chrome]:
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    own = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={folder}")
-    for argument in (*own, f"--host-resolver-rules={_NAMES}", *arguments):
+    required = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+    own = (f"--user-data-dir={directory}", f"--host-resolver-rules={_NAMES}")
+    for argument in (*required, *own, *arguments):
         options.add_argument(argument)
     browser = webdriver.Chrome(options, Service(driver))
     try:

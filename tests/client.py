@@ -1,17 +1,17 @@
-"""A client of MRP in plain http.client, for any server that speaks it."""
+"""An MRP client built on http.client, for any server that speaks MRP."""
 
 import http.client
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 Json = dict[str, Any]
-# POST /execute in a session: takes the code and further fields.
+# A function that sends POST /execute to a session: takes the code and further fields.
 Run = Callable[..., Json]
-# A cell that displays a drawing.
+# A cell that displays an SVG image.
 DRAWING = "from IPython.display import SVG, display; display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))"
 
 
@@ -19,12 +19,12 @@ class Answer(NamedTuple):
     """A complete response."""
 
     status: int
-    # By lower-case name.
+    # Names are in lower case.
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Json:
-        """Return the body, which must be a JSON object and be declared as JSON."""
+        """Return the body; fails unless it is a JSON object with the JSON content type."""
         assert self.headers["content-type"].startswith("application/json"), self.headers
         found = json.loads(self.body)
         assert isinstance(found, dict)
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """One Server-Sent Event; `fields` are the names of its lines in their order."""
+    """One Server-Sent Event; `fields` has the names of its lines, in order."""
 
     id: int
     name: str
@@ -46,7 +46,7 @@ class Client:
     """A client of the server at a base URL, such as http://localhost:8765/mrp/v1."""
 
     url: str
-    # The server's pid, on its own machine.
+    # The server's pid, on the machine that it runs on.
     pid: int = 0
 
     @classmethod
@@ -81,7 +81,7 @@ class Client:
     def call(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None, timeout: float = 60
     ) -> Answer:
-        """Return the answer of an endpoint; a body that is not bytes is sent as JSON."""
+        """Send a request to an endpoint and return the response; a body that is not bytes is sent as JSON."""
         sent: dict[str, str] = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
@@ -91,12 +91,12 @@ class Client:
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
-        """Return the status and the JSON of an endpoint's answer."""
+        """Send a request to an endpoint and return the status and the JSON of its response."""
         answer = self.call(method, path, body, headers)
         return answer.status, json.loads(answer.body)
 
     def fetch(self, method: str, target: str, content: "str | bytes | None" = None, **headers: str) -> Answer:
-        """Return the answer to any request, whose target is not below the base URL."""
+        """Send a request to any path of the server, not only below the base URL."""
         return self._answer(method, target, content, _named(headers), 60)
 
     def _answer(self, method: str, target: str, body: Any, headers: Mapping[str, str], timeout: float) -> Answer:
@@ -109,7 +109,7 @@ class Client:
             connection.close()
 
     def refused(self, status: int, method: str, path: str, body: object = None, **headers: str) -> Json:
-        """Return the JSON of a refusal, which must have that status, a sentence and a code."""
+        """Send a request that must fail with `status`, an error message and a code; return the JSON of the response."""
         answer = self.call(method, path, body, _named(headers))
         assert answer.status == status, answer
         refusal = answer.json()
@@ -119,24 +119,24 @@ class Client:
         return refusal
 
     def answers(self) -> bool:
-        """Return whether there is a server that answers."""
+        """Return whether the server answers."""
         try:
             return bool(self.fetch("GET", "/mrp/v1/capabilities"))
         except OSError:
             return False
 
     def is_busy(self, session: str = "default") -> bool:
-        """Return whether a session runs something."""
+        """Return whether a session is executing code."""
         return bool(self.get(f"/sessions/{session}")["state"] == "busy")
 
     def get(self, path: str) -> Json:
-        """GET, which must succeed."""
+        """Send a GET request that must succeed; return the JSON of the response."""
         answer = self.call("GET", path)
         assert answer.status == 200, answer
         return answer.json()
 
     def post(self, path: str, body: Mapping[str, object] | None = None, timeout: float = 60) -> Json:
-        """POST, which must succeed."""
+        """Send a POST request that must succeed; return the JSON of the response."""
         answer = self.call("POST", path, {} if body is None else body, timeout=timeout)
         assert answer.status == 200, answer
         return answer.json()
@@ -146,14 +146,14 @@ class Client:
         return self.post("/execute", {"code": code, **fields})
 
     def value(self, expression: str, **fields: Any) -> str:
-        """Return the repr of an expression, which must succeed."""
+        """Evaluate an expression, which must succeed, and return its repr."""
         result = self.execute(expression, **fields)
         assert result["success"], result["error"]
         return str(result["result"])
 
     @contextmanager
     def streaming(self, code: str, **fields: Any) -> Iterator[Iterator[Event]]:
-        """Run code; the value is an iterator over its events as they come."""
+        """Run code; yields an iterator over its events as they arrive."""
         body = json.dumps({"code": code, **fields})
         with self._events("POST", "/execute/stream", body, {"Content-Type": "application/json"}) as events:
             yield events
@@ -164,7 +164,7 @@ class Client:
             return list(events)
 
     def converse(self, code: str, *answers: "str | None") -> list[Event]:
-        """Run code, its own execId, and answer what it asks for in turn, None by cancelling; return all events."""
+        """Run code, with itself as execId, and answer its input requests in turn (None cancels); return all events."""
         pending = list(answers)
         events = []
         with self.streaming(code, execId=code) as stream:
@@ -183,12 +183,12 @@ class Client:
     def following(
         self, exec_id: str, query: str = "", headers: Mapping[str, str] | None = None
     ) -> Iterator[Iterator[Event]]:
-        """Come back to an execution, whose id is quoted; the value is an iterator over its events as they come."""
+        """Attach to an execution by its percent-encoded id; yields an iterator over its events as they arrive."""
         with self._events("GET", f"/executions/{exec_id}/stream{query}", None, headers or {}) as events:
             yield events
 
     def follow(self, exec_id: str, query: str = "", headers: Mapping[str, str] | None = None) -> list[Event]:
-        """Come back to an execution and return all its events."""
+        """Attach to an execution and return all its events."""
         with self.following(exec_id, query, headers) as events:
             return list(events)
 
@@ -208,13 +208,13 @@ class Client:
 
 
 def _named(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers given as keyword arguments, with ``-`` for ``_``."""
+    """Return keyword arguments as headers, with ``-`` in place of ``_``."""
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def _events(answer: http.client.HTTPResponse) -> Iterator[Event]:
+def _events(stream: Iterable[bytes]) -> Iterator[Event]:
     lines: list[tuple[str, str]] = []
-    for raw in answer:
+    for raw in stream:
         line = raw.decode("ascii").removesuffix("\n")
         assert "\r" not in line
         if line.startswith(":"):
@@ -230,15 +230,21 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[Event]:
                 int(fields["id"]), fields["event"], json.loads(fields["data"]), tuple(name for name, _ in lines)
             )
             lines = []
-    assert lines == [], "the stream ends between two events"
+    assert lines == [], f"the stream ends within an event: {lines}"
+
+
+def complete_events(content: bytes) -> list[Event]:
+    """Return the events in a part of a stream, without one that is cut off at its end."""
+    complete = content[: content.rfind(b"\n\n") + 2]
+    return list(_events(complete.splitlines(keepends=True)))
 
 
 def text_of(events: list[Event], stream: str) -> str:
-    """Return what the events say was written to a stream."""
+    """Return the text that the events report for a stream."""
     return "".join(event.data["content"] for event in events if event.name == stream)
 
 
 def names_of(events: list[Event]) -> list[str]:
-    """Return the names of the events, adjacent ones of one name as one: how output is cut is up to the server."""
+    """Return the names of the events, with adjacent duplicates merged: the server may split output anywhere."""
     names = [event.name for event in events]
     return [name for position, name in enumerate(names) if position == 0 or names[position - 1] != name]

@@ -1,4 +1,4 @@
-"""How much is made up in tests by hypothesis: a little or, by ``MRMD_TEST_FUZZ=N``, N examples of each."""
+"""How many examples hypothesis generates: few by default, N per test with ``MRMD_TEST_FUZZ=N``."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 
 def examples(few: int) -> Callable[[Any], Any]:
-    """Return the decorator for a test that makes up `few` examples, or N."""
+    """Return a decorator that runs a test with `few` generated examples, or with N."""
     return settings(
         max_examples=int(os.environ.get("MRMD_TEST_FUZZ", few)),
         deadline=None,

@@ -1,4 +1,4 @@
-"""The Pythons that are installed here, and environments made of them."""
+"""The Python interpreters installed on this machine, and venvs made from them."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ OLDEST = (3, 9)
 
 @cache
 def interpreters() -> dict[str, str]:
-    """Return the path of one CPython of each minor version, however old, by ``MAJOR.MINOR``."""
+    """Return the path of one CPython per minor version, by ``MAJOR.MINOR``, including unsupported old ones."""
     found = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
     for candidate in sorted(Path.home().glob(".pyenv/versions/*/bin/python")):
         print_version = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -23,22 +23,22 @@ def interpreters() -> dict[str, str]:
 
 
 def supported() -> list[str]:
-    """Return the versions that sessions run in, oldest first."""
+    """Return the installed versions that sessions support, oldest first."""
     return sorted((version for version in interpreters() if numbers(version) >= OLDEST), key=numbers)
 
 
 def too_old() -> list[str]:
-    """Return the versions that sessions do not run in."""
+    """Return the installed versions that are too old for sessions."""
     return [version for version in interpreters() if numbers(version) < OLDEST]
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """Return a version as numbers, which can be compared."""
+    """Return a version as a tuple of numbers, for comparison."""
     return tuple(map(int, version.split(".")))
 
 
 def make_venv(version: str, venv: Path, *packages: str, options: tuple[str, ...] = ()) -> str:
-    """Make a venv with `packages` in it, by uv, which shares their files between venvs; return its python."""
+    """Make a venv with `packages` by uv, which shares their files between venvs; return the path of its python."""
     uv = str(BIN / "uv")
     subprocess.run([uv, "venv", "--quiet", "--python", interpreters()[version], *options, venv], check=True)
     python = f"{venv}/bin/python"

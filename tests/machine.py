@@ -1,4 +1,4 @@
-"""The two machines that runtimes are tested on: this one, by the fork backend, and the box, by its systemd."""
+"""The machines that runtimes are tested on: this one with the fork backend, and the box with the systemd backend."""
 
 import json
 import os
@@ -17,20 +17,21 @@ from tests.client import Client, Json
 
 BIN = Path(sys.executable).parent
 MRMD = str(BIN / "mrmd-python")
+_LIST_UNITS = ("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
     """Return when `condition` holds; fail the test if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s waiting until {what}"
         time.sleep(0.02)
 
 
 def assert_error(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
-    """Check that a command has ended with `status` and a short error that contains `words`."""
+    """Check that a command failed with `status` and printed a short error that contains `words`."""
     assert done.returncode == status, done
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) <= (2 if status == 1 else 4), done.stderr
     for word in words:
         assert word in done.stderr, done.stderr
@@ -38,18 +39,18 @@ def assert_error(done: "subprocess.CompletedProcess[str]", status: int, *words: 
 
 @dataclass
 class Machine:
-    """Where commands run: `prefix` goes before each."""
+    """A place to run commands; `prefix` is prepended to each."""
 
     backend: str
     prefix: list[str]
     environ: Mapping[str, str]
-    # The home of the user, as that machine names it.
+    # The user's home directory, as a path on that machine.
     home: Path
 
     def command(self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> list[str]:
         """Return a command line that runs `command` there, without this process's environment and ignored signals.
 
-        A shell ignores SIGINT and SIGQUIT in what it runs in the background, nohup SIGHUP; children inherit that.
+        A shell starts background jobs with SIGINT and SIGQUIT ignored, and nohup ignores SIGHUP; children inherit that.
         """
         variables = [f"{name}={value}" for name, value in {**self.environ, **(env or {})}.items()]
         return [*self.prefix, "env", "-i", "--default-signal", f"--chdir={cwd or self.home}", *variables, *command]
@@ -57,7 +58,7 @@ class Machine:
     def run(
         self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None, timeout: float = 90
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command there and wait for it."""
+        """Run a command there and wait until it exits."""
         return subprocess.run(
             self.command(*command, cwd=cwd, env=env),
             stdin=subprocess.DEVNULL,
@@ -88,7 +89,7 @@ class Machine:
         return Client.of_record(json.loads(done.stdout))
 
     def info(self, runtime_id: str, env: Mapping[str, str] | None = None) -> Json:
-        """Return what is known there of a runtime."""
+        """Return the `--info` of a runtime there."""
         found: Json = json.loads(self.mrmd("--info", runtime_id, "--json", env=env).stdout)
         return found
 
@@ -100,15 +101,36 @@ class Machine:
         """Return a client of a runtime that is registered there."""
         return Client.of_record(self.info(runtime_id))
 
+    def wait_for_restart(self, runtime_id: str, before: Client) -> Client:
+        """Wait until a crashed runtime runs again in another server than `before`'s; return a client of the new one."""
+
+        def servers() -> list[Client]:
+            listed = json.loads(self.mrmd("--list", "--json").stdout)
+            running = [found for found in listed if (found["id"], found["status"]) == (runtime_id, "running")]
+            return [Client.of_record(found) for found in running if found["pid"] != before.pid]
+
+        wait_until(lambda: servers() != [], f"{runtime_id!r} has been restarted")
+        return self.client(runtime_id)
+
+    def leftovers(self) -> str:
+        """Return the files and units that runtimes have left behind there, except logs and the systemd template."""
+        files = self.run(
+            "find", f"{self.home}/.mrmd", f"{self.home}/.config/systemd/user", "-type", "f",
+            "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*",
+        ).stdout  # fmt: skip
+        if self.backend != "systemd":
+            return files
+        return files + self.run(*_LIST_UNITS).stdout
+
     def script(self, name: str, commands: str) -> str:
-        """Put a shell script into the user's home there, and return its path."""
+        """Write a shell script into the user's home directory there, and return its path."""
         path = f"{self.home}/{name}"
         write = 'mkdir -p "$(dirname "$1")" && printf "#!/bin/sh\\n%s\\n" "$2" > "$1" && chmod +x "$1"'
         self.read("sh", "-c", write, "sh", path, commands)
         return path
 
     def alive(self, pids: list[int]) -> list[int]:
-        """Return those pids that are live processes there: not gone, and not zombies."""
+        """Return those of the pids that are live processes there: neither gone nor zombies."""
         listing = self.run("ps", "-o", "pid=,stat=", "-p", ",".join(map(str, pids))).stdout
         states = (line.split() for line in listing.splitlines())
         return [int(pid) for pid, state in states if not state.startswith("Z")]
@@ -119,9 +141,9 @@ class Machine:
 
     @contextmanager
     def stopped(self, pid: int) -> Iterator[None]:
-        """Have a process there stopped, if it lives as long, for as long as the block runs."""
+        """Stop a process there by SIGSTOP, and continue it after the block."""
         self.kill("STOP", pid)
-        wait_until(lambda: self.read("ps", "-o", "stat=", "-p", str(pid)).startswith("T"), "it is stopped")
+        wait_until(lambda: self.read("ps", "-o", "stat=", "-p", str(pid)).startswith("T"), f"process {pid} is stopped")
         try:
             yield
         finally:
@@ -129,7 +151,7 @@ class Machine:
 
 
 def fork_machine(home: Path, **variables: str) -> Machine:
-    """Return this machine, with `home` as the user's home."""
+    """Return this machine, with `home` as the user's home directory."""
     environ = {
         "HOME": str(home),
         "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
@@ -140,9 +162,9 @@ def fork_machine(home: Path, **variables: str) -> Machine:
 
 
 def box_machine(leader: int) -> Machine:
-    """Return the box whose PID 1 is `leader`, entered as its ordinary user."""
+    """Return the box whose PID 1 is `leader`, entered as its unprivileged user."""
     enter = _enter(leader)
-    become = ["setpriv", "--reuid=4242", "--regid=4242", "--init-groups", "--"]
+    as_user = ["setpriv", "--reuid=4242", "--regid=4242", "--init-groups", "--"]
     environ = {
         "HOME": "/home/dev",
         "USER": "dev",
@@ -152,7 +174,7 @@ def box_machine(leader: int) -> Machine:
         "XDG_RUNTIME_DIR": "/run/user/4242",
         "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/4242/bus",
     }
-    return Machine("systemd", [*enter, *become], environ, Path("/home/dev"))
+    return Machine("systemd", [*enter, *as_user], environ, Path("/home/dev"))
 
 
 def box_root(leader: int) -> Machine:
@@ -163,11 +185,11 @@ def box_root(leader: int) -> Machine:
 
 
 class Box:
-    """A box that may be rebooted.
+    """A box that can be rebooted.
 
     Args:
-        leader: the PID of its PID 1.
-        leaders: where there is a line with the next one each time it has been rebooted.
+        leader: the pid, on this machine, of the box's PID 1.
+        leaders: a stream with one line per reboot, the pid of the new PID 1.
     """
 
     def __init__(self, leader: int, leaders: IO[bytes]) -> None:
@@ -175,9 +197,9 @@ class Box:
         self._take(leader)
 
     def boot(self) -> None:
-        """Wait until it has booted again, after a reboot."""
+        """Wait until the box has booted again after a reboot."""
         leader = self._leaders.readline()
-        assert leader, "the box did not boot"
+        assert leader, "the box did not boot again"
         self._take(int(leader))
 
     def _take(self, leader: int) -> None:
@@ -198,5 +220,5 @@ def processes_of(home: Path) -> list[int]:
             if process.pid != os.getpid() and process.environ().get("HOME") == str(home):
                 found.append(process.pid)
         except (psutil.Error, OSError):
-            continue  # gone meanwhile, or another user's
+            continue  # the process has exited meanwhile, or belongs to another user
     return found

@@ -1,4 +1,4 @@
-"""Programs that serve the application, as people embed it."""
+"""Programs that serve the application of `create_app`."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, {options})
 uvicorn.Server(config).run(sockets=[listener])
 """
-# The two kinds of runtime: a child of the program, and the service `default`.
+# The two kinds of runtime: a child process of the program, or the service named `default`.
 CHILD, SERVICE = "daemon_mode=True", "daemon_mode=False"
 
 
@@ -32,7 +32,7 @@ def served(
     address: str = "('127.0.0.1', 0)",
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Client]:
-    """Run a program that serves the application; the client has its pid."""
+    """Run a program that serves the application; yields a client whose pid is the program's."""
     program = _PROGRAM.format(arguments=arguments, more=more, options=options, address=address)
     with subprocess.Popen(here.command(sys.executable, "-c", program, env=env), stdout=subprocess.PIPE) as process:
         try:

@@ -5,6 +5,8 @@ import pytest
 from tests.client import DRAWING, Client
 from tests.machine import Machine
 
+_ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
+
 
 @pytest.fixture
 def client(shared: Client) -> Client:
@@ -71,11 +73,8 @@ def test_foreign_origins_are_refused(client: Client, origin: str) -> None:
 
 
 def test_null_origin_is_accepted_from_electron(client: Client) -> None:
-    headers = {"Origin": "null", "User-Agent": "Mozilla/5.0 mrmd/1.0 Electron/33.0"}
+    headers = {"Origin": "null", "User-Agent": _ELECTRON}
     assert client.request("GET", "/capabilities", headers=headers)[0] == 200
-
-
-_ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ _ELECTRON = "Mozilla/5.0 mrmd/1.0 Electron/33.0"
     ],
 )
 def test_requests_embedded_in_other_sites_are_refused(client: Client, status: int, headers: dict[str, str]) -> None:
-    """Images, scripts, frames and links."""
+    """Images, scripts, frames and links of another site."""
     assert client.request("GET", "/capabilities", headers={"Sec-Fetch-Site": "cross-site", **headers})[0] == status
 
 
@@ -132,8 +131,8 @@ def test_options_without_preflight_headers_is_not_allowed(client: Client) -> Non
 
 
 def test_allowed_hosts_and_origins_are_accepted(here: Machine) -> None:
-    named = ("--allow-host", "Kernel.example", "--allow-origin", "https://editor.example:8443")
-    client = here.start("named", *named)
+    options = ("--allow-host", "Kernel.example", "--allow-origin", "https://editor.example:8443")
+    client = here.start("named", *options)
     for headers, status in (
         ({"Host": "kernel.example"}, 200),
         ({"Host": f"KERNEL.example:{client.port}"}, 200),
@@ -152,7 +151,7 @@ def test_allowed_hosts_and_origins_are_accepted(here: Machine) -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
 def test_content_type_other_than_json_is_refused(client: Client, kind: str) -> None:
-    """A page may send these to any site without asking first."""
+    """A page may send these types to any site without a preflight request."""
     status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers={"Content-Type": kind})
     assert (status, answer["code"]) == (415, "not_json")
     assert client.execute("ran")["error"]["type"] == "NameError"
@@ -185,7 +184,13 @@ def test_invalid_bodies_are_refused(client: Client, body: object, status: int, c
         (b'{"code": "1", "cellMeta": ' + b"[" * 500 + b"]" * 500 + b"}", "1"),
         (b'{"code": "1", "session": null, "silent": null, "cellMeta": null, "assetDir": null, "execId": null}', "1"),
     ],
-    ids=["a repeated name", "a name that is no Unicode", "numbers beyond 64 bits", "deep nesting", "null means absent"],
+    ids=[
+        "a repeated name",
+        "a name with a lone surrogate",
+        "numbers beyond 64 bits",
+        "deep nesting",
+        "null means absent",
+    ],
 )
 def test_unusual_json_is_accepted(client: Client, body: bytes, result: str) -> None:
     answer = client.fetch("POST", "/mrp/v1/execute", body, Content_Type="application/json")

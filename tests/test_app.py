@@ -1,4 +1,4 @@
-"""create_app: MRP in another program, passed on to a child of that program or to the service `default`."""
+"""create_app: an application that forwards MRP to a child process or to the service named `default`."""
 
 import itertools
 import json
@@ -14,18 +14,18 @@ from tests.client import DRAWING, Client, Json
 from tests.machine import Machine, wait_until
 from tests.programs import CHILD, SERVICE, served
 
-_ABANDON = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
+_START_DETACHED = "import os, subprocess; detached = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
 
 
 @pytest.fixture(params=[CHILD, SERVICE], ids=["child", "service"])
 def arguments(request: pytest.FixtureRequest) -> str:
-    """The arguments of create_app for each kind of runtime."""
-    kind: str = request.param
-    return kind
+    """The arguments of create_app, for each kind of runtime."""
+    arguments: str = request.param
+    return arguments
 
 
 def _server_pid(here: Machine, client: Client) -> int:
-    """Return the pid of the runtime behind an application."""
+    """Return the pid of the runtime that an application forwards to."""
     pids = [child.pid for child in psutil.Process(client.pid).children() if "--managed" in child.cmdline()]
     return pids[0] if pids else here.client("default").pid
 
@@ -51,7 +51,7 @@ def test_application_behaves_like_a_runtime(here: Machine, arguments: str) -> No
 def _check_execution(client: Client) -> None:
     assert client.execute("kept = 41", session="s", execId="first")["execId"] == "first"
     assert client.value("kept + 1", session="s") == "42"
-    assert client.execute("kept", session="t")["error"]["type"] == "NameError", "sessions are apart"
+    assert client.execute("kept", session="t")["error"]["type"] == "NameError", "sessions share variables"
     assert client.get("/sessions/s")["id"] == "s"
     assert {"s", "t"} <= {session["id"] for session in client.get("/sessions")["sessions"]}
     long = client.execute("print('é' * 3_000_000)", session="s")
@@ -60,25 +60,27 @@ def _check_execution(client: Client) -> None:
 
 def _check_streams(client: Client) -> None:
     with client.streaming("print('before'); print(input('name? ')); 1 / 0", session="s", execId="asks") as events:
-        asked = next(event for event in events if event.name == "stdin_request")
-        assert asked.data == {"prompt": "name? ", "password": False, "execId": "asks"}
-        assert client.get("/sessions/s")["state"] == "busy", "events come while it runs"
+        request = next(event for event in events if event.name == "stdin_request")
+        assert request.data == {"prompt": "name? ", "password": False, "execId": "asks"}
+        assert client.get("/sessions/s")["state"] == "busy", "the event arrived only after the cell had ended"
         assert client.post("/input", {"exec_id": "asks", "text": "Ada\n"}) == {"accepted": True}
         rest = list(events)
     assert [event.name for event in rest][-2:] == ["error", "done"]
     assert client.post("/input", {"exec_id": "asks", "text": ""})["accepted"] is False
-    unknown = client.post("/input/cancel", {"exec_id": "nobody"})
-    assert unknown == {"cancelled": False, "error": "there is no execution 'nobody'"}
+    unknown = client.post("/input/cancel", {"exec_id": "unknown"})
+    assert unknown == {"cancelled": False, "error": "there is no execution 'unknown'"}
 
     with client.streaming("import time; print('x'); time.sleep(1000)", session="s") as events:
         assert [next(events).name, next(events).name] == ["start", "stdout"]
         assert client.post("/interrupt", {"session": "s"}) == {"interrupted": True}
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
 
-    with client.streaming("line = input(); went_on = True", session="s", execId="left") as events:
+    with client.streaming("line = input(); continued = True", session="s", execId="left") as events:
         assert [next(events).name, next(events).name] == ["start", "stdin_request"]
-    assert client.post("/input", {"exec_id": "left", "text": ""}) == {"accepted": True}, "it is still waiting"
-    assert client.value("went_on", session="s") == "True"
+    assert client.post("/input", {"exec_id": "left", "text": ""}) == {"accepted": True}, (
+        "the input request did not survive the client's disconnect"
+    )
+    assert client.value("continued", session="s") == "True"
 
 
 def _check_assets(client: Client) -> None:
@@ -89,12 +91,12 @@ def _check_assets(client: Client) -> None:
     assert headers["content-security-policy"] == "sandbox allow-scripts"
     assert headers["x-content-type-options"] == "nosniff"
     assert client.fetch("HEAD", asset["url"])[1]["content-length"] == str(len(content))
-    for wanted, part in (("1-3", content[1:4]), ("5-", content[5:]), ("-4", content[-4:]), ("0-99999", content)):
-        status, headers, body = client.fetch("GET", asset["url"], Range=f"bytes={wanted}")
-        assert (status, body) == (206, part), wanted
+    for byte_range, part in (("1-3", content[1:4]), ("5-", content[5:]), ("-4", content[-4:]), ("0-99999", content)):
+        status, headers, body = client.fetch("GET", asset["url"], Range=f"bytes={byte_range}")
+        assert (status, body) == (206, part), byte_range
         assert headers["content-range"].endswith(f"/{len(content)}")
-    for wanted in ("99999-", "3-1", "-", "a-b", "9" * 5000 + "-"):
-        assert client.fetch("GET", asset["url"], Range=f"bytes={wanted}")[0] == 416, wanted
+    for byte_range in ("99999-", "3-1", "-", "a-b", "9" * 5000 + "-"):
+        assert client.fetch("GET", asset["url"], Range=f"bytes={byte_range}")[0] == 416, byte_range
     for tag in (headers["etag"], f'"other", W/{headers["etag"]}', "*"):
         status, _, body = client.fetch("GET", asset["url"], If_None_Match=tag)
         assert (status, body) == (304, b""), tag
@@ -102,7 +104,7 @@ def _check_assets(client: Client) -> None:
     assert client.fetch("GET", "/mrp/v1/assets/..%2f.bashrc")[0] == 404
 
 
-_BAD: list[tuple[str, str, bytes | None, dict[str, str]]] = [
+_BAD_REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("GET", "/capabilities", None, {"Host": "evil.example"}),
     ("GET", "/capabilities", None, {"Origin": "https://evil.example"}),
     ("GET", "/capabilities", None, {"Origin": "null"}),
@@ -139,20 +141,20 @@ _BAD: list[tuple[str, str, bytes | None, dict[str, str]]] = [
 
 def _answers_to_bad_requests(client: Client) -> list[tuple[int, str | None, str | None, Json]]:
     answers = []
-    for method, path, content, headers in _BAD:
+    for method, path, content, headers in _BAD_REQUESTS:
         found = client.fetch(method, f"/mrp/v1{path}", content, **{"Content-Type": "application/json", **headers})
         compared = found.headers.get("content-type"), found.headers.get("allow")
         answers.append((found.status, *compared, json.loads(found.body)))
     return answers
 
 
-def test_application_refuses_like_a_runtime(here: Machine) -> None:
+def test_application_rejects_bad_requests_like_a_runtime(here: Machine) -> None:
     expected = _answers_to_bad_requests(here.start("a"))
     assert {status for status, *_ in expected} == {200, 400, 403, 404, 405, 413, 415}
     here.mrmd("--kill", "a")
     for arguments in (CHILD, SERVICE):
         with served(here, arguments) as client:
-            for bad, wanted, got in zip(_BAD, expected, _answers_to_bad_requests(client), strict=True):
+            for bad, wanted, got in zip(_BAD_REQUESTS, expected, _answers_to_bad_requests(client), strict=True):
                 assert got == wanted, (arguments, bad[:2], bad[3])
             json_in_gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
             assert client.fetch("POST", "/mrp/v1/execute", b"not gzip", **json_in_gzip).status == 400
@@ -182,7 +184,7 @@ def test_application_accepts_body_in_several_pieces(here: Machine) -> None:
 
 
 def test_hop_by_hop_headers_are_not_forwarded(here: Machine) -> None:
-    """RFC 9110, section 7.6.1."""
+    """RFC 9110, section 7.6.1: Connection and the headers that it names."""
     with served(here, CHILD) as client:
         url = client.execute(DRAWING)["assets"][0]["url"]
         answer = client.fetch("GET", url)
@@ -190,7 +192,7 @@ def test_hop_by_hop_headers_are_not_forwarded(here: Machine) -> None:
         assert client.fetch("GET", url, If_None_Match=tag, Connection="keep-alive").status == 304
         assert client.fetch("GET", url, If_None_Match=tag, Connection="close, If-None-Match").status == 200
         names = [name for name, _ in _raw_headers(client, url)]
-        assert len(names) == len(set(names)), "none comes from the runtime and the ASGI server both"
+        assert len(names) == len(set(names)), "a header comes from both the runtime and the ASGI server"
         assert "keep-alive" not in names
 
 
@@ -216,7 +218,7 @@ def test_only_the_program_knows_the_token_of_its_child(here: Machine) -> None:
         assert not [path for path in here.home.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
 
 
-_LAST = """
+_END_ON_REQUEST = """
 import os
 async def ending(scope, receive, send, app=app):
     if scope.get("path") == "/end":
@@ -229,8 +231,8 @@ app = ending
 @pytest.mark.parametrize("options", ["", "lifespan='off'"])
 @pytest.mark.parametrize("end", ["TERM", "INT", "KILL", "os._exit(1)", "os.execvp('sleep',['sleep','1000'])"])
 def test_child_runtime_ends_with_its_program(here: Machine, options: str, end: str) -> None:
-    with served(here, CHILD, more=_LAST, options=options) as client:
-        code = f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"
+    with served(here, CHILD, more=_END_ON_REQUEST, options=options) as client:
+        code = f"{_START_DETACHED}; [os.getpid(), os.getppid(), detached.pid]"
         pids: list[int] = [*json.loads(client.value(code)), *json.loads(client.value(code, session="s"))]
         pids.append(_server_pid(here, client))
         assert here.alive(pids) == sorted(pids)
@@ -261,13 +263,13 @@ async def forking(scope, receive, send, app=app):
 app = forking
 """
     with served(here, CHILD, more=fork) as client:
-        pids: list[int] = json.loads(client.value(f"{_ABANDON}; [os.getpid(), os.getppid(), detached.pid]"))
+        pids: list[int] = json.loads(client.value(f"{_START_DETACHED}; [os.getpid(), os.getppid(), detached.pid]"))
         pids.append(_server_pid(here, client))
         child = int(client.fetch("GET", "/fork")[2])
         try:
             here.kill("KILL", client.pid)
             wait_until(lambda: here.alive(pids) == [], f"{pids} have ended")
-            assert here.alive([child]) == [child], "though a copy of all descriptors was left"
+            assert here.alive([child]) == [child], "the forked child, with its copy of all descriptors, was killed too"
         finally:
             here.kill("KILL", child)
 
@@ -275,36 +277,38 @@ app = forking
 def test_killing_a_reaper_ends_only_its_session(here: Machine) -> None:
     more = "import subprocess; child = subprocess.Popen(['sleep', '1000'])"
     with served(here, CHILD, more=more) as client:
-        own = [child.pid for child in psutil.Process(client.pid).children() if child.name() == "sleep"]
-        assert len(own) == 1
+        others = [child.pid for child in psutil.Process(client.pid).children() if child.name() == "sleep"]
+        assert len(others) == 1
         client.execute("kept = 42", session="other")
-        reaper, *pids = json.loads(client.value(f"{_ABANDON}; [os.getppid(), os.getpid(), detached.pid]"))
+        reaper, *pids = json.loads(client.value(f"{_START_DETACHED}; [os.getppid(), os.getpid(), detached.pid]"))
         here.kill("KILL", reaper)
         wait_until(lambda: here.alive(pids) == [], f"{pids} have ended")
         assert client.value("kept", session="other") == "42"
         assert "fresh session" in client.execute("1")["stderr"]
-        assert here.alive(own) == own
-        here.kill("KILL", own[0])
+        assert here.alive(others) == others
+        here.kill("KILL", others[0])
 
 
 def test_service_outlives_the_program(here: Machine) -> None:
-    with served(here, f"{SERVICE}, assets_dir='pictures'") as client:
+    with served(here, f"{SERVICE}, assets_dir='images'") as client:
         pid = json.loads(client.value("kept = 42; import os; os.getpid()", session="vllm"))
         client.execute(DRAWING)
         here.kill("KILL", client.pid)
     [listed] = json.loads(here.mrmd("--list", "--json").stdout)
     assert (listed["id"], listed["status"]) == ("default", "running")
-    assert listed["assets_dir"] == str(here.home / "pictures")
+    assert listed["assets_dir"] == str(here.home / "images")
     assert here.client("default").value("kept", session="vllm") == "42"
     with served(here, SERVICE) as client:
         assert {"default", "vllm"} == {session["id"] for session in client.get("/sessions")["sessions"]}
-        assert client.value("kept", session="vllm") == "42", "another program finds it"
-        [picture] = (here.home / "pictures").iterdir()
-        assert client.fetch("GET", f"/mrp/v1/assets/{picture.name}")[2] == picture.read_bytes()
+        assert client.value("kept", session="vllm") == "42", "another program did not find the session of the service"
+        [image] = (here.home / "images").iterdir()
+        assert client.fetch("GET", f"/mrp/v1/assets/{image.name}")[2] == image.read_bytes()
         assert here.mrmd("--kill", "default").returncode == 0
         assert here.alive([pid]) == []
-        assert client.execute("kept", session="vllm")["error"]["type"] == "NameError", "it is started again"
-    assert here.states() == {"default": "running"}, "though the program has ended in order"
+        assert client.execute("kept", session="vllm")["error"]["type"] == "NameError", (
+            "the service kept its variables over a restart"
+        )
+    assert here.states() == {"default": "running"}, "the service ended with the program"
 
 
 def test_application_forwards_execution_endpoints(here: Machine, arguments: str) -> None:
@@ -331,7 +335,7 @@ def test_application_forwards_execution_endpoints(here: Machine, arguments: str)
         assert client.request("GET", "/executions/two/stream")[1]["code"] == "unknown_execution"
 
 
-def test_runtime_that_dies_is_reported_and_started_again(here: Machine, arguments: str) -> None:
+def test_crashed_runtime_is_reported_and_started_again(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         client.execute("kept = 42", session="s")
         with client.streaming("print('x'); input()", session="s", execId="e") as events:
@@ -339,7 +343,7 @@ def test_runtime_that_dies_is_reported_and_started_again(here: Machine, argument
             waiting = client.connect()
             body = json.dumps({"code": "1", "session": "s"})
             waiting.request("POST", "/mrp/v1/execute", body, {"Content-Type": "application/json"})
-            wait_until(lambda: client.get("/sessions/s")["queued"] == 1, "the second waits")
+            wait_until(lambda: client.get("/sessions/s")["queued"] == 1, "the second execution is queued")
             server = _server_pid(here, client)
             here.kill("KILL", server)
             answer = waiting.getresponse()
@@ -348,7 +352,7 @@ def test_runtime_that_dies_is_reported_and_started_again(here: Machine, argument
             error, done = events
         assert (error.name, error.data["type"], done.name) == ("error", "RuntimeDied", "done")
         assert [event.id for event in [*seen, error, done]] == sorted({event.id for event in [*seen, error, done]})
-        wait_until(lambda: here.alive([server]) == [], "its sockets are closed first")
+        wait_until(lambda: here.alive([server]) == [], "the killed server and its sockets are gone")
         assert client.post("/interrupt", {"session": "s"})["interrupted"] is False
         assert client.post("/input", {"exec_id": "e", "text": ""})["accepted"] is False
         assert client.request("GET", "/sessions/s")[0] == 404
@@ -368,7 +372,7 @@ def test_simultaneous_first_executions_start_one_runtime(here: Machine, argument
 
 
 def test_application_can_be_mounted(here: Machine) -> None:
-    """Old servers cut the mount point off `path`; newer ones leave it, and say in `root_path` what it is."""
+    """Older ASGI servers strip the mount point from `path`; newer ones keep it, and repeat it in `root_path`."""
     mount = """
 async def mounting(scope, receive, send, app=app):
     scope = dict(scope)
@@ -400,10 +404,10 @@ def test_create_app_rejects_invalid_arguments(here: Machine) -> None:
         assert word in done.stderr.splitlines()[-1]
 
 
-def test_runtime_that_cannot_start_fails_application_startup(here: Machine, arguments: str) -> None:
+def test_application_startup_fails_if_the_runtime_cannot_start(here: Machine, arguments: str) -> None:
     here.script("bad/bin/python", "exit 3")
     with served(here, f"{arguments}, venv='bad'") as client:
-        wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has given up")
+        wait_until(lambda: here.alive([client.pid]) == [], "uvicorn has exited")
     with served(here, f"{arguments}, venv='bad'", options="lifespan='off'") as client:
         for _ in range(2):
             status, answer = client.request("GET", "/capabilities")
@@ -424,7 +428,7 @@ def test_application_closes_both_connections_when_a_client_leaves(here: Machine,
             assert [each.status for each in program.net_connections("tcp")].count("ESTABLISHED") == 2
         wait_until(
             lambda: all(each.status != "ESTABLISHED" for each in program.net_connections("tcp")),
-            "neither the client nor the runtime is connected to",
+            "the connections to the client and to the runtime are closed",
         )
         assert client.post("/input", {"exec_id": "left", "text": "y"}) == {"accepted": True}
         assert client.value("line") == "'y'"
@@ -437,5 +441,7 @@ def test_application_does_not_buffer_unread_output(here: Machine) -> None:
         before = program.memory_info().rss
         with client.streaming("for _ in range(300_000): print('x' * 99)") as events:
             next(events)
-            wait_until(lambda: not client.is_busy(), "all has been printed")
-            assert program.memory_info().rss - before < 15e6, "of 30 MB"
+            wait_until(lambda: not client.is_busy(), "the cell has printed all its output")
+            assert program.memory_info().rss - before < 15e6, (
+                "the application holds unread output in memory (30 MB were printed)"
+            )

@@ -1,4 +1,4 @@
-"""Images and explicit HTML become files; other displays are passed to the client."""
+"""Images and explicit HTML become files; other displays go to the client as data."""
 
 import pytest
 
@@ -10,7 +10,7 @@ _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2])"
 
 @pytest.fixture
 def client(shared: Client) -> Client:
-    """The shared runtime, whose matplotlib is imported already."""
+    """The shared runtime: its worker has imported matplotlib already."""
     return shared
 
 
@@ -34,7 +34,9 @@ def test_figure_is_one_file_and_one_event(here: Machine, client: Client) -> None
         }
     ]
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert all(event.data["assets"] == [] for event in events if event.name == "result"), "already reported by an event"
+    assert all(event.data["assets"] == [] for event in events if event.name == "result"), (
+        "the result repeats an asset that an event has reported"
+    )
     assert client.execute("1")["assets"] == []
 
 
@@ -79,7 +81,7 @@ display(Markdown("*m*")); display(Latex("$x$")); display(JSON({"a": 1}))
     ]
 
 
-def test_display_update_names_its_display(client: Client) -> None:
+def test_display_update_has_the_id_of_its_display(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
 handle = display(Markdown("1"), display_id="d", metadata={"text/markdown": {"a": 1}})
@@ -107,18 +109,20 @@ plt.close("all")
     before = client.fetch("GET", asset["url"])
     client.execute("axes.plot([n, 0]); handle.update(figure)", session="default")
     after = client.fetch("GET", asset["url"], If_None_Match=before.headers["etag"])
-    assert (after.status, after.body != before.body) == (200, True), "a later cell updates it, too"
+    assert (after.status, after.body != before.body) == (200, True), "a later cell did not update the file"
     assert not [path for path in (here.home / ".mrmd-assets").iterdir() if path.name.startswith(".")]
     (other,) = client.execute("display(figure, display_id=handle.display_id)", execId="new")["assets"]
     (updated,) = client.execute("handle.update(figure)")["assets"]
-    assert updated["url"] == other["url"] != asset["url"], "of two displays with one id, the newer is updated"
+    assert updated["url"] == other["url"] != asset["url"], (
+        "of two displays with one id, the update must go to the newer"
+    )
     (unseen,) = client.execute("from IPython.display import update_display; update_display(figure, display_id='?')")[
         "assets"
     ]
     assert unseen["update"] is True
 
 
-def test_display_ids_belong_to_a_session(client: Client) -> None:
+def test_display_ids_of_sessions_are_separate(client: Client) -> None:
     code = "from IPython.display import SVG, display; handle = display(SVG('<svg/>'), display_id='same')"
     urls = [client.execute(code, session=session)["assets"][0]["url"] for session in ("default", "other")]
     updated = client.execute("handle.update(SVG('<svg><g/></svg>'))")["assets"][0]["url"]
@@ -137,7 +141,10 @@ threading.Thread(target=work).start()
 """
     (asset,) = client.execute(code)["assets"]
     client.execute("threading.Timer(0.05, go.set).start()")
-    wait_until(lambda: client.fetch("GET", asset["url"]).body == b"<svg><g/></svg>", "it is updated")
+    wait_until(
+        lambda: client.fetch("GET", asset["url"]).body == b"<svg><g/></svg>",
+        "the update from a thread has replaced the file",
+    )
 
 
 def test_asset_is_never_served_half_updated(client: Client) -> None:
@@ -169,7 +176,7 @@ def test_assets_are_served_with_their_mime_type(client: Client, mime: str) -> No
     headers = client.fetch("GET", asset["url"]).headers
     assert headers["content-type"] == ("text/html; charset=utf-8" if mime == "text/html" else mime)
     assert headers["content-security-policy"] == "sandbox allow-scripts"
-    assert headers["cache-control"] == "no-cache", "an update may replace it"
+    assert headers["cache-control"] == "no-cache", "clients must revalidate: an update may replace the file"
 
 
 def test_asset_metadata_has_the_figure_size(client: Client) -> None:
@@ -185,12 +192,12 @@ def test_asset_metadata_has_the_figure_size(client: Client) -> None:
 
 
 def test_files_are_never_overwritten(here: Machine, client: Client) -> None:
-    folder = here.home / "pictures"
-    first = client.execute(f"{_PLOT};", execId="twice", assetDir="pictures")["assets"][0]["path"]
+    directory = here.home / "images"
+    first = client.execute(f"{_PLOT};", execId="twice", assetDir="images")["assets"][0]["path"]
     client.execute("1", session="other")
-    client.request("DELETE", "/executions/twice")  # forgotten, so that its id can be another's
-    second = client.execute(f"{_PLOT};", execId="twice", session="other", assetDir=str(folder))["assets"][0]["path"]
-    assert [first, second] == [str(folder / "twice_0001.png"), str(folder / "twice_0002.png")]
+    client.request("DELETE", "/executions/twice")  # so that another session can use the id
+    second = client.execute(f"{_PLOT};", execId="twice", session="other", assetDir=str(directory))["assets"][0]["path"]
+    assert [first, second] == [str(directory / "twice_0001.png"), str(directory / "twice_0002.png")]
 
 
 def test_unwritable_asset_dir_keeps_the_display(client: Client) -> None:

@@ -19,14 +19,14 @@ _ELECTRON = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Electron/33.0 Safari/537.36"
 )
 _LIBRARY = """
-const tried = async (what) => { try { return await what() } catch (error) { return 'blocked: ' + error.name } };
-const execute = (base, code) => tried(async () => (await fetch(base + '/execute', {
+const attempt = async (action) => { try { return await action() } catch (error) { return 'blocked: ' + error.name } };
+const execute = (base, code) => attempt(async () => (await fetch(base + '/execute', {
   method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({code})})).status);
 """
 _FOREIGN = """
 const base = arguments[0], found = {}, done = arguments[arguments.length - 1];
 const mark = (name) => `marks = [*globals().get('marks', []), '${name}']`;
-const plain = (name, mode) => tried(async () => (await fetch(base + '/execute', {
+const plain = (name, mode) => attempt(async () => (await fetch(base + '/execute', {
   method: 'POST', mode, headers: {'Content-Type': 'text/plain'}, body: JSON.stringify({code: mark(name)})})).type);
 const loaded = (tag, url) => new Promise((answer) => {
   const element = Object.assign(document.createElement(tag), {src: url});
@@ -38,12 +38,12 @@ const loaded = (tag, url) => new Promise((answer) => {
   found.opaque = await plain('opaque', 'no-cors');
   found.beacon = navigator.sendBeacon(base + '/execute', new Blob([JSON.stringify({code: mark('beacon')})],
     {type: 'application/json'}));
-  found.read = await tried(async () => (await fetch(base + '/sessions')).text());
-  found.deleted = await tried(async () => (await fetch(base + '/sessions/default', {method: 'DELETE'})).status);
+  found.read = await attempt(async () => (await fetch(base + '/sessions')).text());
+  found.deleted = await attempt(async () => (await fetch(base + '/sessions/default', {method: 'DELETE'})).status);
   found.stream = await new Promise((answer) => {
     const source = new EventSource(base + '/executions/kept/stream');
     source.addEventListener('start', () => answer('opened')); source.onerror = () => answer('blocked'); });
-  found.picture = await loaded('img', base + '/assets/kept_0001.svg');
+  found.image = await loaded('img', base + '/assets/kept_0001.svg');
   found.script = await loaded('script', base + '/sessions');
   const frame = Object.assign(document.createElement('iframe'), {name: 'sink'});
   document.body.append(frame);
@@ -79,10 +79,10 @@ const base = arguments[0], done = arguments[arguments.length - 1];
     const source = new EventSource(base + '/executions/edited/stream');
     source.addEventListener('done', () => { source.close(); opened('followed') });
     source.onerror = () => { source.close(); opened('blocked') }; });
-  const picture = await new Promise((shown) => {
-    const image = Object.assign(new Image(), {src: base + '/assets/kept_0001.svg'});
-    image.onload = () => shown('shown'); image.onerror = () => shown('blocked'); });
-  done({events: [...new Set(text.match(/event: \\w+/g))], result: result.result, deleted, again, picture});
+  const image = await new Promise((shown) => {
+    const element = Object.assign(new Image(), {src: base + '/assets/kept_0001.svg'});
+    element.onload = () => shown('shown'); element.onerror = () => shown('blocked'); });
+  done({events: [...new Set(text.match(/event: \\w+/g))], result: result.result, deleted, again, image});
 })().catch((error) => done(String(error)));
 """
 _DONE = {
@@ -90,7 +90,7 @@ _DONE = {
     "result": "42",
     "deleted": 404,
     "again": "followed",
-    "picture": "shown",
+    "image": "shown",
 }
 
 
@@ -119,7 +119,7 @@ def pages() -> Iterator[int]:
 
 @pytest.fixture
 def runtime(shared: Client) -> Client:
-    """A runtime with something worth having in it."""
+    """A runtime with an execution and an asset that a foreign page might read."""
     shared.request("DELETE", "/executions/edited")
     if shared.request("GET", "/executions/kept")[0] == 404:
         shared.execute(DRAWING, execId="kept")
@@ -136,7 +136,7 @@ def _marks(runtime: Client) -> str:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-def test_foreign_page_can_neither_run_nor_read_anything(
+def test_foreign_page_cannot_run_code_or_read_responses(
     browser: webdriver.Chrome, pages: int, runtime: Client, host: str
 ) -> None:
     runtime.execute("kept = 1")
@@ -149,7 +149,7 @@ def test_foreign_page_can_neither_run_nor_read_anything(
         "read": "blocked: TypeError",
         "deleted": "blocked: TypeError",
         "stream": "blocked",
-        "picture": "blocked",
+        "image": "blocked",
         "script": "blocked",
         "form": "answered",
     }
@@ -157,8 +157,8 @@ def test_foreign_page_can_neither_run_nor_read_anything(
     assert runtime.value("kept") == "1"
 
 
-def test_dns_rebinding_page_can_neither_run_nor_read_anything(browser: webdriver.Chrome, runtime: Client) -> None:
-    """The runtime is then the page's own origin, and the browser lets it do everything."""
+def test_dns_rebinding_page_cannot_run_code_or_read_responses(browser: webdriver.Chrome, runtime: Client) -> None:
+    """After rebinding, the runtime has the origin of the page, so the browser blocks nothing."""
     page = f"http://rebound.test:{runtime.port}/mrp/v1/sessions"
     status = _run(
         browser,
@@ -166,7 +166,7 @@ def test_dns_rebinding_page_can_neither_run_nor_read_anything(browser: webdriver
         """
 const done = arguments[arguments.length - 1];
 (async () => done([await execute('/mrp/v1', "marks = ['rebound']"),
-  await tried(async () => (await fetch('/mrp/v1/sessions')).status), document.body.innerText]))();
+  await attempt(async () => (await fetch('/mrp/v1/sessions')).status), document.body.innerText]))();
 """,
     )
     assert status[:2] == [403, 403]
@@ -189,12 +189,12 @@ def test_editor_page_on_this_machine_can_run_code(
 
 
 def test_editor_page_with_token_can_run_code(browser: webdriver.Chrome, pages: int, here: Machine) -> None:
-    """It shows its token in a header, which the preflight allows."""
+    """The page sends the token in the Authorization header, which the preflight allows."""
     client = here.start("a", "--token")
     token = (here.home / ".mrmd" / "tokens" / "a").read_text().strip()
     script = """
 const [base, token, done] = arguments;
-const run = (headers) => tried(async () => (await fetch(base + '/execute', {method: 'POST', headers:
+const run = (headers) => attempt(async () => (await fetch(base + '/execute', {method: 'POST', headers:
   {'Content-Type': 'application/json', ...headers}, body: JSON.stringify({code: '41 + 1'})})).json());
 (async () => done([(await run({})).code, (await run({Authorization: 'Bearer ' + token})).result]))();
 """

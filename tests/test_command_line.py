@@ -1,4 +1,4 @@
-"""What the command prints, of runtimes in every state, to terminals, pipes and shells."""
+"""The command: its output on terminals and pipes, its options, its errors, and shell completion."""
 
 import json
 import os
@@ -22,11 +22,11 @@ _ROW = re.compile(
 def _error_of(machine: Machine, *arguments: str, status: int = 1) -> str:
     done = machine.mrmd(*arguments)
     assert done.returncode == status, done
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     return done.stderr.strip()
 
 
-def test_list_prints_same_runtimes_as_table_and_json(machine: Machine) -> None:
+def test_list_prints_the_same_as_table_and_json(machine: Machine) -> None:
     client = machine.start("a")
     heading, line = machine.mrmd("--list").stdout.splitlines()
     assert heading.split() == ["ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "VENV"]
@@ -41,7 +41,7 @@ def test_list_prints_same_runtimes_as_table_and_json(machine: Machine) -> None:
     assert 0 < found["uptime"] < 120
 
 
-def test_memory_includes_all_processes(machine: Machine) -> None:
+def test_memory_includes_detached_children(machine: Machine) -> None:
     client = machine.start("a")
     before = machine.info("a")["memory"]
     script = "import sys; held = b'x' * 200_000_000; print(flush=True); sys.stdin.read()"
@@ -68,12 +68,12 @@ def test_kill_prints_what_it_freed(machine: Machine) -> None:
 
 @pytest.mark.parametrize("option", ["--info", "--kill", "--logs", "--restart", "--enable", "--disable"])
 def test_unknown_id_is_an_error(machine: Machine, option: str) -> None:
-    assert _error_of(machine, option, "nobody") == ("mrmd-python: no runtime named 'nobody'; see `mrmd-python --list`")
+    assert _error_of(machine, option, "unknown") == "mrmd-python: no runtime named 'unknown'; see `mrmd-python --list`"
 
 
 def test_restart_keeps_everything_except_variables(machine: Machine) -> None:
-    machine.read("mkdir", f"{machine.home}/pictures")
-    client = machine.start("a", "--cwd", "/usr", "--assets-dir", f"{machine.home}/pictures", env={"GIVEN": "one\ntwo"})
+    machine.read("mkdir", f"{machine.home}/images")
+    client = machine.start("a", "--cwd", "/usr", "--assets-dir", f"{machine.home}/images", env={"GIVEN": "one\ntwo"})
     client.execute("kept = 42")
     record = machine.info("a")
     restarted = machine.mrmd("--restart", "a")
@@ -90,7 +90,7 @@ def test_restart_keeps_everything_except_variables(machine: Machine) -> None:
         name: record[name] for name in record if name not in changed
     }
     assert machine.alive([client.pid]) == []
-    assert machine.mrmd("--restart", "a").returncode == 0, "and once more"
+    assert machine.mrmd("--restart", "a").returncode == 0, "the second restart failed"
     assert machine.client("a").value("os.environ['GIVEN'] if 'os' in globals() else 'fresh'") == "'fresh'"
 
 
@@ -98,7 +98,7 @@ def test_dead_daemon_can_be_restarted(here: Machine) -> None:
     client = here.start("a", env={"GIVEN": "yes"})
     worker = int(client.value("import os; os.getpid()"))
     here.kill("KILL", client.pid)
-    wait_until(lambda: "dead" in here.mrmd("--list").stdout, "it is dead")
+    wait_until(lambda: "dead" in here.mrmd("--list").stdout, "the runtime is listed as dead")
     assert here.mrmd("--restart", "a").returncode == 0
     again = here.client("a")
     assert (again.port, again.value("import os; os.environ['GIVEN']")) == (client.port, "'yes'")
@@ -109,12 +109,14 @@ def test_start_after_crash_reuses_the_port(here: Machine) -> None:
     client = here.start("a", "--token")
     here.kill("KILL", client.pid)
     again = here.start("a")
-    assert (again.port, again.value("1 + 1")) == (client.port, "2"), "and wants no token"
+    assert (again.port, again.value("1 + 1")) == (client.port, "2"), (
+        "the port or the token of the crashed runtime was handled wrongly"
+    )
 
 
 def test_restart_rejects_foreground_runtime(here: Machine) -> None:
     with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL):
-        wait_until(lambda: "running" in here.mrmd("--list").stdout, "it runs")
+        wait_until(lambda: "running" in here.mrmd("--list").stdout, "the runtime is running")
         assert "runs in the foreground of a terminal" in _error_of(here, "--restart", "a")
         assert here.mrmd("--kill", "a").returncode == 0
 
@@ -122,28 +124,33 @@ def test_restart_rejects_foreground_runtime(here: Machine) -> None:
 def test_logs_prints_and_follows_the_log(machine: Machine) -> None:
     client = machine.start("a")
     assert "runtime a answers at" in machine.mrmd("--logs", "a").stdout
-    late = "import os, threading; threading.Timer(0.1, os.write, (1, b'%s\\n')).start()"
+    # Output between executions goes to the log.
+    late = "import os, threading; threading.Timer(0.1, os.write, (1, b'late words\\n')).start()"
     following = subprocess.Popen(
         machine.command(MRMD, "--logs", "a", "-f", "-n", "0"), stdout=subprocess.PIPE, encoding="utf-8"
     )
     try:
         assert following.stdout is not None
-        # What is printed while nothing runs goes to the log.
-        for number in range(1000):
-            client.execute(late % f"late words {number}")
-            if _has_line(following.stdout.fileno(), b"late words"):
-                break
+        output = following.stdout.fileno()
+
+        def is_followed() -> bool:
+            client.execute(late)
+            return _is_printed(output, b"late words")
+
+        # The first lines may be logged before the command follows the log.
+        wait_until(is_followed, "--logs -f prints a new line of the log", 60)
     finally:
         following.terminate()
         following.wait()
         following.stdout.close()  # type: ignore[union-attr]
-    wait_until(lambda: "late words" in machine.mrmd("--logs", "a").stdout, "it is in the log")
+    wait_until(lambda: "late words" in machine.mrmd("--logs", "a").stdout, "--logs prints the line")
     assert len(machine.mrmd("--logs", "a", "--lines", "1").stdout.splitlines()) == 1
     assert machine.mrmd("--kill", "a").returncode == 0
-    assert "late words" in machine.mrmd("--logs", "a").stdout, "the log outlives the runtime"
+    assert "late words" in machine.mrmd("--logs", "a").stdout, "the log was deleted with the runtime"
 
 
-def _has_line(descriptor: int, words: bytes) -> bool:
+def _is_printed(descriptor: int, words: bytes) -> bool:
+    """Return whether a pipe delivers `words` within one second."""
     os.set_blocking(descriptor, False)
     deadline = time.monotonic() + 1
     found = b""
@@ -208,7 +215,7 @@ def test_start_errors_are_one_line(here: Machine, arguments: tuple[str, ...], wo
         ("--nice", "20"),
         ("--gpus", "0;1"), ("--property", "Nice"), ("--property", "Nice=1\nExecStartPre=/bin/false"),
         ("--property", "Nice=1\\"), ("--env", "A B=1"), ("--idle-timeout", "soon"), ("--timeout", "3 fortnights"),
-        ("--list", "--kill-all"), ("--info", "a", "--kill", "a"), ("--managed",), ("--completion", "tcsh"),
+        ("--info", "a", "--kill", "a"), ("--completion", "tcsh"),
         ("--render", "docker"), ("--lines", "-1", "--logs", "a"), ("--nonsense",),
     ],
 )  # fmt: skip
@@ -217,7 +224,7 @@ def test_usage_errors_create_nothing(here: Machine, arguments: tuple[str, ...]) 
     assert list(here.home.iterdir()) == []
 
 
-def test_nice_applies_with_every_backend(machine: Machine) -> None:
+def test_nice_applies_after_start_and_restart(machine: Machine) -> None:
     client = machine.start("a", "--nice", "4")
     assert client.value("import os; os.nice(0)") == "4"
     assert machine.mrmd("--restart", "a").returncode == 0
@@ -248,16 +255,16 @@ def test_unused_runtime_stops_after_idle_timeout(machine: Machine) -> None:
     client = machine.start("a", "--idle-timeout", "3s")
     with client.streaming("import os, time; print(os.getpid()); time.sleep(6)") as events:
         next(events)
-    # The client has gone; what it started goes on for longer than the timeout.
+    # The client has disconnected, but the execution takes longer than the timeout.
     (running,) = client.get("/executions")["executions"]
     wait_until(lambda: client.get(f"/executions/{running['execId']}")["state"] == "done", "the execution has ended")
     worker = client.get("/sessions/default")["pid"]
-    wait_until(lambda: machine.alive([client.pid, worker]) == [], "it has ended", 60)
+    wait_until(lambda: machine.alive([client.pid, worker]) == [], "the idle runtime has stopped", 60)
     if machine.backend == "systemd":
         assert re.search(r"^a +stopped ", machine.mrmd("--list").stdout, re.MULTILINE)
     else:
         assert machine.mrmd("--list").stdout.startswith("No runtimes")
-        assert not list((machine.home / ".mrmd" / "env").iterdir()), "its environment is nobody's any more"
+        assert not list((machine.home / ".mrmd" / "env").iterdir()), "the stopped runtime left its environment file"
     assert "no execution and no client for 3 s" in machine.mrmd("--logs", "a").stdout
     assert machine.start("a").value("1 + 1") == "2"
 
@@ -267,13 +274,13 @@ def test_open_stream_postpones_idle_timeout(here: Machine) -> None:
     with client.streaming("input()") as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdin_request"]
         deadline = time.monotonic() + 5
-        wait_until(lambda: time.monotonic() > deadline, "more time than the timeout has gone by")
+        wait_until(lambda: time.monotonic() > deadline, "the idle timeout has passed")
         assert client.get("/capabilities")["runtime"] == "mrmd-python"
         client.post("/interrupt")
 
 
-def _on_a_terminal(command: list[str]) -> str:
-    """Return what a command prints to a terminal."""
+def _on_terminal(command: list[str]) -> str:
+    """Run a command on a terminal and return what it prints."""
     child, terminal = pty.fork()
     if child == 0:
         os.execvp(command[0], command)
@@ -282,7 +289,7 @@ def _on_a_terminal(command: list[str]) -> str:
         while chunk := os.read(terminal, 4096):
             printed += chunk
     except OSError:
-        pass  # EIO: nobody has the other end open any more (pty(7))
+        pass  # EIO: the command has closed its end (pty(7))
     finally:
         os.close(terminal)
     os.waitpid(child, 0)
@@ -292,18 +299,18 @@ def _on_a_terminal(command: list[str]) -> str:
 def test_colours_are_used_only_on_terminals(here: Machine) -> None:
     here.start("a")
     listing = [MRMD, "--list"]
-    assert "\x1b[32mrunning\x1b[0m" in _on_a_terminal(here.command(*listing, env={"TERM": "xterm"}))
-    assert "\x1b" not in _on_a_terminal(here.command(*listing, env={"TERM": "xterm", "NO_COLOR": "1"}))
+    assert "\x1b[32mrunning\x1b[0m" in _on_terminal(here.command(*listing, env={"TERM": "xterm"}))
+    assert "\x1b" not in _on_terminal(here.command(*listing, env={"TERM": "xterm", "NO_COLOR": "1"}))
     assert "\x1b" not in here.mrmd("--list", env={"TERM": "xterm"}).stdout
 
 
 def test_progress_is_shown_only_on_terminals(here: Machine) -> None:
     here.script("hangs/bin/python", "exec sleep 1000")
     start = [MRMD, "--id", "a", "--venv", "hangs", "--timeout", "1s"]
-    shown = _on_a_terminal(here.command(*start, env={"TERM": "xterm"}))
+    shown = _on_terminal(here.command(*start, env={"TERM": "xterm"}))
     assert "\r| Starting 'a': 0 s" in shown
-    assert "\r\x1b[Kmrmd-python: " in shown, "the line is free again"
-    assert "Starting" not in _on_a_terminal(here.command(*start, env={"TERM": "dumb"}))
+    assert "\r\x1b[Kmrmd-python: " in shown, "the progress line was not cleared before the error"
+    assert "Starting" not in _on_terminal(here.command(*start, env={"TERM": "dumb"}))
     assert "Starting" not in here.run(*start).stderr
 
 
@@ -321,7 +328,7 @@ def test_render_prints_the_unit_and_creates_nothing(here: Machine) -> None:
         "TimeoutStartSec=310s",
     ):
         assert line in lines, unit.stdout
-    assert here.mrmd(*options, "--render").stdout == unit.stdout, "on Linux"
+    assert here.mrmd(*options, "--render").stdout == unit.stdout, "systemd is the default format on Linux"
     agent = here.mrmd("--id", "a+b", "--render", "launchd")
     assert agent.stdout.startswith("<?xml"), agent.stderr
     assert "<string>dev.mrmd.python.a+b</string>" in agent.stdout
@@ -353,7 +360,7 @@ def test_shells_complete_options_and_running_ids(here: Machine, shell: str) -> N
     assert complete(here, "mrmd-python --backend l") == ["launchd"]
 
 
-def test_zsh_accepts_its_completion_script(here: Machine) -> None:
+def test_zsh_completion_script_is_valid(here: Machine) -> None:
     if shutil.which("zsh") is None:
         pytest.skip("zsh is not installed")
     script = here.mrmd("--completion", "zsh").stdout

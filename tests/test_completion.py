@@ -1,4 +1,4 @@
-"""Completion: from the live session, and from the code alone where that cannot answer."""
+"""Completion: from live objects, or by static analysis where the session cannot answer."""
 
 import json
 import os
@@ -44,7 +44,7 @@ hostile_dict = {"good": hostile, hostile: 1}
 
 
 def _complete(client: Client, code: str, cursor: int | None = None, **fields: object) -> Json:
-    """Complete at `cursor` of `code`, by default at its end."""
+    """Complete `code` at `cursor`, by default at its end."""
     return client.post("/complete", {"code": code, "cursor": cursor, **fields})
 
 
@@ -53,14 +53,14 @@ def _labels(answer: Json) -> list[str]:
 
 
 def _statically(client: Client, code: str, expected: str, session: str = "default") -> Json:
-    """Complete by inference, which on a loaded machine may have no answer in its time until it has warmed up."""
+    """Complete by static analysis, and repeat: it may time out until its process has warmed up."""
     answers: list[Json] = []
 
-    def is_there() -> bool:
+    def is_completed() -> bool:
         answers.append(_complete(client, code, session=session))
         return answers[-1]["source"] == "static" and expected in _labels(answers[-1])
 
-    wait_until(is_there, f"{code} is completed by {expected}", 40)
+    wait_until(is_completed, f"{code} is completed by {expected}", 40)
     return answers[-1]
 
 
@@ -140,7 +140,7 @@ def test_idle_session_completes_from_live_objects(here: Machine) -> None:
     for code in ["# alphab", "'alphab", "%%bash\nalphab"]:
         assert _complete(client, code)["matches"] == [], code
     assert "beta=" not in _labels(_complete(client, "build(beta=1, "))
-    # Private names come last, by the sortText that editors sort by.
+    # Editors sort by sortText: private names come last.
     labels = [match["label"] for match in sorted(_complete(client, "thing.")["matches"], key=lambda m: m["sortText"])]
     assert labels[:3] == ["colour", "grow", "size"]
     assert all(label.startswith("_") for label in labels[3:])
@@ -168,7 +168,7 @@ def test_idle_session_completes_from_live_objects(here: Machine) -> None:
     assert _complete(client, "thing.colour")["matches"][0]["valuePreview"] == "'red'"
 
 
-def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
+def test_positions_use_the_requested_encoding(client: Client) -> None:
     client.execute("alphabet = 1")
     code = "'😀'; alphab + 1"
     found = _complete(client, code, 12)
@@ -180,7 +180,7 @@ def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
     found = client.post("/complete", {"code": "alphab"})
     assert (found["cursorStart"], found["cursorEnd"], _labels(found)) == (0, 6, ["alphabet"])
     assert _complete(client, "alphab", -5)["cursorEnd"] == 0
-    assert _complete(client, "'\ud83d'; alphab", 10)["cursorEnd"] == 10, "half a character"
+    assert _complete(client, "'\ud83d'; alphab", 10)["cursorEnd"] == 10, "code with a lone surrogate"
     for body, code_ in [
         ({}, "missing_code"),
         ({"code": 1}, "wrong_type"),
@@ -192,7 +192,7 @@ def test_positions_are_counted_as_the_client_counts(client: Client) -> None:
         assert (status, answer["code"]) == (400, code_), body
 
 
-def test_completion_runs_no_code_of_objects(client: Client) -> None:
+def test_completion_runs_no_code_of_objects_except_dir(client: Client) -> None:
     assert client.execute(_HOSTILE)["success"]
     assert {"in_class", "in_instance", "raising", "endless"} <= set(_labels(_complete(client, "hostile.")))
     for code, expected in [
@@ -215,15 +215,15 @@ def test_completion_runs_no_code_of_objects(client: Client) -> None:
         "hostile.missing.",
     ]:
         _complete(client, code)
-    assert client.value("set(ran)") == "{'dir'}", "which is asked, and may raise"
+    assert client.value("set(ran)") == "{'dir'}", "completion called more than __dir__, or did not call it"
 
 
-_NAMED_BY_DIR = """
+_DIR_METHODS = """
 import sys, types, weakref
 class Config:
     static = 1
     def __dir__(self): return ["alpha", "beta_2", "no identifier", "1st"]
-    def __getattr__(self, name): asked.append(name); raise AttributeError(name)
+    def __getattr__(self, name): requested.append(name); raise AttributeError(name)
     def _ipython_key_completions_(self): return ["key one", "key two"]
 class Meta(type):
     def __dir__(cls): return ["from_metaclass"]
@@ -237,7 +237,7 @@ class Texts:
     def __dir__(self): return [Text("of_text")]
 class LazyModule(types.ModuleType):
     def __dir__(self): return ["in_class"]
-asked = []
+requested = []
 config, texts = Config(), Texts()
 class Space: held = 1
 space = Space()
@@ -265,13 +265,13 @@ sys.modules["lazy"] = lazy
     ],
 )
 def test_idle_session_completes_from_dir_method(shared: Client, code: str, expected: set[str]) -> None:
-    assert shared.execute(_NAMED_BY_DIR)["success"]
+    assert shared.execute(_DIR_METHODS)["success"]
     answer = _complete(shared, code)
     labels = set(_labels(answer))
     assert answer["source"] == "runtime"
     assert expected <= labels
     assert not labels & {"no identifier", "1st"}
-    assert shared.value("asked") == "[]", "no value was asked for"
+    assert shared.value("requested") == "[]", "completion read an attribute through __getattr__"
 
 
 def test_attributes_that_libraries_list_in_dir_are_completed(here: Machine) -> None:
@@ -288,13 +288,13 @@ class Model(traitlets.HasTraits):
 model = Model()
 """
     assert client.execute(code)["success"]
-    for written, expected in [
+    for typed, expected in [
         ("config.mo", "model"),
         ("boxed.al", "alpha"),
         ("units.me", "meter"),
         ("model.si", "size"),
     ]:
-        assert expected in _labels(_complete(client, written)), written
+        assert expected in _labels(_complete(client, typed)), typed
 
 
 def test_busy_session_does_not_call_dir_method(client: Client) -> None:
@@ -304,7 +304,7 @@ def test_busy_session_does_not_call_dir_method(client: Client) -> None:
     )
     for number, code in enumerate(["while True: pass", "import asyncio; await asyncio.sleep(100)"]):
         with _busy(client, f"cell = {number}\n{code}"):
-            wait_until(lambda n=number: client.post("/hover", {"code": "cell"})["value"] == str(n), "its code runs")  # type: ignore[misc]
+            wait_until(lambda n=number: client.post("/hover", {"code": "cell"})["value"] == str(n), "the cell runs")  # type: ignore[misc]
             assert _labels(_complete(client, "config.sta")) == ["static"]
             assert _labels(_complete(client, "config.dyn")) == []
             assert _labels(_complete(client, "config['dyn")) == []
@@ -325,33 +325,33 @@ task = asyncio.get_event_loop().create_task(count())
 """
 
 
-def test_cell_that_arrives_while_dir_runs_is_run_soon_and_whole(here: Machine) -> None:
+def test_execution_interrupts_looping_dir_method(here: Machine) -> None:
     client = here.start("a")
     assert client.execute(_LOOPING_DIR)["success"]
     for _ in range(5):
-        asking = threading.Thread(target=_complete, args=(client, "bad."))
-        asking.start()
-        wait_until((here.home / "begun").exists, "it runs")
+        completing = threading.Thread(target=_complete, args=(client, "bad."))
+        completing.start()
+        wait_until((here.home / "begun").exists, "__dir__ is running")
         started = time.monotonic()
         result = client.execute("print(sum(range(100_000)))")
         assert time.monotonic() - started < 3
         assert (result["success"], result["stdout"], result["stderr"]) == (True, "4999950000\n", "")
-        asking.join()
+        completing.join()
         (here.home / "begun").unlink()
-    assert client.value("task.done()") == "False", "no interrupt has hit what else runs between cells"
+    assert client.value("task.done()") == "False", "the interrupt hit another task of the event loop"
 
 
 _PRINTING_THREAD = """
 import sys, threading, time
 class Slow:
     def __dir__(self):
-        print("of dir")
+        print("from dir")
         time.sleep(0.2)
         return []
 slow = Slow()
 def work():
     for number in range(300):
-        sys.stdout.write(f"line {number}\\n")  # at once, so that the log does not cut it
+        sys.stdout.write(f"line {number}\\n")  # in one write, so that the log keeps it in one line
         time.sleep(0.001)
 thread = threading.Thread(target=work)
 """
@@ -367,7 +367,7 @@ def test_thread_output_while_dir_runs_is_kept(here: Machine) -> None:
     printed += (here.home / ".mrmd" / "logs" / "a.log").read_text()
     assert "Traceback" not in printed, printed
     assert sorted(map(int, re.findall(r"line (\d+)", printed))) == list(range(300)), printed
-    assert "of dir" not in printed
+    assert "from dir" not in printed
 
 
 def test_data_frames_and_arrays_are_completed(client: Client) -> None:
@@ -397,7 +397,7 @@ def test_data_frames_and_arrays_are_completed(client: Client) -> None:
     assert preview["array"] == "ndarray (2, 3) float64 [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]"
 
 
-def test_answers_are_bounded(client: Client) -> None:
+def test_completions_and_previews_are_bounded(client: Client) -> None:
     client.execute(
         "import types\nmany = types.SimpleNamespace(**{f'n{i}': 'x' * 10**4 for i in range(3000)})\nbig = 10**100000"
     )
@@ -420,18 +420,18 @@ _BUSY_CASES = [
 def test_busy_session_completes_from_live_objects(client: Client) -> None:
     client.execute("import json\ndef build(alpha) -> str: return 'abc'\nglobals()['in_memory'] = {'key': 1}")
     with _busy(client, "running = 1\nwhile True: pass"):
-        wait_until(lambda: _labels(_complete(client, "runn")) == ["running"], "its code runs")
-        for written, start, expected in [*_BUSY_CASES, ("in_mem", 0, "in_memory"), ("in_memory['", 11, "key")]:
-            answer = _complete(client, written)
-            assert expected in _labels(answer), written
+        wait_until(lambda: _labels(_complete(client, "runn")) == ["running"], "the cell has set its variable")
+        for typed, start, expected in [*_BUSY_CASES, ("in_mem", 0, "in_memory"), ("in_memory['", 11, "key")]:
+            answer = _complete(client, typed)
+            assert expected in _labels(answer), typed
             assert (answer["source"], answer["cursorStart"]) == ("runtime", start)
 
 
-def test_blocked_session_completes_from_the_code_it_has_run(client: Client) -> None:
+def test_blocked_session_completes_by_static_analysis_of_its_cells(client: Client) -> None:
     client.execute("import json\ndef build(alpha): return 'abc'")
     with _busy(client, "running = 1\npow(7, 2*10**7) and None"):
-        for written, start, expected in _BUSY_CASES:
-            assert _statically(client, written, expected)["cursorStart"] == start
+        for typed, start, expected in _BUSY_CASES:
+            assert _statically(client, typed, expected)["cursorStart"] == start
             assert client.get("/capabilities")["features"]["complete"] is True
 
 
@@ -449,7 +449,7 @@ def test_blocked_session_completes_from_the_code_it_has_run(client: Client) -> N
         ("def f(): pass\nimport os; from os import get", "getcwd"),
     ],
 )
-def test_imports_of_the_cell_are_completed_from_loaded_modules(shared: Client, code: str, expected: str) -> None:
+def test_imports_in_the_cell_are_completed_from_loaded_modules(shared: Client, code: str, expected: str) -> None:
     answer = _complete(shared, code)
     assert (expected in _labels(answer), answer["source"]) == (True, "runtime")
 
@@ -462,7 +462,7 @@ def test_imports_of_the_cell_are_completed_from_loaded_modules(shared: Client, c
         ("from unloaded import read_", "static", ["read_csv", "read_json"]),
     ],
 )
-def test_first_completion_in_a_fresh_home_does_not_wait_for_inference(
+def test_first_completion_does_not_wait_for_static_analysis(
     here: Machine, code: str, source: str, expected: list[str]
 ) -> None:
     _write_unloaded_package(here.home)
@@ -479,7 +479,7 @@ def _write_unloaded_package(directory: Path) -> None:
     package = directory / "unloaded"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "from ._io import (\n    read_csv,  # of text\n    read_json,\n)\nfrom .more import *\n"
+        "from ._io import (\n    read_csv,  # a comment\n    read_json,\n)\nfrom .more import *\n"
         "class Table: pass\ndef concat(): local = 1\nraise RuntimeError('it was imported')\n"
     )
     (package / "_io.py").write_text("def read_csv(): pass\ndef read_json(): pass\n")
@@ -502,33 +502,33 @@ def test_modules_not_yet_imported_are_completed_from_source(here: Machine) -> No
 
 
 def test_completion_creates_no_session(client: Client) -> None:
-    assert _labels(_statically(client, "import os\nos.path.jo", "join", session="nobody")) == ["join"]
+    assert _labels(_statically(client, "import os\nos.path.jo", "join", session="unknown")) == ["join"]
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 
 
-def test_inference_process_is_replaced_and_never_left_behind(here: Machine) -> None:
+def test_analysis_process_is_replaced_and_never_left_behind(here: Machine) -> None:
     client = here.start("a")
     for _ in range(2):
-        _statically(client, "def build(): pass\nbuil", "build", session="nobody")
+        _statically(client, "def build(): pass\nbuil", "build", session="unknown")
         (pid,) = _analysis_processes(here.home)
         os.kill(pid, 9)
-        wait_until(lambda pid=pid: here.alive([pid]) == [], "it is gone")  # type: ignore[misc]
-    _statically(client, "def build(): pass\nbuil", "build", session="nobody")
+        wait_until(lambda pid=pid: here.alive([pid]) == [], "the analysis process is gone")  # type: ignore[misc]
+    _statically(client, "def build(): pass\nbuil", "build", session="unknown")
     (pid,) = _analysis_processes(here.home)
-    # What a session leaves is ended by the server itself if its reaper is killed: all children that are no one's.
+    # When a reaper is killed, the server kills the processes it inherits from it, but not the analysis process.
     here.kill("KILL", int(client.value("import os; os.getppid()")))
     wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the session has ended")
     assert _analysis_processes(here.home) == [pid]
-    _statically(client, "def build(): pass\nbuil", "build", session="nobody")
+    _statically(client, "def build(): pass\nbuil", "build", session="unknown")
     here.kill("KILL", client.pid)
-    wait_until(lambda: processes_of(here.home) == [], "nothing is left")
+    wait_until(lambda: processes_of(here.home) == [], "all processes of the runtime have ended")
 
 
-def test_inference_imports_no_module_from_the_working_directory(here: Machine) -> None:
+def test_analysis_imports_no_module_from_the_working_directory(here: Machine) -> None:
     for name in ("json", "jedi", "parso", "black", "IPython", "asyncio", "re", "mrmd_python"):
         (here.home / f"{name}.py").write_text(f"open('{here.home}/imported-{name}', 'w').close()\n")
     client = here.start("a")
-    _statically(client, "import colorsys\ncolorsys.rgb", "rgb_to_hls", session="nobody")
+    _statically(client, "import colorsys\ncolorsys.rgb", "rgb_to_hls", session="unknown")
     assert client.post("/format", {"code": "x=1"})["formatted"] == "x = 1"
     assert client.post("/is_complete", {"code": "x=1"})["status"] == "complete"
     assert list(here.home.glob("imported-*")) == []

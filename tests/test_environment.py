@@ -1,4 +1,4 @@
-"""What a session runs in: the caller's environment, directory and Python, with any names."""
+"""What a session inherits from the caller: environment variables, working directory and Python."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from tests.machine import BIN, MRMD, Machine
 
-_NASTY = {
+_UNUSUAL_VALUES = {
     "MRMD_T_QUOTES": "a 'single' and a \"double\" one",
     "MRMD_T_DOLLAR": "$HOME ${HOME} $$ `id`",
     "MRMD_T_PERCENT": "100% %h %% %i",
@@ -20,16 +20,16 @@ _NASTY = {
     "MRMD_T_SPACE": "  \t ",
     "MRMD_T_EMPTY": "",
     "MRMD_T_UNICODE": "é€😀\u2028\ufeff",
-    "MRMD_T_HASH": "# no comment ; none",
+    "MRMD_T_HASH": "# not a comment ; either",
     "MRMD_T_CONTROL": "\x01\x1b[31m\x7f",
     "MRMD_T_EQUALS": "a=b=c",
 }
 
 
-def test_values_of_the_environment_survive_exactly(machine: Machine) -> None:
-    client = machine.start("a", env=_NASTY)
+def test_environment_values_are_passed_unchanged(machine: Machine) -> None:
+    client = machine.start("a", env=_UNUSUAL_VALUES)
     code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('MRMD_T_')}))"
-    assert json.loads(client.execute(code)["stdout"]) == _NASTY
+    assert json.loads(client.execute(code)["stdout"]) == _UNUSUAL_VALUES
 
 
 def test_login_session_variables_are_dropped_and_others_kept(machine: Machine) -> None:
@@ -92,7 +92,7 @@ def test_unit_directory_unknown_to_systemd_falls_back_to_daemon(box: Machine) ->
 
 @pytest.mark.parametrize("name", ["v%h$HOME", "v e%h n v", "v' \"\\n${HOME}"])
 def test_venv_path_may_have_any_name(machine: Machine, name: str) -> None:
-    """mrmd-python itself may be installed there, so that its own path is in the unit."""
+    """The command itself runs from that venv, so the path is in the unit's ExecStart too."""
     venv = f"{machine.home}/{name}"
     machine.read(sys.executable, "-m", "venv", "--without-pip", venv)
     site = machine.read("find", venv, "-name", "site-packages")
@@ -117,33 +117,33 @@ def test_environment_file_is_private_and_removed_by_kill(machine: Machine) -> No
 
 @pytest.mark.parametrize("name", ["-per%cent%h$HOME", "é😀 quo'te\"s %h ${HOME}\nback\\slash\\"])
 def test_cwd_may_have_any_name(machine: Machine, name: str) -> None:
-    folder = f"{machine.home}/{name}"
-    machine.read("mkdir", "-p", "--", folder)
-    client = machine.start("a", f"--cwd={folder}")
-    assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == folder
-    assert client.get("/sessions/default")["environment"]["cwd"] == folder
-    assert machine.info("a")["cwd"] == folder
+    directory = f"{machine.home}/{name}"
+    machine.read("mkdir", "-p", "--", directory)
+    client = machine.start("a", f"--cwd={directory}")
+    assert client.execute("import os; print(os.getcwd(), end='')")["stdout"] == directory
+    assert client.get("/sessions/default")["environment"]["cwd"] == directory
+    assert machine.info("a")["cwd"] == directory
 
 
 def test_cwd_defaults_to_callers_and_cannot_shadow_server_modules(here: Machine) -> None:
-    folder = here.home / "project"
-    folder.mkdir()
+    directory = here.home / "project"
+    directory.mkdir()
     for name in ("aiohttp", "asyncio", "json", "click", "mrmd_python", "sdnotify", "socket"):
-        (folder / f"{name}.py").write_text("raise SystemExit('imported from the cwd')")
-    (folder / "mine.py").write_text("value = 42")
-    client = here.start("a", cwd=str(folder))
+        (directory / f"{name}.py").write_text("raise SystemExit('imported from the cwd')")
+    (directory / "mine.py").write_text("value = 42")
+    client = here.start("a", cwd=str(directory))
     assert client.value("import mine; mine.value") == "42"
     assert client.value("1 + 1", session="other") == "2"
 
 
-def test_default_venv_is_the_commands_own(here: Machine) -> None:
+def test_default_venv_is_the_one_that_has_mrmd_python(here: Machine) -> None:
     client = here.start("a")
     assert client.value("import sys; sys.prefix") == repr(sys.prefix)
     assert "mrmd-python is installed in it" in here.mrmd("--info", "a").stdout
 
 
-def test_virtual_env_is_used_by_a_tool_environment(here: Machine, tmp_path: Path) -> None:
-    """As uvx and pipx make them: the environment that the command is installed in is nobody's choice."""
+def test_virtual_env_is_used_when_installed_as_a_tool(here: Machine, tmp_path: Path) -> None:
+    """The user has not chosen the venv that uvx or pipx installs the command into, so it is not used for sessions."""
     project = here.home / "project" / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project], check=True)
     tool = tmp_path / "tool"
@@ -166,7 +166,7 @@ def test_virtual_env_is_used_by_a_tool_environment(here: Machine, tmp_path: Path
 def test_uvx_uses_the_venv_of_the_project(here: Machine) -> None:
     """The real uvx, from the source tree."""
     uv = shutil.which("uv", path=str(BIN))
-    assert uv is not None, "uv is one of the development dependencies"
+    assert uv is not None, "this test needs uv, one of the development dependencies"
     project = here.home / "project" / ".venv"
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, project], check=True)
     tree = Path(__file__).parents[1]
@@ -186,7 +186,7 @@ def test_foreground_serves_until_a_signal(here: Machine) -> None:
             if "answers at" in line:
                 break
         client = here.client("a")
-        assert client.pid == server.pid, "the command is the server"
+        assert client.pid == server.pid, "the server is not the process of the command"
         pid = int(client.value("import os; os.getpid()"))
         server.terminate()
         assert server.wait(timeout=20) == 0

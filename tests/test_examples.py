@@ -1,4 +1,4 @@
-"""What is in examples/, run as its own first lines say."""
+"""The programs in examples/, run as their first lines say."""
 
 import re
 import shutil
@@ -25,17 +25,17 @@ def test_client_example_prints_output_and_sends_input(shared: Client, client: st
     assert re.fullmatch(r"0\n1\n2\nName\? Ada\nOut\[\d+\]: 42\n", done.stdout), done.stdout
 
 
-def test_embedding_example_serves_and_ends_its_runtime(here: Machine, free_port: int) -> None:
+def test_embedding_example_serves_and_stops_its_runtime(here: Machine, free_port: int) -> None:
     client = Client.at(free_port)
     command = here.command(sys.executable, str(_EXAMPLES / "embed_uvicorn.py"), str(free_port))
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as program:
         try:
-            wait_until(client.answers, "it answers", 60)
+            wait_until(client.answers, "the example answers", 60)
             worker = int(client.value("import os; os.getpid()"))
         finally:
             program.terminate()
             program.wait(timeout=30)
-    wait_until(lambda: here.alive([worker]) == [], "its session has ended with it")
+    wait_until(lambda: here.alive([worker]) == [], "the session has ended with the example")
 
 
 def test_kill_frees_the_memory_of_an_engine(here: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Matplotlib works in venvs of all kinds, and draws into the session unless the user chose otherwise."""
+"""Matplotlib figures are shown with any version and in any venv, unless the user chose another backend."""
 
 import shutil
 import sysconfig
@@ -19,7 +19,7 @@ def _venv(here: Machine, *packages: str) -> str:
     return str(venv)
 
 
-def _pictures(result: Json) -> list[str]:
+def _images(result: Json) -> list[str]:
     assert result["success"], result["error"]
     return [asset["mimeType"] for asset in result["assets"]]
 
@@ -28,29 +28,27 @@ def _pictures(result: Json) -> list[str]:
 @pytest.mark.parametrize("matplotlib", ["matplotlib==3.8.*", "matplotlib==3.9.*", "matplotlib==3.10.*", "matplotlib"])
 def test_figures_are_shown_with_any_matplotlib(here: Machine, matplotlib: str, ipython: tuple[str, ...]) -> None:
     client = here.start("a", "--venv", _venv(here, matplotlib, *ipython))
-    assert _pictures(client.execute(_PLOT)) == ["image/png"]
-    assert _pictures(client.execute(f"{_PLOT}\nplt.show()")) == ["image/png"]
+    assert _images(client.execute(_PLOT)) == ["image/png"]
+    assert _images(client.execute(f"{_PLOT}\nplt.show()")) == ["image/png"]
     child = "import os; print(os.environ.get('MPLBACKEND'))"
     assert client.execute(f"import sys\n!{{sys.executable}} -c {child!r}")["stdout"] == "None\n"
-    assert _pictures(client.execute("import matplotlib; matplotlib.use('agg'); plt.plot([1, 2]);")) == []
-    assert _pictures(client.execute("plt.close('all')\n%matplotlib inline\nplt.plot([1, 2]);")) == ["image/png"]
+    assert _images(client.execute("import matplotlib; matplotlib.use('agg'); plt.plot([1, 2]);")) == []
+    assert _images(client.execute("plt.close('all')\n%matplotlib inline\nplt.plot([1, 2]);")) == ["image/png"]
 
 
 def test_libraries_that_use_matplotlib_show_figures(here: Machine) -> None:
     client = here.start("a", "--venv", _venv(here, "colorcet", "matplotlib", "pandas", "seaborn"))
-    assert client.execute("import colorcet")["success"]  # which looks for matplotlib, and does not import it
-    assert _pictures(client.execute("import pandas; pandas.Series([1, 2]).plot();")) == ["image/png"]
-    assert _pictures(client.execute("import seaborn; seaborn.lineplot(x=[1, 2], y=[1, 2]);")) == ["image/png"]
+    assert client.execute("import colorcet")["success"]  # it looks for matplotlib without importing it
+    assert _images(client.execute("import pandas; pandas.Series([1, 2]).plot();")) == ["image/png"]
+    assert _images(client.execute("import seaborn; seaborn.lineplot(x=[1, 2], y=[1, 2]);")) == ["image/png"]
 
 
-@pytest.mark.parametrize(("backend", "pictures"), [("Agg", []), ("svg", []), ("TkAgg", ["image/png"])])
-def test_matplotlibrc_backend_is_used_unless_it_needs_a_window(
-    here: Machine, backend: str, pictures: list[str]
-) -> None:
+@pytest.mark.parametrize(("backend", "images"), [("Agg", []), ("svg", []), ("TkAgg", ["image/png"])])
+def test_matplotlibrc_backend_is_used_unless_it_needs_a_window(here: Machine, backend: str, images: list[str]) -> None:
     (here.home / "matplotlibrc").write_text(f"backend: {backend}\n")
     client = here.start("a")
-    assert _pictures(client.execute(_PLOT)) == pictures
-    if not pictures:
+    assert _images(client.execute(_PLOT)) == images
+    if not images:
         assert client.value("plt.get_backend()") == repr(backend)
 
 

@@ -1,7 +1,7 @@
-"""A fork bomb in a cell: the limit to tasks holds it, the runtime answers, and --kill ends all of it.
+"""A fork bomb in a cell: the task limit contains it, the runtime still answers, and --kill ends it.
 
-The box may have no pids controller of its own (cgroup v2 has it where the machine does not run it under v1): then the
-limit is set there as well, for the processes of the runtime.
+--tasks-max has no effect in the box if this machine uses the pids controller of cgroup v1. So every test also puts the
+runtime into a cgroup of this machine that limits its tasks.
 """
 
 import contextlib
@@ -35,32 +35,32 @@ while True:
 
 @contextlib.contextmanager
 def _task_limit() -> Iterator[Path]:
-    """A cgroup that holds so many tasks at most, v1 or v2."""
+    """Make a cgroup, v1 or v2, that is limited to _TASKS tasks; yields its directory."""
     v1 = Path("/sys/fs/cgroup/pids")
-    folder = (v1 if v1.is_dir() else Path("/sys/fs/cgroup")) / f"mrmd-test-{os.getpid()}"
+    directory = (v1 if v1.is_dir() else Path("/sys/fs/cgroup")) / f"mrmd-test-{os.getpid()}"
     try:
-        folder.mkdir()
-        (folder / "pids.max").write_text(str(_TASKS))
+        directory.mkdir()
+        (directory / "pids.max").write_text(str(_TASKS))
     except OSError as error:
-        pytest.skip(f"a cgroup with a limit to its tasks cannot be made here: {error}")
+        pytest.skip(f"cannot make a cgroup with a task limit here: {error}")
     try:
-        yield folder
+        yield directory
     finally:
-        _end_all_in(folder)
-        wait_until(lambda: (folder / "cgroup.procs").read_text() == "", "its processes are gone")
-        folder.rmdir()
+        _kill_all_in(directory)
+        wait_until(lambda: (directory / "cgroup.procs").read_text() == "", "all processes in the cgroup have ended")
+        directory.rmdir()
 
 
-def _end_all_in(folder: Path) -> None:
-    """End what a failed test has left: it would take the machine with it."""
+def _kill_all_in(directory: Path) -> None:
+    """Kill what a failed test has left: a fork bomb would bring down the machine."""
     for number in (*[signal.SIGSTOP] * 20, signal.SIGKILL):
-        for pid in (folder / "cgroup.procs").read_text().split():
+        for pid in (directory / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), number)
 
 
 def _processes_of(machine: Machine, runtime_id: str) -> list[int]:
-    """Return the pids of a runtime's processes, as this machine counts, whichever machine it is on."""
+    """Return the pids of a runtime's processes, as seen from this machine even if they run in the box."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -71,23 +71,24 @@ def _processes_of(machine: Machine, runtime_id: str) -> list[int]:
 
 
 def _confine(machine: Machine, runtime_id: str, limit: Path) -> None:
+    """Move the runtime's processes into the cgroup."""
     for pid in _processes_of(machine, runtime_id):
         (limit / "cgroup.procs").write_text(str(pid))
 
 
-def _set_off(client: Client, bomb: str, limit: Path) -> None:
-    """Run the bomb in a session of its own and wait until it has all the tasks there are."""
+def _start_bomb(client: Client, bomb: str, limit: Path) -> None:
+    """Run the bomb in a separate session and wait until it has used up the task limit."""
     connection = client.connect()
     body = json.dumps({"code": bomb, "session": "bomb"})
     connection.request("POST", "/mrp/v1/execute/stream", body, {"Content-Type": "application/json"})
     assert connection.getresponse().status == 200
     connection.close()
-    wait_until(lambda: int((limit / "pids.current").read_text()) >= _TASKS, "it has them all")
+    wait_until(lambda: int((limit / "pids.current").read_text()) >= _TASKS, "the bomb has used up the task limit")
 
 
-def _check_that_all_else_goes_on(client: Client) -> None:
+def _check_other_sessions(client: Client) -> None:
     assert client.get("/capabilities")["runtime"] == "mrmd-python"
-    assert client.value("kept") == "42", "other sessions run"
+    assert client.value("kept") == "42", "another session does not answer"
     refused = client.execute("1", session="one-more")
     assert refused["success"] or refused["error"]["type"] == "SessionStartError"
 
@@ -99,26 +100,30 @@ def test_task_limit_contains_fork_bomb_and_kill_ends_it(machine: Machine) -> Non
         client = machine.start(runtime_id, *limits)
         client.execute("kept = 42")
         _confine(machine, runtime_id, limit)
-        _set_off(client, _BOMB, limit)
-        _check_that_all_else_goes_on(client)
+        _start_bomb(client, _BOMB, limit)
+        _check_other_sessions(client)
         assert f"Ended {runtime_id!r}" in machine.read(MRMD, "--kill", runtime_id)
         assert _processes_of(machine, runtime_id) == []
 
 
-@pytest.mark.parametrize("end", ["deletion", "death of the reaper"])
+@pytest.mark.parametrize("end", ["deletion", "reaper killed"])
 def test_fork_bomb_ends_with_its_session(here: Machine, end: str) -> None:
     with _task_limit() as limit:
         client = here.start("a")
         client.execute("kept = 42")
         reaper = int(client.value("import os; os.getppid()", session="bomb"))
         _confine(here, "a", limit)
-        _set_off(client, _DETACHING_BOMB, limit)
-        _check_that_all_else_goes_on(client)
+        _start_bomb(client, _DETACHING_BOMB, limit)
+        _check_other_sessions(client)
         if end == "deletion":
             assert client.request("DELETE", "/sessions/bomb") == (200, {"success": True})
         else:
             here.kill("KILL", reaper)
-            wait_until(lambda: client.get("/sessions/bomb")["state"] == "dead", "all of it is gone", 60)
+            wait_until(
+                lambda: client.get("/sessions/bomb")["state"] == "dead", "the server has killed the whole bomb", 60
+            )
         assert client.value("kept") == "42"
         assert client.value("6 * 7", session="bomb") == "42"
-        assert len(_processes_of(here, "a")) <= 7, "server, and a reaper and a worker of each session"
+        assert len(_processes_of(here, "a")) <= 7, (
+            "more than the server, and a reaper and a worker per session, are left"
+        )

@@ -1,4 +1,4 @@
-"""Formatting and is-it-complete: of code that runs nowhere."""
+"""POST /format and POST /is_complete, which never run the code."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ def _format(client: Client, code: str, **fields: object) -> Json:
     return client.post("/format", {"code": code, **fields})
 
 
-def test_cells_are_formatted_as_cells(client: Client) -> None:
+def test_format_keeps_magics_and_trailing_semicolons(client: Client) -> None:
     for code, expected in [
         ("x=1", "x = 1"),
         ("x=1\n", "x = 1\n"),
@@ -58,7 +58,7 @@ def test_code_too_slow_to_format_is_returned_unchanged(client: Client) -> None:
         assert client.get("/capabilities")["runtime"] == "mrmd-python"
 
 
-@pytest.mark.parametrize("session", ["default", "nobody"])
+@pytest.mark.parametrize("session", ["default", "unknown"])
 def test_is_complete_reports_status_and_indent(client: Client, session: str) -> None:
     for code, status, indent in [
         ("x = 1", "complete", ""),
@@ -85,13 +85,13 @@ def test_is_complete_reports_status_and_indent(client: Client, session: str) -> 
     assert len(client.get("/sessions")["sessions"]) == 1
 
 
-def test_is_complete_answers_for_code_that_ipython_checks_for_minutes(shared: Client) -> None:
+def test_is_complete_gives_up_on_slow_code_without_blocking_others(shared: Client) -> None:
     unknown = {"status": "unknown", "indent": ""}
     with ThreadPoolExecutor() as threads:
         checks = [threads.submit(shared.post, "/is_complete", {"code": "!a\n" * 600}) for _ in range(3)]
         started = time.monotonic()
         assert shared.value("1 + 1") == "2"
-        assert time.monotonic() - started < 2, "others do not wait"
+        assert time.monotonic() - started < 2, "an execution waited for the slow checks"
         assert [check.result() for check in checks] == [unknown] * 3
     assert shared.post("/is_complete", {"code": "(" * 1_000_001}) == unknown
-    wait_until(lambda: shared.post("/is_complete", {"code": "1"})["status"] == "complete", "it checks again")
+    wait_until(lambda: shared.post("/is_complete", {"code": "1"})["status"] == "complete", "checks work again")

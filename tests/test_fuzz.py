@@ -1,9 +1,7 @@
-"""Unexpected input: random requests, cut streams, invalid worker messages, and registry files of any content."""
+"""Random and invalid input: requests, cut streams, worker messages, asset data and registry files."""
 
 import json
 import socket
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 
 from mrmd_python.cli.main import command
 from mrmd_python.runtime import ServiceError
-from tests.client import Client
+from tests.client import Client, Event, complete_events, text_of
 from tests.fuzzing import examples
 from tests.machine import Machine
 
@@ -50,29 +48,29 @@ _METHOD = st.sampled_from(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "T
 def test_no_request_causes_a_server_error(
     shared_runtime: Client, shared_machine: Machine, method: str, path: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
-    (shared_machine.home / "secret.txt").write_text("behind the wall")
+    (shared_machine.home / "secret.txt").write_text("must not leak")
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers]
     if body:
         lines.append(f"Content-Length: {len(body)}")
     answer = _send(shared_runtime, "\r\n".join([*lines, "", ""]).encode("utf-8", "replace") + body)
     assert b" 500 " not in answer.partition(b"\r\n")[0], answer
-    assert b"behind the wall" not in answer
+    assert b"must not leak" not in answer
     assert b"root:x:" not in answer
     assert shared_runtime.request("GET", "/capabilities")[0] == 200
 
 
 def _send(client: Client, content: bytes) -> bytes:
-    """Send what may be a request, and nothing after it; return all that comes back."""
-    with socket.create_connection(("127.0.0.1", client.port), timeout=_ANSWER_SECONDS) as ends:
+    """Send bytes that may be a request, close the sending side, and return the whole response."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=_ANSWER_SECONDS) as connection:
         answer = b""
         try:
-            ends.sendall(content)
-            ends.shutdown(socket.SHUT_WR)
-            while chunk := ends.recv(65536):
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(65536):
                 answer += chunk
         except ConnectionError:
-            pass  # it has refused to hear all of it
+            pass  # the server may reject the request before it has read all of it
     return answer
 
 
@@ -83,44 +81,36 @@ _CUT = st.integers(min_value=1, max_value=3000)
 @given(pieces=st.lists(_PIECE, min_size=1, max_size=8), cuts=st.lists(_CUT, max_size=6))
 @examples(15)
 def test_stream_cut_at_any_byte_can_be_resumed(shared_runtime: Client, pieces: list[str], cuts: list[int]) -> None:
-    """A client that has read up to some byte knows the last whole event, and asks for what follows it."""
+    """A client whose stream breaks off at any byte resumes after the last event that it received in full."""
     code = "import sys, time\n" + "\n".join(
         f"sys.stdout.write({text!r}); sys.stdout.flush(); time.sleep(0.01)" for text in pieces
     )
     started = shared_runtime.execute(code)
     whole = _read(shared_runtime, started["execId"], None, None)
-    seen: list[tuple[int, str, dict[str, Any]]] = []
+    seen: list[Event] = []
     for cut in cuts:
-        seen += _read(shared_runtime, started["execId"], seen[-1][0] if seen else None, cut)
-    seen += _read(shared_runtime, started["execId"], seen[-1][0] if seen else None, None)
-    assert _meaning(seen) == _meaning(whole)
-    assert _meaning(whole)[0] == "".join(pieces)
+        seen += _read(shared_runtime, started["execId"], seen[-1].id if seen else None, cut)
+    seen += _read(shared_runtime, started["execId"], seen[-1].id if seen else None, None)
+    assert _content(seen) == _content(whole)
+    assert _content(whole)[0] == "".join(pieces)
 
 
-def _read(client: Client, exec_id: str, last: int | None, cut: int | None) -> list[tuple[int, str, dict[str, Any]]]:
-    """Follow an execution after event `last`; break off after `cut` bytes; return the whole events."""
+def _read(client: Client, exec_id: str, last: int | None, cut: int | None) -> list[Event]:
+    """Read the stream of an execution after event `last`, at most `cut` bytes; return the complete events."""
     connection = client.connect()
     connection.request(
         "GET", f"/mrp/v1/executions/{exec_id}/stream", headers={} if last is None else {"Last-Event-ID": str(last)}
     )
     content = connection.getresponse().read(cut)
     connection.close()
-    return list(_events(content))
+    return complete_events(content)
 
 
-def _events(content: bytes) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    for block in content.decode("ascii").split("\n\n")[:-1]:
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if fields:
-            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
-
-
-def _meaning(events: list[tuple[int, str, dict[str, Any]]]) -> tuple[str, list[str]]:
-    """Return the text of some events and the names of the others: how text is cut into events may differ."""
-    numbers = [number for number, _, _ in events]
-    assert numbers == sorted(set(numbers))
-    text = "".join(data["content"] for _, name, data in events if name == "stdout")
-    return text, [name for _, name, _ in events if name != "stdout"]
+def _content(events: list[Event]) -> tuple[str, list[str]]:
+    """Return the text of the events and the names of the others: how text is split into events may differ."""
+    ids = [event.id for event in events]
+    assert ids == sorted(set(ids))
+    return text_of(events, "stdout"), [event.name for event in events if event.name != "stdout"]
 
 
 _JSON = st.recursive(
@@ -143,7 +133,7 @@ _HELLO = json.dumps({"op": "hello", "pythonVersion": "3.11.0"})
 @pytest.mark.parametrize(
     "lines",
     [
-        ["no JSON"],
+        ["not JSON"],
         ["[" * 100_000],
         ["[]"],
         ["{}"],
@@ -159,17 +149,17 @@ _HELLO = json.dumps({"op": "hello", "pythonVersion": "3.11.0"})
 def test_invalid_worker_message_ends_only_that_session(
     shared_runtime: Client, shared_machine: Machine, lines: list[str | None]
 ) -> None:
-    worker = shared_machine.home / "nonsense"
+    worker = shared_machine.home / "invalid"
     worker.write_text(_WORKER)
     worker.chmod(0o700)
     environment = {"executable": str(worker), "env": {"LINES": json.dumps(lines)}}
-    status, answer = shared_runtime.request("POST", "/sessions", {"id": "nonsense", "environment": environment})
+    status, answer = shared_runtime.request("POST", "/sessions", {"id": "invalid", "environment": environment})
     assert status in (200, 422), answer
     if status == 200:
-        result = shared_runtime.execute("1", session="nonsense")
+        result = shared_runtime.execute("1", session="invalid")
         assert result["error"]["type"] in ("SessionDied", "SessionStartError"), result
-        assert shared_runtime.request("DELETE", "/sessions/nonsense") == (200, {"success": True})
-    assert shared_runtime.value("40 + 2") == "42", "the others go on"
+        assert shared_runtime.request("DELETE", "/sessions/invalid") == (200, {"success": True})
+    assert shared_runtime.value("40 + 2") == "42", "another session stopped working"
     log = (shared_machine.home / ".mrmd" / "logs" / "shared.log").read_text()
     assert "Exception in callback" not in log
 
@@ -183,7 +173,7 @@ def test_invalid_image_data_causes_no_server_error(shared: Client) -> None:
 
 
 _RECORD = {
-    "id": "made-up",
+    "id": "random",
     "pid": 1,
     "port": 1,
     "host": "localhost",
@@ -206,8 +196,8 @@ _CONTENT = st.one_of(
     st.binary(max_size=30),
     _JSON.map(json.dumps).map(str.encode),
     st.builds(
-        lambda changes, gone: json.dumps(
-            {name: value for name, value in {**_RECORD, **changes}.items() if name not in gone}
+        lambda changes, missing: json.dumps(
+            {name: value for name, value in {**_RECORD, **changes}.items() if name not in missing}
         ).encode(),
         st.dictionaries(st.sampled_from(sorted(_RECORD)), _JSON | st.integers(), max_size=2),
         st.sets(st.sampled_from(sorted(_RECORD)), max_size=1),
@@ -223,19 +213,19 @@ _CONTENT = st.one_of(
 @examples(60)
 def test_record_with_any_content_causes_no_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     home = tmp_path_factory.mktemp("registry")
-    path = home / "runtimes" / "made-up.json"
+    path = home / "runtimes" / "random.json"
     path.parent.mkdir()
     path.write_bytes(content)
     runner = CliRunner(env={"MRMD_HOME": str(home), "MRMD_BACKEND": "fork", "XDG_CONFIG_HOME": str(home)})
     for arguments in (
         ["--list"],
         ["--list", "--json"],
-        ["--info", "made-up"],
-        ["--info", "made-up", "--json"],
-        ["--kill", "made-up"],
+        ["--info", "random"],
+        ["--info", "random", "--json"],
+        ["--kill", "random"],
     ):
         done = runner.invoke(command, arguments)
         assert done.exception is None or isinstance(done.exception, (ServiceError, OSError)), (arguments, done.exc_info)
         if arguments[0] == "--list":
-            assert "made-up" in done.output
-    assert not path.exists(), "--kill clears it away"
+            assert "random" in done.output
+    assert not path.exists(), "--kill did not remove the record"

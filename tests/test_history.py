@@ -1,4 +1,4 @@
-"""The cells that a session has run."""
+"""POST /history: the cells that a session has run."""
 
 from tests.client import Client, Json
 from tests.machine import Machine
@@ -29,19 +29,19 @@ def test_history_is_paged_and_filtered(client: Client) -> None:
     assert _history(client, pattern="*a*", n=1, before=4) == ([everything[0]], False)
     assert _history(client, pattern="[") == ([], False)
     assert _history(client, session="other") == ([(1, "elsewhere = 1")], False)
-    assert _history(client, session="nobody") == ([], False)
+    assert _history(client, session="unknown") == ([], False)
     bodies: list[Json] = [{"n": "1"}, {"n": True}, {"before": 1.5}, {"pattern": 1}, {"session": []}]
     for body in bodies:
         assert client.request("POST", "/history", body)[1]["code"] == "wrong_type"
 
 
-def test_history_survives_the_process_but_not_a_reset(here: Machine) -> None:
+def test_history_survives_a_crash_but_not_a_reset(here: Machine) -> None:
     client = here.start("a")
     client.execute("a = 1")
     code = "print('runs')\nwhile True: pass"
     with client.streaming(code) as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
-        assert _history(client)[0][0] == (1, "a = 1"), "also while the session is busy"
+        assert _history(client)[0][0] == (1, "a = 1"), "/history does not answer while the session is busy"
         here.kill("KILL", client.get("/sessions/default")["pid"])
         list(events)
     client.execute("b = 2")

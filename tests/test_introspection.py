@@ -49,7 +49,7 @@ class Thing:
     def build(cls, z):
         pass
     def __getattr__(self, name):
-        print("asked for", name)
+        print("read", name)
         raise AttributeError(name)
 
 class Bare:
@@ -65,15 +65,15 @@ def client(client: Client) -> Client:
     return client
 
 
-def _at_bar(client: Client, code: str, endpoint: str = "/inspect", **fields: object) -> Json:
-    """Ask about the place where ``|`` stands, in a client's way of counting."""
+def _query(client: Client, code: str, endpoint: str = "/inspect", **fields: object) -> Json:
+    """Query an endpoint with the cursor at the ``|`` in `code`, in UTF-16 code units."""
     before, _, after = code.partition("|")
     cursor = len(before.encode("utf-16-le")) // 2
     return client.post(endpoint, {"code": before + after, "cursor": cursor, **fields})
 
 
 def test_inspect_describes_the_name(client: Client) -> None:
-    found = _at_bar(client, "x = pla|in", detail=2)
+    found = _query(client, "x = pla|in", detail=2)
     source = found.pop("sourceCode")
     assert source.startswith("def plain(a")
     assert source.endswith('return "x"\n')
@@ -90,20 +90,20 @@ def test_inspect_describes_the_name(client: Client) -> None:
         "value": "<function plain(a, /, b: int = 2, *rest, c=None) -> str>",
         "children": [],
     }
-    assert _at_bar(client, "plain|", detail=1)["sourceCode"] is None
-    assert _at_bar(client, "plain|", detail=0)["docstring"] is None
-    join = _at_bar(client, "os.path.joi|n", detail=2)
+    assert _query(client, "plain|", detail=1)["sourceCode"] is None
+    assert _query(client, "plain|", detail=0)["docstring"] is None
+    join = _query(client, "os.path.joi|n", detail=2)
     assert Path(join["file"]).read_text().splitlines()[join["line"] - 1].startswith("def join(")
     assert join["sourceCode"].startswith("def join(")
-    assert [child["name"] for child in _at_bar(client, "nested|")["children"]] == ["key"]
-    assert set(_at_bar(client, "absent|").values()) == {False, None}
+    assert [child["name"] for child in _query(client, "nested|")["children"]] == ["key"]
+    assert set(_query(client, "absent|").values()) == {False, None}
     assert client.post("/inspect", {"code": "plain", "cursor": 1, "session": "none"})["found"] is False
     assert [session["id"] for session in client.get("/sessions")["sessions"]] == ["default"]
 
 
 @pytest.mark.parametrize("endpoint", ["/inspect", "/hover"])
 def test_name_under_the_cursor_is_resolved(client: Client, endpoint: str) -> None:
-    meant = {
+    expected = {
         "|number": "number",
         "number|": "number",
         "thi|ng.size": "thing",
@@ -121,13 +121,13 @@ def test_name_under_the_cursor_is_resolved(client: Client, endpoint: str) -> Non
         "num|ber \0": "number",
         "'" + "x" * 1_000_000 + "'\nnum|ber": "number",
     }
-    for code, name in meant.items():
-        assert _at_bar(client, code, endpoint)["name"] == name, code
+    for code, name in expected.items():
+        assert _query(client, code, endpoint)["name"] == name, code
     for code in ("", "|", "'a num|ber'", "# num|ber", "fo|r", "f().num|ber", "1e|5", "absent.num|ber", "nested[9]|"):
-        assert _at_bar(client, code, endpoint)["found"] is False, code
+        assert _query(client, code, endpoint)["found"] is False, code
 
 
-def test_inspect_among_arguments_describes_the_function(client: Client) -> None:
+def test_inspect_within_arguments_describes_the_function(client: Client) -> None:
     for code in (
         "plain(|",
         "plain(1, |",
@@ -136,12 +136,12 @@ def test_inspect_among_arguments_describes_the_function(client: Client) -> None:
         "plain(\n  [1, 2],\n  |",
         "print(plain(|",
     ):
-        assert _at_bar(client, code)["name"] == "plain", code
-        assert _at_bar(client, code, "/hover")["name"] in (None, "number"), code
-    assert _at_bar(client, "print(plain(1), |")["name"] == "print"
-    assert _at_bar(client, "plain(num|ber)")["name"] == "number"
-    assert _at_bar(client, "thing.method(|")["signature"] == "(q=1)"
-    assert _at_bar(client, "plain(1) |")["found"] is False
+        assert _query(client, code)["name"] == "plain", code
+        assert _query(client, code, "/hover")["name"] in (None, "number"), code
+    assert _query(client, "print(plain(1), |")["name"] == "print"
+    assert _query(client, "plain(num|ber)")["name"] == "number"
+    assert _query(client, "thing.method(|")["signature"] == "(q=1)"
+    assert _query(client, "plain(1) |")["found"] is False
 
 
 def test_inspect_reports_kind_and_signature(client: Client) -> None:
@@ -160,20 +160,20 @@ def test_inspect_reports_kind_and_signature(client: Client) -> None:
         "nested.get": ("method", "(key, default=None, /)"),
     }
     for name, (kind, signature) in expected.items():
-        found = _at_bar(client, f"{name}|")
+        found = _query(client, f"{name}|")
         assert (found["kind"], found["signature"]) == (kind, signature), name
-    assert _at_bar(client, "thing.prop|")["docstring"] == "Compute it."
-    assert _at_bar(client, "thing|")["docstring"] == "A thing."
-    assert _at_bar(client, "number|")["docstring"] is None
-    assert _at_bar(client, "decorated|", detail=2)["sourceCode"].startswith("@keep\ndef decorated")
-    assert _at_bar(client, "Bare|", detail=2)["sourceCode"] == "class Bare:\n    y = 1\n"
-    assert _at_bar(client, "Thing|", detail=2)["line"] == _CODE.splitlines().index("class Thing:") + 1
-    assert _at_bar(client, "thing.absent|")["found"] is False
-    assert client.execute("1")["stdout"] == "Out[2]: 1\n", "no code of the object's has run"
+    assert _query(client, "thing.prop|")["docstring"] == "Compute it."
+    assert _query(client, "thing|")["docstring"] == "A thing."
+    assert _query(client, "number|")["docstring"] is None
+    assert _query(client, "decorated|", detail=2)["sourceCode"].startswith("@keep\ndef decorated")
+    assert _query(client, "Bare|", detail=2)["sourceCode"] == "class Bare:\n    y = 1\n"
+    assert _query(client, "Thing|", detail=2)["line"] == _CODE.splitlines().index("class Thing:") + 1
+    assert _query(client, "thing.absent|")["found"] is False
+    assert client.execute("1")["stdout"] == "Out[2]: 1\n", "inspecting an object ran its code"
 
 
 def test_hover_describes_the_name(client: Client) -> None:
-    assert _at_bar(client, "plain|", "/hover") == {
+    assert _query(client, "plain|", "/hover") == {
         "found": True,
         "name": "plain",
         "type": "function",
@@ -182,7 +182,7 @@ def test_hover_describes_the_name(client: Client) -> None:
         "docstring": "Say something.\n\nIndented.",
         "documentation": "Say something.\n\nIndented.",
     }
-    frame = _at_bar(client, "frame|", "/hover")
+    frame = _query(client, "frame|", "/hover")
     assert (frame["type"], frame["value"], frame["docstring"]) == (
         "DataFrame",
         "<DataFrame 2 rows × 1 column: a>",
@@ -210,7 +210,7 @@ def test_hover_signature_has_the_name_and_inspect_signature_does_not(
     client: Client, name: str, type_: str, kind: str, signature: str | None
 ) -> None:
     client.execute("@functools.lru_cache\ndef cached(x): pass")
-    hovered, inspected = _at_bar(client, f"{name}|", "/hover"), _at_bar(client, f"{name}|")
+    hovered, inspected = _query(client, f"{name}|", "/hover"), _query(client, f"{name}|")
     assert (hovered["type"], hovered["signature"]) == (type_, signature)
     without_name = None if signature is None else signature[signature.index("(") :]
     assert (inspected["type"], inspected["kind"], inspected["signature"]) == (type_, kind, without_name)
@@ -223,9 +223,11 @@ def test_cursor_positions_are_checked_and_clamped(client: Client) -> None:
     assert client.post("/hover", {"code": code, "cursor": 5, "positionEncoding": "utf-32"})["name"] == "number"
     assert client.post("/hover", {"code": "number", "cursor": 10**9})["name"] == "number"
     assert client.post("/hover", {"code": "number", "cursor": -5})["name"] == "number"
-    assert client.post("/hover", {"code": "number \ud83d", "cursor": 3})["name"] == "number", "half a character"
-    refused = {"missing_code": {"cursor": 1}, "bad_encoding": {"code": "x", "positionEncoding": "utf-8"}}
-    for expected, body in refused.items():
+    assert client.post("/hover", {"code": "number \ud83d", "cursor": 3})["name"] == "number", (
+        "code with a lone surrogate"
+    )
+    invalid = {"missing_code": {"cursor": 1}, "bad_encoding": {"code": "x", "positionEncoding": "utf-8"}}
+    for expected, body in invalid.items():
         assert client.request("POST", "/hover", body)[1]["code"] == expected
     wrong: list[Json] = [
         {"code": 1},
@@ -240,7 +242,7 @@ def test_cursor_positions_are_checked_and_clamped(client: Client) -> None:
         assert (status, answer["code"]) == (400, "wrong_type"), fields
 
 
-def _runs(client: Client, number: int) -> bool:
+def _is_cell_running(client: Client, number: int) -> bool:
     return bool(client.post("/hover", {"code": "cell", "cursor": 1})["value"] == str(number))
 
 
@@ -249,28 +251,31 @@ def test_busy_session_answers_introspection(client: Client) -> None:
     for number, code in enumerate(busy):
         with client.streaming(f"cell = {number}\n{code}") as events:
             next(events)
-            wait_until(partial(_runs, client, number), "it runs")
+            wait_until(partial(_is_cell_running, client, number), "the cell runs")
             assert client.post("/variables/number")["value"] == "41"
             client.post("/interrupt")
             assert [event.name for event in events][-1] == "done"
 
 
 def test_introspection_does_not_wait_for_session_blocked_in_c_code(client: Client) -> None:
-    """Its answers are empty: the first after a deadline, the others at once, until it is heard of again."""
+    """The first query waits for a deadline; later ones are answered empty at once, until the session responds again."""
     with client.streaming("pow(7, 2 * 10**7) and None") as events:
         next(events)
-        wait_until(client.is_busy, "it runs")
-        wait_until(lambda: client.post("/variables")["count"] == 0, "it is blocked")
+        wait_until(client.is_busy, "the cell runs")
+        wait_until(lambda: client.post("/variables")["count"] == 0, "the session is blocked")
         started = time.monotonic()
         assert client.post("/variables") == {"variables": [], "count": 0, "truncated": True}
         assert client.post("/hover", {"code": "number", "cursor": 1})["found"] is False
         assert client.post("/inspect", {"code": "number", "cursor": 1})["found"] is False
         assert client.post("/variables/number")["truncated"] is True
         assert client.get("/capabilities")["features"]["variables"] is True
-        assert time.monotonic() - started < 2, "none of them has waited for the deadline"
+        assert time.monotonic() - started < 2, "a query to a blocked session waited for the deadline"
         client.post("/interrupt")
         list(events)
-    wait_until(lambda: client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41", "it answers again")
+    wait_until(
+        lambda: client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41",
+        "the session answers queries again",
+    )
 
 
 def test_introspection_answers_when_the_session_dies(client: Client, here: Machine) -> None:
@@ -278,17 +283,17 @@ def test_introspection_answers_when_the_session_dies(client: Client, here: Machi
     answers: list[Json] = []
     with client.streaming("print('runs'); pow(7, 2 * 10**8) and None") as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
-        asking = threading.Thread(target=lambda: answers.append(client.post("/variables")))
-        asking.start()
+        query = threading.Thread(target=lambda: answers.append(client.post("/variables")))
+        query.start()
         here.kill("KILL", pid)
-        asking.join(timeout=30)
+        query.join(timeout=30)
         list(events)
     assert len(answers) == 1
     assert client.request("POST", "/variables/number", {})[0] == 404
     assert client.post("/variables")["count"] == 0
 
 
-def test_introspection_survives_what_cells_do_to_the_process(client: Client) -> None:
+def test_introspection_survives_cells_that_break_the_interpreter(client: Client) -> None:
     client.execute("import json, sys; json.dumps = json.loads = None; sys.stdout = sys.stderr = None")
     assert client.post("/hover", {"code": "number", "cursor": 1})["value"] == "41"
     client.execute("import sys; sys.setrecursionlimit(60)")
@@ -300,8 +305,8 @@ def test_introspection_survives_what_cells_do_to_the_process(client: Client) -> 
 
 
 @pytest.mark.parametrize("version", supported()[-2:])
-def test_fork_gives_no_warning_and_child_answers_no_query(here: Machine, version: str) -> None:
-    """From CPython 3.12 on os.fork() warns of other threads, and the runtime's own one is not the user's business."""
+def test_fork_prints_no_warning_and_child_answers_no_query(here: Machine, version: str) -> None:
+    """Since CPython 3.12 os.fork() warns about other threads; the worker's query thread must not cause that."""
     venv = here.home / "bare"
     make_venv(version, venv)
     client = here.start("a", "--venv", str(venv))

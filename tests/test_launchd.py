@@ -1,6 +1,6 @@
-"""Runtimes as agents of launchd: the property list, on any platform, and what launchctl is asked, of a strict stand-in.
+"""Runtimes as launchd agents: their property lists, and launchctl commands against a strict stand-in for launchd.
 
-The stand-in, tests/launchd, really runs what it is given. What it cannot show is macOS itself.
+The stand-in, tests/launchd, runs the agents as real processes, but it cannot replace a test on macOS.
 """
 
 import dataclasses
@@ -35,8 +35,8 @@ _SPEC = RuntimeSpec(
     cwd='/w <&> "d" é\n',
     assets_dir="-assets",
 )
-_ODD = "a '\"%$\\\n<&>-é😀\t\x7f\u2028"
-_BEYOND_XML = "\r\x01\x1b"
+_SPECIAL = "a '\"%$\\\n<&>-é😀\t\x7f\u2028"
+_NOT_IN_XML = "\r\x01\x1b"
 
 
 def _agents(machine: Machine) -> list[Path]:
@@ -63,7 +63,7 @@ def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
     path = tmp_path / "dev.mrmd.python.rt:a+b.plist"
     path.touch(mode=0o600)
     path.write_bytes(content)
-    assert Agent.read(path).keys == agent, "only keys that launchd.plist(5) documents, with the types it documents"
+    assert Agent.read(path).keys == agent, "the agent changed when it was read and checked against launchd.plist(5)"
     arguments = agent.pop("ProgramArguments")
     assert agent == {
         "Label": "dev.mrmd.python.rt:a+b",
@@ -85,10 +85,10 @@ def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0")))
-@example(text=_ODD)
-@example(text=_ODD + _BEYOND_XML)
-def test_any_value_survives_in_the_agent(text: str) -> None:
-    """In XML where that can be, since a person may want to read it."""
+@example(text=_SPECIAL)
+@example(text=_SPECIAL + _NOT_IN_XML)
+def test_agent_keeps_any_value(text: str) -> None:
+    """The agent is XML, which users can read, unless a value cannot be written in XML."""
     content, agent = _rendered({"VALUE": text}, dataclasses.replace(_SPEC, cwd=f"/{text}"))
     assert agent["EnvironmentVariables"] == {"VALUE": text}
     assert f"--cwd=/{text}" in agent["ProgramArguments"]
@@ -97,7 +97,7 @@ def test_any_value_survives_in_the_agent(text: str) -> None:
         assert content.startswith(b"<?xml")
 
 
-@pytest.mark.parametrize("text", [_ODD, _ODD + _BEYOND_XML])
+@pytest.mark.parametrize("text", [_SPECIAL, _SPECIAL + _NOT_IN_XML])
 def test_plistutil_reads_the_same_agent(text: str, tmp_path: Path) -> None:
     plistutil = shutil.which("plistutil")
     if plistutil is None:
@@ -118,7 +118,7 @@ def test_start_info_second_start_and_kill(mac: Machine) -> None:
     children = json.loads(
         client.value(
             "import os, subprocess, json\n"
-            "[os.getpid(), *(subprocess.Popen(['sleep', '1000'], start_new_session=own).pid for own in (False, True))]"
+            "[os.getpid(), *(subprocess.Popen(['sleep', '1000'], start_new_session=new).pid for new in (False, True))]"
         )
     )
     record = mac.info("a")
@@ -128,7 +128,9 @@ def test_start_info_second_start_and_kill(mac: Machine) -> None:
     again = json.loads(mac.mrmd("--id", "a", "--json").stdout)
     assert again.pop("alreadyRunning") is True
     assert again.items() <= record.items()
-    assert mac.read("ps", "-o", "pgid=", "-p", str(client.pid)) == str(client.pid), "launchd made it a group of its own"
+    assert mac.read("ps", "-o", "pgid=", "-p", str(client.pid)) == str(client.pid), (
+        "the server does not lead a process group"
+    )
     killed = mac.mrmd("--kill", "a")
     assert killed.returncode == 0, killed.stderr
     assert mac.alive([client.pid, *children]) == []
@@ -152,9 +154,9 @@ def test_killed_server_restarts_on_its_port(mac: Machine) -> None:
         code = "import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"
         pids += json.loads(client.value(code))
         mac.kill(name, client.pid)
-    wait_until(lambda: mac.alive(pids) == [], "what they ran is gone")
+    wait_until(lambda: mac.alive(pids) == [], "the children of the killed servers have ended")
     for name, client in clients.items():
-        again = mac.start(name)  # which waits for launchd
+        again = mac.start(name)  # waits until launchd has restarted it
         assert again.port == client.port
         assert again.pid != client.pid
         result = again.execute("kept")
@@ -165,27 +167,27 @@ def test_killed_server_restarts_on_its_port(mac: Machine) -> None:
 def test_server_that_exits_cleanly_is_not_restarted(mac: Machine) -> None:
     client = mac.start("a", env={"GIVEN": "1"})
     mac.kill("TERM", client.pid)
-    wait_until(lambda: mac.alive([client.pid]) == [], "it ends")
+    wait_until(lambda: mac.alive([client.pid]) == [], "the server has exited")
     assert _is_loaded(mac, "a")
     assert mac.mrmd("--list").stdout.startswith("No runtimes")
     assert mac.start("a", env={"GIVEN": "2"}).value("import os; os.environ['GIVEN']") == "'2'"
     mac.kill("TERM", mac.client("a").pid)
-    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "it ends")
+    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "the server has exited")
     assert mac.mrmd("--kill", "a").returncode == 0
     assert not _is_loaded(mac, "a")
 
 
 def test_launchd_does_not_restart_server_that_cannot_serve(mac: Machine) -> None:
-    """As at a login after its venv was removed."""
+    """For example at a login after the venv was deleted."""
     venv = mac.home / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     client = mac.start("a", f"--venv={venv}")
     mac.kill("TERM", client.pid)
-    wait_until(lambda: _state(mac, "a") == "not running", "it ends")
+    wait_until(lambda: _state(mac, "a") == "not running", "the server has exited")
     shutil.rmtree(venv)
     mac.read("launchctl", "kickstart", f"gui/{_UID}/dev.mrmd.python.a")
-    wait_until(lambda: _state(mac, "a") != "running", "it fails")
-    assert _state(mac, "a") == "not running"
+    # A restart would be "spawn scheduled".
+    wait_until(lambda: _state(mac, "a") == "not running", "the server has failed and is not restarted")
     assert mac.mrmd("--kill", "a").returncode == 0
     assert not _is_loaded(mac, "a")
 
@@ -207,7 +209,7 @@ def test_failed_start_reports_the_cause_and_leaves_nothing(mac: Machine) -> None
     assert_error(done, 1, f"{python} cannot run a session: its process exited with status 1\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert_error(mac.mrmd("--id", "a", "--port", port), 1, f"port {port} is in use")  # and no more of the earlier
+        assert_error(mac.mrmd("--id", "a", "--port", port), 1, f"port {port} is in use")
     assert not _is_loaded(mac, "a")
     assert _agents(mac) == []
     assert [path.name for path in (mac.home / ".mrmd").rglob("*") if path.is_file()] == ["a.log"]
@@ -217,36 +219,38 @@ def test_interrupted_start_leaves_nothing(mac: Machine) -> None:
     mac.script("slow/bin/python", "exec sleep 1000")
     command = mac.command(MRMD, "--id", "a", "--venv", str(mac.home / "slow"))
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as start:
-        wait_until(lambda: _is_loaded(mac, "a"), "launchd has it", seconds=60)
+        wait_until(lambda: _is_loaded(mac, "a"), "launchd has loaded the agent", seconds=60)
         start.send_signal(signal.SIGINT)
         assert start.wait(timeout=60) == 130
     assert not _is_loaded(mac, "a")
     assert _agents(mac) == []
-    wait_until(lambda: processes_of(mac.home) == [], "its processes are gone")
+    wait_until(lambda: processes_of(mac.home) == [], "all processes of the start have ended")
 
 
 def test_runtime_gets_the_callers_environment(mac: Machine) -> None:
     given = {
-        "MRMD_T_ODD": f"{_ODD}{_BEYOND_XML} $HOME ${{HOME}} `id` %h \\n # ;",
+        "MRMD_T_SPECIAL": f"{_SPECIAL}{_NOT_IN_XML} $HOME ${{HOME}} `id` %h \\n # ;",
         "MRMD_T_SPACE": " \t",
         "MRMD_T_EMPTY": "",
     }
-    of_the_caller = {"XPC_SERVICE_NAME": "application.com.apple.Terminal", "__CFBundleIdentifier": "com.apple.Terminal"}
-    client = mac.start("a", env={**given, **of_the_caller, "SSH_AUTH_SOCK": "/tmp/agent", "TERM": "xterm"})
+    callers_only = {"XPC_SERVICE_NAME": "application.com.apple.Terminal", "__CFBundleIdentifier": "com.apple.Terminal"}
+    client = mac.start("a", env={**given, **callers_only, "SSH_AUTH_SOCK": "/tmp/agent", "TERM": "xterm"})
     found = json.loads(client.execute("import json, os; print(json.dumps(dict(os.environ)))")["stdout"])
     assert {name: value for name, value in found.items() if name.startswith("MRMD_T_")} == given
     assert not {"XPC_SERVICE_NAME", "XPC_FLAGS", "__CFBundleIdentifier"} & found.keys()
     assert found["TERM"] != "xterm"
-    assert found["SSH_AUTH_SOCK"] == "/tmp/of-the-domain", "launchd's own, which outlives the caller's"
+    assert found["SSH_AUTH_SOCK"] == "/tmp/of-the-domain", (
+        "the agent must get the SSH agent of the login session, not the caller's"
+    )
     assert found["HOME"] == str(mac.home)
 
 
-@pytest.mark.parametrize("good", ["x" * 128, "rt:notebook:694db3:python:464929:f5ddaf", "_a.b:c@d+e-f", "+"])
-def test_every_valid_id_works(mac: Machine, good: str) -> None:
-    assert mac.start(good).value("1 + 1") == "2"
-    assert _is_loaded(mac, good)
-    assert mac.mrmd("--kill", good).returncode == 0
-    assert not _is_loaded(mac, good)
+@pytest.mark.parametrize("valid", ["x" * 128, "rt:notebook:694db3:python:464929:f5ddaf", "_a.b:c@d+e-f", "+"])
+def test_valid_ids_are_accepted(mac: Machine, valid: str) -> None:
+    assert mac.start(valid).value("1 + 1") == "2"
+    assert _is_loaded(mac, valid)
+    assert mac.mrmd("--kill", valid).returncode == 0
+    assert not _is_loaded(mac, valid)
 
 
 @pytest.mark.parametrize("name", ["-dash é😀 quo'te\"s <&> back\\slash $HOME", "new\nline\r"])
@@ -280,9 +284,9 @@ def test_agent_starts_at_login_only_if_enabled(mac: Machine) -> None:
     assert mac.mrmd("--enable", "a").returncode == 0
     assert _agents(mac) == [login]
     mac.kill("TERM", mac.client("a").pid)
-    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "it ends")
+    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "the server has exited")
     mac.start("a")
-    assert _agents(mac) == [login], "it stays enabled"
+    assert _agents(mac) == [login], "a new start disabled the agent"
     assert mac.mrmd("--disable", "a").returncode == 0
     assert mac.mrmd("--disable", "a").returncode == 0
     assert not login.exists()
@@ -301,7 +305,7 @@ def test_restart_keeps_port_and_environment(mac: Machine) -> None:
     assert again.port == client.port
     assert again.value("import os; os.environ['GIVEN']") == "'yes'"
     mac.kill("TERM", again.pid)
-    wait_until(lambda: mac.alive([again.pid]) == [], "it ends")
+    wait_until(lambda: mac.alive([again.pid]) == [], "the server has exited")
     assert mac.mrmd("--restart", "a").returncode == 0
     assert mac.client("a").value("1 + 1") == "2"
 

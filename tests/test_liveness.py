@@ -1,4 +1,4 @@
-"""The server answers whatever the session does, and reports what died as itself (invariant 7)."""
+"""The server answers whatever a session does, and reports how its worker died (invariant 7)."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from tests.machine import Machine, wait_until
 
 
 def test_interrupt_right_after_the_start_is_not_lost(client: Client) -> None:
-    """It may come before the worker has begun the cell, or even before there is a worker."""
+    """The interrupt may arrive before the worker has begun the cell, or before there is a worker."""
     for attempt in range(20):
         session = "default" if attempt % 4 else f"new{attempt}"
         with client.streaming("while True: pass", session=session) as events:
@@ -33,7 +33,7 @@ def test_interrupt_never_hits_the_next_cell(client: Client) -> None:
 
 def test_idle_session_cannot_be_interrupted(here: Machine) -> None:
     client = here.start("a")
-    for session in ("default", "nobody"):
+    for session in ("default", "unknown"):
         answer = client.post("/interrupt", {"session": session})
         assert answer["interrupted"] is False
         assert session in answer["error"]
@@ -48,7 +48,7 @@ def test_executions_queue_first_in_first_out(client: Client) -> None:
         queued = []
         for number in range(5):
             queued.append(opened.enter_context(client.streaming(f"order.append({number})")))
-            wait_until(lambda: client.get("/sessions/default")["queued"] == len(queued), "it waits")
+            wait_until(lambda: client.get("/sessions/default")["queued"] == len(queued), "the execution is queued")
         client.post("/interrupt")
         for events in queued:
             assert [event.name for event in events] == ["start", "result", "done"]
@@ -65,7 +65,7 @@ def test_executions_queue_first_in_first_out(client: Client) -> None:
         ("import os; os.abort()", "was killed by SIGABRT"),
     ],
 )
-def test_death_of_the_worker_is_reported_with_its_cause(client: Client, code: str, cause: str) -> None:
+def test_worker_death_is_reported_with_its_cause(client: Client, code: str, cause: str) -> None:
     client.execute("kept = 42")
     events = client.stream(f"print('before', flush=True)\n{code}")
     assert text_of(events, "stdout") == "before\n"
@@ -84,17 +84,17 @@ def test_death_of_the_worker_is_reported_with_its_cause(client: Client, code: st
 
 @pytest.fixture
 def memory_cgroup() -> Iterator[Path]:
-    """A cgroup that holds 512 MiB of memory at most, v1 or v2."""
+    """A cgroup, v1 or v2, that is limited to 512 MiB of memory."""
     v1 = Path("/sys/fs/cgroup/memory")
     parent, limit = (v1, "memory.limit_in_bytes") if v1.is_dir() else (Path("/sys/fs/cgroup"), "memory.max")
-    folder = parent / f"mrmd-test-{os.getpid()}"
+    directory = parent / f"mrmd-test-{os.getpid()}"
     try:
-        folder.mkdir()
-        (folder / limit).write_text(str(512 * 2**20))
+        directory.mkdir()
+        (directory / limit).write_text(str(512 * 2**20))
     except OSError as error:
-        pytest.skip(f"a cgroup with a limit to its memory cannot be made here: {error}")
-    yield folder
-    folder.rmdir()
+        pytest.skip(f"cannot make a cgroup with a memory limit here: {error}")
+    yield directory
+    directory.rmdir()
 
 
 def test_kill_by_the_kernel_is_reported_as_out_of_memory(memory_cgroup: Path, here: Machine) -> None:
@@ -105,7 +105,7 @@ def test_kill_by_the_kernel_is_reported_as_out_of_memory(memory_cgroup: Path, he
     assert "was killed by SIGKILL from the kernel: out of memory" in error["message"]
     assert "out of memory" in client.execute("1 + 1")["stderr"]
     error = client.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")["error"]
-    assert "out of memory" not in error["message"], "another SIGKILL is not that"
+    assert "out of memory" not in error["message"], "a SIGKILL from a process was reported as out of memory"
 
 
 def test_address_space_limit_raises_memory_error(client: Client) -> None:
@@ -119,22 +119,22 @@ _LATE_ALARM = "signal.setitimer(signal.ITIMER_REAL, 0.01)"
 
 def test_signal_handler_that_raises_between_cells_is_only_logged(here: Machine) -> None:
     client = here.start("a")
-    ring = "def ring(*_):\n    global rung\n    rung += 1\n    raise TimeoutError('late')\n"
-    client.execute(f"import signal\nkept, rung = 42, 0\n{ring}signal.signal(signal.SIGALRM, ring)")
+    handler = "def handle(*_):\n    global calls\n    calls += 1\n    raise TimeoutError('late')\n"
+    client.execute(f"import signal\nkept, calls = 42, 0\n{handler}signal.signal(signal.SIGALRM, handle)")
     here.kill("ALRM", client.get("/sessions/default")["pid"])
     log = here.home / ".mrmd" / "logs" / "a.log"
-    wait_until(lambda: "stderr: TimeoutError: late" in log.read_text(), "it is in the log")
-    assert client.value("kept, rung") == "(42, 1)"
-    assert "asyncio" not in log.read_text(), "the traceback is that of the handler"
+    wait_until(lambda: "stderr: TimeoutError: late" in log.read_text(), "the exception is in the log")
+    assert client.value("kept, calls") == "(42, 1)"
+    assert "asyncio" not in log.read_text(), "the traceback has frames of the runtime"
 
 
 @pytest.mark.parametrize(
     ("name", "send"),
     [("ALRM", _LATE_ALARM), *((name, f"os.kill(os.getpid(), signal.SIG{name})") for name in ("USR1", "HUP", "XCPU"))],
 )
-def test_death_by_unhandled_signal_names_the_signal(client: Client, name: str, send: str) -> None:
+def test_worker_death_by_unhandled_signal_names_the_signal(client: Client, name: str, send: str) -> None:
     client.execute(f"import os, signal; {send};")
-    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "it has ended")
+    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the worker has died")
     assert f"was killed by SIG{name}" in client.execute("1")["stderr"]
 
 
@@ -145,7 +145,7 @@ def test_sigterm_lets_worker_clean_up_and_keeps_queued_cell(client: Client) -> N
     with client.streaming(code) as events:
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         with client.streaming("print('fresh')") as queued:
-            wait_until(lambda: client.get("/sessions/default")["queued"] == 1, "it waits")
+            wait_until(lambda: client.get("/sessions/default")["queued"] == 1, "the second cell is queued")
             os.kill(client.get("/sessions/default")["pid"], signal.SIGTERM)
             rest, fresh = list(events), list(queued)
     assert text_of(rest, "stdout").endswith("finally\nexit handler\n")
@@ -168,7 +168,7 @@ def test_sigkill_of_busy_worker_is_reported(machine: Machine) -> None:
     client = machine.start("a")
     pid = client.get("/sessions/default")["pid"]
     with client.streaming("import time; print('runs'); time.sleep(100)") as events:
-        # A cell whose worker ends before it begins runs in a fresh one instead.
+        # Wait until the cell runs: one that has not begun would run in a new worker instead.
         assert [next(events).name for _ in range(2)] == ["start", "stdout"]
         machine.kill("KILL", pid)
         error = next(event.data for event in events if event.name == "error")
@@ -176,7 +176,7 @@ def test_sigkill_of_busy_worker_is_reported(machine: Machine) -> None:
     assert client.value("1 + 1") == "2"
 
 
-def test_death_of_idle_worker_is_reported_by_next_execution(here: Machine) -> None:
+def test_idle_worker_death_is_reported_by_next_execution(here: Machine) -> None:
     client = here.start("a")
     here.kill("KILL", client.get("/sessions/default")["pid"])
     wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the server has noticed")
@@ -195,17 +195,17 @@ def test_reset_ends_session_that_ignores_interrupts(client: Client) -> None:
     code = "import time\nwhile True:\n    try: time.sleep(100)\n    except KeyboardInterrupt: pass"
     with client.streaming(code) as events:
         next(events)
-        wait_until(client.is_busy, "it runs")
+        wait_until(client.is_busy, "the cell runs")
         assert client.post("/reset") == {"success": True}
         assert [event.name for event in events][-2:] == ["error", "done"]
-    assert client.execute("1 + 1")["stderr"] == "", "a namespace that was to be lost is no loss"
+    assert client.execute("1 + 1")["stderr"] == "", "a reset must not report lost variables"
 
 
-def test_forked_child_never_answers_for_the_session(client: Client) -> None:
+def test_forked_child_does_not_end_the_cell(client: Client) -> None:
     result = client.execute(
         "import os\npid = os.fork()\nprint('child' if pid == 0 else 'parent')\nif pid == 0: 1 / 0\nos.wait()[0] == pid"
     )
-    assert result["error"] is None, "the parent's own outcome"
+    assert result["error"] is None, "the result is not that of the parent"
     assert client.value("1 + 1") == "2"
 
 
@@ -221,6 +221,6 @@ def test_forked_child_exits_at_the_end_of_the_cell(client: Client, code: str, st
         assert result["stdout"].splitlines()[-1] == str(status)
     with client.streaming("import asyncio; await asyncio.sleep(100)") as events:
         next(events)
-        wait_until(client.is_busy, "it runs")
+        wait_until(client.is_busy, "the cell runs")
         client.post("/interrupt")
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]

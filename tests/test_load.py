@@ -1,6 +1,6 @@
-"""A runtime under load: many streams, a long queue, many executions and sessions, and nothing left of any.
+"""A runtime under load: many streams, a long queue, many executions and sessions; none may leave anything behind.
 
-MRMD_TEST_LONG=1 makes each of them what a long day brings; `pytest -rP` shows the figures.
+MRMD_TEST_LONG=1 runs as many as a long day brings; `pytest -rP` shows the measured sizes.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from tests.machine import Machine, wait_until
 _LONG = bool(os.environ.get("MRMD_TEST_LONG"))
 _EXECUTIONS = 10_000 if _LONG else 600
 _SESSIONS = 100 if _LONG else 6
-# What an execution may leave behind at most: IPython keeps its code, and a session of its history as much.
+# The memory that an execution may keep: its code, once in IPython's history and once in the server's.
 _FLAT_BYTES = 4 * 1024
 
 pytestmark = pytest.mark.timeout(1200 if _LONG else 240)
@@ -28,7 +28,7 @@ def client(here: Machine) -> Client:
 
 
 class _Sizes:
-    """What the server and the worker of `default` hold."""
+    """The memory, descriptors and threads of the server and of the worker of `default`."""
 
     def __init__(self, client: Client) -> None:
         processes = [psutil.Process(client.pid), psutil.Process(client.get("/sessions/default")["pid"])]
@@ -49,14 +49,20 @@ def test_two_hundred_streams_at_once_are_all_complete(client: Client) -> None:
         assert next(first).name == "start"
         with contextlib.ExitStack() as opened:
             watching = [opened.enter_context(client.following("watched")) for _ in range(200)]
-            assert client.value("1 + 1", session="other") == "2", "others are served meanwhile"
-            wait_until(lambda: client.post("/input", {"execId": "watched", "text": ""})["accepted"], "it has asked")
+            assert client.value("1 + 1", session="other") == "2", "another session was not served meanwhile"
+            wait_until(
+                lambda: client.post("/input", {"execId": "watched", "text": ""})["accepted"],
+                "the cell accepts its input",
+            )
             for events in watching:
                 seen = list(events)
                 assert text_of(seen, "stdout") == printed.replace("after 0", "\nafter 0")
                 assert [event.name for event in seen][-2:] == ["result", "done"]
-            print(f"\n200 streams held; before {before}; with them {_Sizes(client)}")
-    wait_until(lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 8, "their descriptors are free")
+            print(f"\n200 open streams; before {before}; with them {_Sizes(client)}")
+    wait_until(
+        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 8,
+        "the server has closed the descriptors of the streams",
+    )
 
 
 def test_two_hundred_executions_stream_at_once(client: Client) -> None:
@@ -67,23 +73,26 @@ def test_two_hundred_executions_stream_at_once(client: Client) -> None:
             assert text_of(list(events), "stdout") == "".join(f"{number} {n}\n" for n in range(20))
 
 
-def test_queue_holds_a_thousand_executions_and_refuses_more(client: Client) -> None:
+def test_queue_holds_1000_executions_and_rejects_more(client: Client) -> None:
     with client.streaming("order = []\ninput()", execId="blocker") as blocker:
         assert next(blocker).name == "start"
-        for number in range(1000):  # whose clients go away at once
-            client_of_one = client.connect()
+        for number in range(1000):
+            connection = client.connect()
             body = json.dumps({"code": f"order.append({number})", "execId": f"q{number}"})
-            client_of_one.request("POST", "/mrp/v1/execute/stream", body, {"Content-Type": "application/json"})
-            assert client_of_one.getresponse().status == 200
-            client_of_one.close()
+            connection.request("POST", "/mrp/v1/execute/stream", body, {"Content-Type": "application/json"})
+            assert connection.getresponse().status == 200
+            connection.close()  # the execution stays queued without its client
         assert client.get("/sessions/default")["queued"] == 1000
         status, refused = client.request("POST", "/execute", {"code": "1"})
         assert (status, refused["code"]) == (429, "queue_full")
         with client.following("q500") as waiting:
-            wait_until(lambda: client.post("/input", {"execId": "blocker", "text": ""})["accepted"], "it has asked")
+            wait_until(
+                lambda: client.post("/input", {"execId": "blocker", "text": ""})["accepted"],
+                "the blocker accepts its input",
+            )
             assert [event.name for event in waiting] == ["start", "result", "done"]
     assert client.value("order == list(range(1000))") == "True"
-    assert len(client.get("/executions")["executions"]) <= 33, "only the last are kept"
+    assert len(client.get("/executions")["executions"]) <= 33, "the server keeps more than the last executions"
 
 
 def test_memory_stays_flat_over_many_executions(client: Client) -> None:
@@ -96,20 +105,20 @@ def test_memory_stays_flat_over_many_executions(client: Client) -> None:
             result = json.loads(connection.getresponse().read())
             assert result["stdout"] == f"{number}\n", result
 
-    execute(_EXECUTIONS // 4)  # what is made once, and kept to a bound
+    execute(_EXECUTIONS // 4)  # fills the caches
     before = _Sizes(client)
     execute(_EXECUTIONS)
     after = _Sizes(client)
     connection.close()
     print(f"\n{_EXECUTIONS} executions; before {before}; after {after}")
-    for held, was in zip(after.memory, before.memory, strict=True):
-        assert held - was < 4 * 2**20 + _EXECUTIONS * _FLAT_BYTES
-    assert all(held <= was + 4 for held, was in zip(after.descriptors, before.descriptors, strict=True))
-    assert all(held <= was for held, was in zip(after.threads, before.threads, strict=True))
+    for now, earlier in zip(after.memory, before.memory, strict=True):
+        assert now - earlier < 4 * 2**20 + _EXECUTIONS * _FLAT_BYTES
+    assert all(now <= earlier + 4 for now, earlier in zip(after.descriptors, before.descriptors, strict=True))
+    assert all(now <= earlier for now, earlier in zip(after.threads, before.threads, strict=True))
 
 
 def test_output_of_old_executions_is_freed(client: Client) -> None:
-    """Each spills into a file of its own, and only the last of them are kept."""
+    """Each execution spills its output into a separate file; only the last executions are kept."""
     client.execute("1")
     server = psutil.Process(client.pid)
     before = server.memory_info().rss
@@ -119,32 +128,37 @@ def test_output_of_old_executions_is_freed(client: Client) -> None:
     assert server.memory_info().rss - before < 64 * 2**20
 
 
-def test_sessions_that_come_and_go_leave_nothing(client: Client, here: Machine) -> None:
+def test_deleted_sessions_leave_nothing_behind(client: Client, here: Machine) -> None:
     client.execute("1")
     server = psutil.Process(client.pid)
     before = _Sizes(client)
     files_before = sorted(here.home.rglob("*"))
-    gone: list[int] = []
+    pids: list[int] = []
     for number in range(_SESSIONS):
         session = f"s{number % 3}"
         code = "import os, subprocess; child = subprocess.Popen(['sleep', '1000'], start_new_session=True)"
         client.execute(f"{code}; print('x' * 500_000)", session=session)
-        gone.append(int(client.value("os.getpid()", session=session)))
-        gone.append(int(client.value("child.pid", session=session)))
+        pids.append(int(client.value("os.getpid()", session=session)))
+        pids.append(int(client.value("child.pid", session=session)))
         if number % 3 == 2 or number == _SESSIONS - 1:
             for deleted in [found["id"] for found in client.get("/sessions")["sessions"] if found["id"] != "default"]:
                 assert client.request("DELETE", f"/sessions/{deleted}") == (200, {"success": True})
     after = _Sizes(client)
-    print(f"\n{_SESSIONS} sessions came and went; before {before}; after {after}")
-    assert here.alive(gone) == []
-    assert len(server.children(recursive=True)) == 2, "the reaper of default, and its worker"
-    wait_until(lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 2, "its descriptors are free")
+    print(f"\n{_SESSIONS} sessions; before {before}; after {after}")
+    assert here.alive(pids) == []
+    assert len(server.children(recursive=True)) == 2, (
+        "other processes than the reaper and the worker of default are left"
+    )
+    wait_until(
+        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 2,
+        "the server has closed the descriptors of the sessions",
+    )
     assert sorted(here.home.rglob("*")) == files_before
     assert after.memory[0] - before.memory[0] < 32 * 2**20
 
 
 def test_session_limit_is_enforced(client: Client) -> None:
-    """One more is refused. They hold more descriptors than an ordinary process may have."""
+    """A hundred sessions need more descriptors than the usual limit of a process."""
     count = 100 if _LONG else 6
     for number in range(1, count):
         assert client.value(str(number), session=f"s{number}") == str(number)

@@ -1,4 +1,4 @@
-"""Which processes --kill ends: those with the marker of the runtime, and no others."""
+"""--kill ends only processes that carry the marker of the runtime."""
 
 import os
 import re
@@ -15,7 +15,7 @@ sleep 1000 & unmarked=$!
 shift
 "$@" --kill x
 echo "status $?"
-for pid in $marked $unmarked; do grep -qs '^State:.[^Z]' /proc/$pid/status && echo lives || echo gone; done
+for pid in $marked $unmarked; do grep -qs '^State:.[^Z]' /proc/$pid/status && echo alive || echo gone; done
 """
 
 
@@ -25,7 +25,7 @@ def _environment_file(machine: Machine, runtime_id: str) -> Path:
 
 @pytest.mark.parametrize("marker", ["None", "", "x", "x:", "x:1234", f"y:{'a' * 32}", f"x:{'a' * 32}/../y"])
 def test_kill_ignores_invalid_marker_in_the_environment_file(here: Machine, marker: str) -> None:
-    """In a pid namespace of its own: what goes wrong here ends every process there is."""
+    """Runs in a separate pid namespace, because a bug here would kill every process."""
     environment_file = _environment_file(here, "x")
     environment_file.parent.mkdir(parents=True)
     environment_file.write_text(f'MRMD_RUNTIME="{marker}"\n')
@@ -34,7 +34,7 @@ def test_kill_ignores_invalid_marker_in_the_environment_file(here: Machine, mark
     if os.geteuid() != 0:
         namespace += ["--user", "--map-root-user"]
     done = subprocess.run([*namespace, *command], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.splitlines()[-3:] == ["status 0", "lives", "lives"], done
+    assert done.stdout.splitlines()[-3:] == ["status 0", "alive", "alive"], done
 
 
 def test_kill_ignores_another_runtimes_marker_in_the_environment_file(here: Machine) -> None:

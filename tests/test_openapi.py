@@ -1,4 +1,4 @@
-"""What the server publishes of itself, held against what it does, and requests made up from it."""
+"""The served OpenAPI document agrees with the endpoints, also for requests generated from it."""
 
 import json
 import urllib.parse
@@ -24,29 +24,29 @@ from tests.client import Client, Json
 from tests.fuzzing import examples
 
 _ANSWER_SECONDS = 30.0
-# Their clients read a field of the answer.
-_REFUSED_BY_200 = ("/input", "/input/cancel", "/interrupt")
+# These report an error with status 200, in a field of the response.
+_ERRORS_WITH_200 = ("/input", "/input/cancel", "/interrupt")
 
 _SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(document(PREFIX, ROUTES))))
 
 
 def test_openapi_lists_exactly_the_served_methods(shared: Client) -> None:
     for path, operations in shared.get("/openapi.json")["paths"].items():
-        named = path.replace("{execId}", "none").replace("{id}", "none").replace("{name}", "none")
+        target = path.replace("{execId}", "none").replace("{id}", "none").replace("{name}", "none")
         allowed = {method.upper() for method in operations} | ({"HEAD"} if "get" in operations else set())
-        answer = shared.fetch("PUT", f"/mrp/v1{named}")
+        answer = shared.fetch("PUT", f"/mrp/v1{target}")
         assert answer.status == 405
         assert set(answer.headers["allow"].replace(" ", "").split(",")) == allowed
         for method in allowed - {"HEAD"}:
-            status, found = shared.request(method, named, {} if method == "POST" else None)
+            status, found = shared.request(method, target, {} if method == "POST" else None)
             assert status != 405
-            assert not (status == 404 and found["code"] == "not_found"), "there is no such route"
+            assert not (status == 404 and found["code"] == "not_found"), f"{method} {path} is not served"
 
 
 def _bodies(document: Json) -> Iterator[tuple[str, Json]]:
-    """Yield the path and the schema of the body of every POST that refuses by status."""
+    """Yield the path and the body schema of every POST endpoint that reports errors by status."""
     for path, operations in document["paths"].items():
-        if "post" in operations and path not in _REFUSED_BY_200:
+        if "post" in operations and path not in _ERRORS_WITH_200:
             reference = operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
             yield path.replace("{id}", "default"), document["components"]["schemas"][reference.rpartition("/")[2]]
 
@@ -66,7 +66,7 @@ def _types(field: Json, document: Json) -> Iterator[str]:
         yield field["type"]
 
 
-def test_field_of_wrong_type_is_named(shared: Client) -> None:
+def test_error_names_the_field_of_wrong_type(shared: Client) -> None:
     document = shared.get("/openapi.json")
     for path, body in _bodies(document):
         valid = dict.fromkeys(body["required"], "1")
@@ -90,11 +90,11 @@ def test_null_means_absent(shared: Client) -> None:
         if body["required"] and path != "/execute/stream":
             nulls = dict.fromkeys(body["properties"].keys() - set(body["required"]))
             assert shared.request("POST", path, {**nulls, **dict.fromkeys(body["required"], "1")})[0] == 200, path
-    assert shared.get("/sessions/default")["executionCount"] == 1, "what was refused did not run"
+    assert shared.get("/sessions/default")["executionCount"] == 1, "a rejected request was executed"
 
 
-def test_every_post_refuses_a_body_that_is_not_json(shared: Client) -> None:
-    """A page may send text to any site without asking first."""
+def test_every_post_rejects_a_body_that_is_not_json(shared: Client) -> None:
+    """A page may send text to any site without a preflight request."""
     for path, operations in shared.get("/openapi.json")["paths"].items():
         if "post" in operations:
             target = f"/mrp/v1{path.format(id='default', name='none')}"
@@ -111,10 +111,10 @@ def test_generated_requests_are_answered_as_documented(
     """No request hangs, causes a server error or gets an undocumented response."""
     mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
     case = data.draw(_SCHEMA[route.path][route.method].as_strategy(generation_mode=mode))
-    _tame(case)
+    _make_harmless(case)
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-    # What stands in a URL is text, whatever it was made from.
-    if route.method == "POST" and route.path not in _REFUSED_BY_200:
+    # Not for parameters in a URL: there every value becomes valid text.
+    if route.method == "POST" and route.path not in _ERRORS_WITH_200:
         checks.append(negative_data_rejection)
     response = case.call(
         base_url=f"http://127.0.0.1:{shared_runtime.port}{PREFIX}", timeout=_ANSWER_SECONDS, allow_redirects=False
@@ -122,8 +122,8 @@ def test_generated_requests_are_answered_as_documented(
     case.validate_response(response, checks=checks)
 
 
-def _tame(case: "schemathesis.Case[Any]") -> None:
-    """Have what is executed be harmless, and sessions few; what is no code and no id stays as it is."""
+def _make_harmless(case: "schemathesis.Case[Any]") -> None:
+    """Replace the code to execute by a string literal, and many of the ids by a few existing ones."""
     body = case.body
     if isinstance(body, dict):
         if case.path.startswith("/execute") and isinstance(body.get("code"), str):
@@ -134,8 +134,8 @@ def _tame(case: "schemathesis.Case[Any]") -> None:
                 body[name] = ("default", "other")[len(value) % 2]
         value = body.get("execId")
         if isinstance(value, str) and len(value) % 2:
-            body["execId"] = "made-up"
-    for name, known in (("id", "other"), ("execId", "made-up"), ("name", "made-up_0001.svg")):
+            body["execId"] = "random"
+    for name, existing in (("id", "other"), ("execId", "random"), ("name", "random_0001.svg")):
         given = (case.path_parameters or {}).get(name)
         if isinstance(given, str) and len(given) % 2:
-            case.path_parameters[name] = urllib.parse.quote(known)
+            case.path_parameters[name] = urllib.parse.quote(existing)

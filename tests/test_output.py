@@ -28,13 +28,13 @@ for n in range(20):
     assert client.execute(code)["stdout"] == expected
 
 
-def test_displays_keep_their_place_in_the_output(client: Client) -> None:
+def test_displays_keep_their_order_in_the_output(client: Client) -> None:
     code = """
 from IPython.display import Markdown, display
 import sys
 for n in range(50):
     print("before", n); print("error", n, file=sys.stderr)
-    display({"image/png": "", "text/plain": "picture"}, raw=True, metadata={"n": n})
+    display({"image/png": "", "text/plain": "image"}, raw=True, metadata={"n": n})
 """
     seen = {"stdout": 0, "stderr": 0, "display": 0}
     for event in client.stream(code):
@@ -69,7 +69,7 @@ def test_thread_output_goes_to_the_running_execution_or_the_log(here: Machine) -
     assert client.execute("go.set(); printed.wait(); None")["stdout"] == "late\n"
     client.execute("threading.Timer(0.05, go.set).start()")
     log = here.home / ".mrmd" / "logs" / "a.log"
-    wait_until(lambda: "session default, stdout: later" in log.read_text(), "it is in the log")
+    wait_until(lambda: "session default, stdout: later" in log.read_text(), "the text is in the log")
     assert client.execute("None")["stdout"] == ""
 
 
@@ -85,7 +85,7 @@ def work():
     sys.stdout.write("10%\r"); sys.stdout.write("20%\r\n")
     print("error", file=sys.stderr)
     display(Markdown("*m*"))
-    display({"image/png": "", "text/plain": "a picture\nof a cat"}, raw=True)
+    display({"image/png": "", "text/plain": "an image\nof a cat"}, raw=True)
     display({"x/y": 1, "x/z": 2}, raw=True)
     print("x" * 200_000)
     os.system("echo child; printf 'no end'")
@@ -101,14 +101,14 @@ threading.Thread(target=work).start()
     lines = [line.partition("session default, ")[2] for line in log.splitlines() if "session default, " in line]
     assert [line for line in lines if line.startswith("stderr")] == ["stderr: error", "stderr: no end either"]
     assert [line for line in lines if line.startswith("display")] == [
-        "display: a picture",
+        "display: an image",
         "display: of a cat",
         "display: x/y, x/z",
     ]
     printed = [line.removeprefix("stdout: ") for line in lines if line.startswith("stdout")]
     words = ["one", "two", "red", "three", "four", "10%", "20%", "<IPython.core.display.Markdown object>"]
     assert printed[: len(words)] == words
-    assert "".join(printed[len(words) : -2]) == "x" * 200_000, "a line without end is cut"
+    assert "".join(printed[len(words) : -2]) == "x" * 200_000, "an unfinished long line must be logged in parts"
     assert printed[-2:] == ["child", "no end"]
 
 
@@ -117,9 +117,9 @@ def test_invalid_utf8_is_replaced_and_does_not_reach_the_next_cell(client: Clien
     assert client.execute(r"_ = os.write(1, b'\xac')")["stdout"] == "\ufffd"
 
 
-@pytest.mark.parametrize("read", ["at once", "slowly", "never"])
-def test_flood_of_output_costs_bounded_memory_and_blocks_nothing(here: Machine, read: str) -> None:
-    """1 GiB is more than the log keeps, and than any buffer between here and there; 48 MiB are kept for any reader."""
+@pytest.mark.parametrize("read", ["at once", "later", "never"])
+def test_long_output_uses_bounded_memory_and_never_blocks(here: Machine, read: str) -> None:
+    """1 GiB exceeds the log and every buffer between worker and client; the log keeps 48 MiB in full."""
     size = 48 if read == "at once" else 1024
     client = here.start("a")
     server = psutil.Process(client.pid)
@@ -130,18 +130,18 @@ def test_flood_of_output_costs_bounded_memory_and_blocks_nothing(here: Machine, 
         peak, text = before, ""
         if read == "at once":
             text = text_of(list(events), "stdout")
-        elif read == "slowly":
+        elif read == "later":
             next(events)
         deadline = time.monotonic() + 60
         while client.is_busy() and time.monotonic() < deadline:
             peak = max(peak, server.memory_info().rss)
-        assert client.get("/sessions/default")["state"] == "idle", "the reader does not hold it up"
-        if read == "slowly":
+        assert client.get("/sessions/default")["state"] == "idle", "the cell waits for the reader"
+        if read == "later":
             text = text_of(list(events), "stdout")
     assert peak - before < 96 * 2**20, f"the server grew by {(peak - before) >> 20} MiB"
     if read == "at once":
         assert len(text) == size * 2**20
-    elif read == "slowly":
+    elif read == "later":
         assert "bytes of output are left out here" in text
         assert text.startswith("x" * 1023 + "\n")
         assert text.endswith("x" * 1023 + "\n")
@@ -186,7 +186,7 @@ def test_streaming_costs_linear_bytes(client: Client, accumulated: bool) -> None
         cost = len(client.fetch("POST", "/mrp/v1/execute/stream", body, Content_Type="application/json").body)
         printed = lines * 80
         assert cost / printed < (3 if accumulated else 1.6) + 2 * 256 * 1024 / printed, (
-            f"{cost / printed:.2f} bytes a byte"
+            f"{cost / printed:.2f} bytes sent per byte printed"
         )
 
 
@@ -209,4 +209,6 @@ for n in range(5000):
         head, _, rest = received[-1].data["accumulated"].partition("\n[mrmd-python: ")
         missing, _, tail = rest.partition(" bytes of output are left out here]\n")
         assert (expected.startswith(head), expected.endswith(tail)) == (True, True)
-        assert len(head) + int(missing) + len(tail) == len(expected), "the last one is as whole as it gets"
+        assert len(head) + int(missing) + len(tail) == len(expected), (
+            "the last accumulated text does not cover all output"
+        )

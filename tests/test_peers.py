@@ -1,4 +1,4 @@
-"""Connections of other local users are refused."""
+"""Connections of other local users are rejected."""
 
 import os
 import signal
@@ -12,31 +12,33 @@ from tests.client import Client
 from tests.machine import Machine
 from tests.programs import CHILD, served
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="needs root, to be another user")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="only root can connect as another user"
+)
 
 _NOBODY = 65534
 _CONNECT = """
 import socket, struct, sys
-host, port, way, more = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+host, port, ending, headers = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 body = b'{"code": "ran = 1"}'
-request = f"POST /mrp/v1/execute HTTP/1.1\\r\\nHost: localhost\\r\\n{more}Content-Type: application/json\\r\\n"
+request = f"POST /mrp/v1/execute HTTP/1.1\\r\\nHost: localhost\\r\\n{headers}Content-Type: application/json\\r\\n"
 request += f"Connection: close\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n"
-ends = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-ends.connect((host, port))
-ends.sendall(request.encode() + body)
-if way == "reset":
-    ends.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-if way in ("reset", "close"):
-    ends.close()
+connection = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+connection.connect((host, port))
+connection.sendall(request.encode() + body)
+if ending == "reset":
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+if ending in ("reset", "close"):
+    connection.close()
 else:
-    print(ends.makefile("rb").read().decode())
+    print(connection.makefile("rb").read().decode())
 """
 
 
-def _execute(client: Client, uid: int, host: str = "127.0.0.1", way: str = "open", more: str = "") -> str:
-    """Execute `ran = 1` as a user, and return the answer."""
+def _execute(client: Client, uid: int, host: str = "127.0.0.1", ending: str = "open", headers: str = "") -> str:
+    """Send POST /execute with the code `ran = 1` as a user, and return the response."""
     done = subprocess.run(
-        ["/usr/bin/python3", "-c", _CONNECT, host, str(client.port), way, more],
+        ["/usr/bin/python3", "-c", _CONNECT, host, str(client.port), ending, headers],
         user=uid,
         group=uid,
         extra_groups=[],
@@ -55,7 +57,7 @@ def _has_run(client: Client) -> bool:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-def test_another_user_is_refused(shared: Client, host: str) -> None:
+def test_another_user_is_rejected(shared: Client, host: str) -> None:
     answer = _execute(shared, _NOBODY, host)
     assert answer.startswith("HTTP/1.1 403 ")
     assert '"peer_refused"' in answer
@@ -63,20 +65,20 @@ def test_another_user_is_refused(shared: Client, host: str) -> None:
     assert not _has_run(shared)
 
 
-@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_connection_closed_before_the_check_is_refused(shared: Client, host: str, way: str) -> None:
-    """A socket that is closed is nobody's, or, on some kernels, root's."""
+def test_connection_closed_before_the_check_is_rejected(shared: Client, host: str, ending: str) -> None:
+    """The kernel no longer knows the owner of a closed socket, or reports root."""
     os.kill(shared.pid, signal.SIGSTOP)
     try:
-        _execute(shared, _NOBODY, host, way)
+        _execute(shared, _NOBODY, host, ending)
     finally:
         os.kill(shared.pid, signal.SIGCONT)
     assert not _has_run(shared)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
-def test_own_programs_are_accepted(shared: Client, host: str) -> None:
+def test_user_of_the_runtime_is_accepted(shared: Client, host: str) -> None:
     assert _execute(shared, os.geteuid(), host).startswith("HTTP/1.1 200 ")
     assert _has_run(shared)
 
@@ -88,28 +90,28 @@ def test_allowed_user_is_accepted(here: Machine) -> None:
     assert _execute(client, 4244).startswith("HTTP/1.1 403 ")
 
 
-def test_another_user_is_refused_by_an_application(here: Machine) -> None:
+def test_application_rejects_another_user(here: Machine) -> None:
     with served(here, CHILD) as client:
         assert _execute(client, os.geteuid()).startswith("HTTP/1.1 200 ")
         client.post("/reset")
         assert _execute(client, _NOBODY).startswith("HTTP/1.1 403 ")
         connection = client.connect()
         connection.connect()
-        mine = f"127.0.0.1:{connection.sock.getsockname()[1]}"
+        own = f"127.0.0.1:{connection.sock.getsockname()[1]}"
         for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
-            for name in (mine, "127.0.0.1", "192.0.2.7", f"for={mine}"):
-                assert _execute(client, _NOBODY, more=f"{header}: {name}\r\n").startswith("HTTP/1.1 403 ")
+            for name in (own, "127.0.0.1", "192.0.2.7", f"for={own}"):
+                assert _execute(client, _NOBODY, headers=f"{header}: {name}\r\n").startswith("HTTP/1.1 403 ")
         connection.close()
         os.kill(client.pid, signal.SIGSTOP)
         try:
-            for way in ("close", "reset"):
-                _execute(client, _NOBODY, way=way)
+            for ending in ("close", "reset"):
+                _execute(client, _NOBODY, ending=ending)
         finally:
             os.kill(client.pid, signal.SIGCONT)
         assert not _has_run(client)
 
 
-def test_dual_stack_application_refuses_other_users(here: Machine) -> None:
+def test_dual_stack_application_rejects_other_users(here: Machine) -> None:
     both = "('::', 0), family=socket.AF_INET6, dualstack_ipv6=True"
     with served(here, CHILD, address=both) as client:
         for host in ("127.0.0.1", "::1"):
@@ -121,14 +123,14 @@ def test_dual_stack_application_refuses_other_users(here: Machine) -> None:
 
 @pytest.mark.systemd
 def test_peer_check_falls_back_to_proc(box: Machine) -> None:
-    """The user of the box is an ordinary one; root comes in from outside."""
+    """Runs in the box, where the runtime belongs to an unprivileged user and the tests still run as root."""
     limits = Path("/home/dev/.config/systemd/user/mrmd-python@.service.d/limits.conf")
     box.read("install", "-D", "/dev/null", str(limits))
     families = "[Service]\\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\\n"
     box.read("bash", "-c", f"printf '{families}' > {limits}")
     client = box.start("a")
-    asked = client.execute("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4)")
-    assert asked["error"]["type"] == "OSError", "the limit holds"
+    netlink = client.execute("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4)")
+    assert netlink["error"]["type"] == "OSError", "netlink is not blocked, so /proc is not tested"
     for host in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         assert _execute(client, 4243, host).startswith("HTTP/1.1 403 ")
         assert not _has_run(client)
@@ -138,7 +140,7 @@ def test_peer_check_falls_back_to_proc(box: Machine) -> None:
 
 
 @pytest.mark.systemd
-def test_other_users_are_refused_except_root(box: Machine) -> None:
+def test_other_users_are_rejected_except_root(box: Machine) -> None:
     client = box.start("a")
     for host in ("127.0.0.1", "::1"):
         assert _execute(client, 4243, host).startswith("HTTP/1.1 403 ")

@@ -1,4 +1,4 @@
-"""docs/protocol.md: it documents what the server serves, and its examples work."""
+"""docs/protocol.md documents every endpoint that the server has, and its examples work."""
 
 import re
 import subprocess
@@ -9,12 +9,12 @@ from tests.client import Client
 from tests.machine import wait_until
 
 _DOCUMENT = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
-_NOT_YET = re.compile(r'"(accepted|cancelled|interrupted)": false')
+_TOO_EARLY = re.compile(r'"(accepted|cancelled|interrupted)": false')
 _CURL = "curl --fail-with-body --max-time 60 "
 
 
 def _sections() -> dict[tuple[str, str], str]:
-    """Return the section of each endpoint by method and path."""
+    """Return the section of each endpoint, by method and path."""
     parts = re.split(r"^### (GET|POST|DELETE) (\S+)$", _DOCUMENT, flags=re.MULTILINE)[1:]
     return {(parts[at], parts[at + 1]): parts[at + 2] for at in range(0, len(parts), 3)}
 
@@ -24,7 +24,7 @@ def _examples(text: str) -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
-def test_every_endpoint_is_documented_and_no_other(shared: Client) -> None:
+def test_document_lists_exactly_the_endpoints_and_all_their_fields(shared: Client) -> None:
     document = shared.get("/openapi.json")
     served = {
         (method.upper(), path): operation
@@ -43,7 +43,7 @@ def test_every_endpoint_is_documented_and_no_other(shared: Client) -> None:
         assert fields - in_path <= named, endpoint
 
 
-def test_every_endpoint_has_an_example_of_itself() -> None:
+def test_every_endpoint_has_an_example() -> None:
     for (method, path), section in _sections().items():
         target = re.sub(r"{\w+}", '[^/ "?]+', path)
         calls = [line for line in _examples(section) if re.search(rf'\$url{target}(\?[^"]*)?"? ?', line)]
@@ -53,7 +53,7 @@ def test_every_endpoint_has_an_example_of_itself() -> None:
 
 
 def test_protocol_examples_work(client: Client) -> None:
-    """One after the other. The command that follows one in the background is repeated until that one has begun."""
+    """Runs the examples in order. A command after a background command is repeated until the latter has started."""
     settings, *commands = _examples(_DOCUMENT)
     settings = settings.replace(":8765/", f":{client.port}/")
     background: list[subprocess.Popen[bytes]] = []
@@ -63,11 +63,11 @@ def test_protocol_examples_work(client: Client) -> None:
             assert [each.wait(timeout=60) for each in background] == [0] * len(background)
             background.append(subprocess.Popen(["bash", "-c", script], stdout=subprocess.DEVNULL))
         else:
-            wait_until(partial(_succeeds, script), command, 60)
+            wait_until(partial(_succeeds, script), f"this example succeeds: {command}", 60)
     assert [each.wait(timeout=60) for each in background] == [0, 0, 0]
 
 
 def _succeeds(script: str) -> bool:
     done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr) == (0, ""), (script, done.stdout, done.stderr)
-    return _NOT_YET.search(done.stdout) is None
+    return _TOO_EARLY.search(done.stdout) is None

@@ -17,7 +17,7 @@ _TIMED_OUT = 124  # timeout(1)
 @pytest.mark.parametrize("commands", _SESSIONS, ids=lambda commands: commands[0])
 def test_terminal_sessions_work(box: Machine, box_leader: int, free_port: int, commands: list[str]) -> None:
     for command in commands:
-        # Users may enable lingering for themselves by polkit, which the box does not have.
+        # Users may enable lingering for themselves through polkit, which the box does not have.
         user = box_root(box_leader) if command.startswith("loginctl") else box
         endless = " --foreground " in command
         done = user.run(

@@ -1,4 +1,4 @@
-"""Invariant 1: no process that code started outlives its session or its runtime, however that ends."""
+"""Invariant 1: no process that a cell started outlives its session or its runtime, however these end."""
 
 import json
 import os
@@ -34,19 +34,19 @@ worker.start()
 
 def _start_children(machine: Machine, client: Client, session: str = "default") -> list[int]:
     pids: list[int] = json.loads(client.value(_START_FOUR_CHILDREN, session=session))
-    assert machine.alive(pids) == sorted(pids), "the worker and its four children run"
+    assert machine.alive(pids) == sorted(pids), "the worker or one of its four children is not running"
     return pids
 
 
 def _assert_gone(machine: Machine, pids: list[int]) -> None:
-    wait_until(lambda: machine.alive(pids) == [], f"none of {pids} is left")
+    wait_until(lambda: machine.alive(pids) == [], f"all of the processes {pids} have ended")
 
 
 def test_kill_ends_every_process(machine: Machine) -> None:
     pids = _start_children(machine, machine.start("vllm"))
     killed = machine.mrmd("--kill", "vllm")
     assert killed.returncode == 0, killed.stderr
-    assert machine.alive(pids) == [], "they are gone when --kill returns"
+    assert machine.alive(pids) == [], "processes are left after --kill has returned"
     assert machine.mrmd("--info", "vllm").returncode == 1
 
 
@@ -87,7 +87,7 @@ def test_signal_to_managed_process_group_ends_every_process(here: Machine, name:
         try:
             client = Client.at(free_port)
             wait_until(client.answers, "the server answers")
-            assert here.mrmd("--list").stdout.startswith("No runtimes"), "an editor's own process is not registered"
+            assert here.mrmd("--list").stdout.startswith("No runtimes"), "a managed runtime must not be registered"
             pids = _start_children(here, client)
         finally:
             os.killpg(server.pid, getattr(signal, f"SIG{name}"))
@@ -99,7 +99,7 @@ def test_deleting_a_session_ends_its_processes_and_no_others(machine: Machine) -
     kept = _start_children(machine, client)
     ended = _start_children(machine, client, "other")
     assert client.request("DELETE", "/sessions/other") == (200, {"success": True})
-    assert machine.alive(ended) == [], "they are gone when the answer comes"
+    assert machine.alive(ended) == [], "processes are left after the response"
     assert machine.alive(kept) == sorted(kept)
 
 
@@ -117,10 +117,10 @@ def test_killing_worker_or_reaper_ends_the_rest_of_the_session(machine: Machine,
     pids = _start_children(machine, client)
     machine.kill("KILL", pids[0] if victim == "worker" else int(client.value("os.getppid()")))
     _assert_gone(machine, pids)
-    assert client.value("1 + 1") == "2", "the session goes on with a fresh process"
+    assert client.value("1 + 1") == "2", "the session does not work with a new worker"
 
 
-def test_reset_keeps_only_the_process(client: Client, shared_machine: Machine) -> None:
+def test_reset_clears_the_session_in_the_same_process(client: Client, shared_machine: Machine) -> None:
     before = client.value("import os; os.chdir('/'); kept = 1; os.getpid()")
     assert client.post("/reset") == {"success": True}
     assert client.execute("kept")["error"]["type"] == "NameError"
@@ -132,7 +132,7 @@ def test_kill_ends_processes_of_dead_server_and_reaper(here: Machine) -> None:
     client = here.start("vllm")
     pids = _start_children(here, client)
     reaper = int(client.value("os.getppid()"))
-    # Neither can act on the other's death when both are stopped first.
+    # Stop both first, so that neither can react to the death of the other.
     for pid in (client.pid, reaper):
         here.kill("STOP", pid)
     for pid in (client.pid, reaper):
@@ -143,12 +143,12 @@ def test_kill_ends_processes_of_dead_server_and_reaper(here: Machine) -> None:
     assert here.alive(pids) == []
 
 
-_LOSE_THE_MAIN_THREAD = """
+_EXIT_MAIN_THREAD = """
 import os, subprocess, sys
 program = '''
 import ctypes, platform, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()
-ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)  # exit(2): of this thread alone
+ctypes.CDLL(None).syscall(93 if platform.machine() == "aarch64" else 60, 0)  # exit(2) ends only this thread
 '''
 child = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
 child.pid
@@ -157,9 +157,9 @@ child.pid
 
 @pytest.mark.parametrize("end", ["kill", "delete", "crash"])
 def test_process_whose_main_thread_exited_is_killed(here: Machine, end: str) -> None:
-    """It shows as a zombie, but it lives, and holds what it holds."""
+    """Such a process looks like a zombie, but it still runs and holds its resources."""
     client = here.start("a")
-    pid = int(client.value(_LOSE_THE_MAIN_THREAD))
+    pid = int(client.value(_EXIT_MAIN_THREAD))
     tasks = Path(f"/proc/{pid}/task")
     wait_until(lambda: "Z" in here.read("ps", "-o", "stat=", "-p", str(pid)), "its main thread has ended")
     assert len(list(tasks.iterdir())) == 2
@@ -169,7 +169,7 @@ def test_process_whose_main_thread_exited_is_killed(here: Machine, end: str) -> 
         assert client.request("DELETE", "/sessions/default")[0] == 200
     else:
         here.kill("KILL", client.pid)
-    wait_until(lambda: not tasks.exists(), "it is gone", 5 if end == "crash" else 1)
+    wait_until(lambda: not tasks.exists(), "the process is gone", 5 if end == "crash" else 1)
 
 
 @pytest.mark.systemd
@@ -178,36 +178,36 @@ def test_process_outside_the_cgroup_ends_when_the_server_is_killed(box: Machine)
     client.execute(
         "import subprocess; subprocess.Popen(['systemd-run', '--user', '--scope', '--quiet', 'sleep', '1234567'])"
     )
-    wait_until(lambda: "sleep 1234567" in box.read("ps", "-e", "-o", "args="), "it runs")
+    wait_until(lambda: "sleep 1234567" in box.read("ps", "-e", "-o", "args="), "the process runs")
     box.kill("KILL", client.pid)
-    wait_until(lambda: "sleep 1234567" not in box.read("ps", "-e", "-o", "args="), "it is gone")
+    wait_until(lambda: "sleep 1234567" not in box.read("ps", "-e", "-o", "args="), "the process has ended")
 
 
 @pytest.mark.systemd
 @pytest.mark.parametrize("backend", ["systemd", "fork"])
-def test_process_of_another_user_is_named_and_blocks_nothing(box: Machine, backend: str) -> None:
-    """As those of sudo and su are, which this user cannot end."""
+def test_kill_names_process_of_another_user_and_kills_the_rest(box: Machine, backend: str) -> None:
+    """A set-uid program, such as sudo, runs as another user, who alone may kill it."""
     client = box.start("a", "--backend", backend)
     become_root = "import os, time; os.setresuid(0, 0, 0); time.sleep(1000)"
     program = ["/usr/local/bin/suid-python", "-c", become_root]
     pids = [int(client.value(f"import subprocess; child = subprocess.Popen({program}); child.pid"))]
-    wait_until(lambda: box.read("ps", "-o", "ruser=", "-p", str(pids[0])) == "root", "it is root's")
-    assert client.request("DELETE", "/sessions/default")[0] == 200, "the session ends all the same"
+    wait_until(lambda: box.read("ps", "-o", "ruser=", "-p", str(pids[0])) == "root", "the process belongs to root")
+    assert client.request("DELETE", "/sessions/default")[0] == 200, "the process of another user blocks the deletion"
     killed = box.mrmd("--kill", "a")
-    assert killed.returncode == 1, "neither this user nor their service manager may end it"
+    assert killed.returncode == 1, "--kill claims to have killed a process that the user may not kill"
     assert str(pids[0]) in killed.stderr
     assert len(killed.stderr.splitlines()) == 1
     root = [*box.prefix[: box.prefix.index("setpriv")], "kill", "-KILL", str(pids[0])]
     subprocess.run(root, check=True)
-    wait_until(lambda: box.alive(pids) == [], "root has ended it")
+    wait_until(lambda: box.alive(pids) == [], "root has killed the process")
     assert box.mrmd("--kill", "a").returncode == 0
     assert box.mrmd("--list").stdout.startswith("No runtimes")
 
 
 def test_kill_does_not_wait_out_the_grace_period(here: Machine) -> None:
-    """A child that ends by SIGTERM is not waited for any longer than that takes."""
+    """Children that end at SIGTERM end --kill early."""
     client = here.start("quick")
     client.execute("import subprocess; children = [subprocess.Popen(['sleep', '1000']) for _ in range(50)]")
     started = time.monotonic()
     assert here.mrmd("--kill", "quick").returncode == 0
-    assert time.monotonic() - started < 8, "not by the timeout that ends in SIGKILL"
+    assert time.monotonic() - started < 8, "--kill waited for the timeout before SIGKILL"

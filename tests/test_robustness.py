@@ -1,4 +1,4 @@
-"""What code in a cell may do to the process it runs in, and how the session stands it."""
+"""Sessions survive what cells do to their process."""
 
 import json
 import socket
@@ -14,28 +14,28 @@ from tests.machine import wait_until
 
 
 @pytest.fixture
-def bell() -> Iterator[socket.socket]:
-    """A listener that code in a cell can ring when it gets to a certain place."""
+def listener() -> Iterator[socket.socket]:
+    """A listening socket that a cell notifies when it reaches a certain point."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         yield listener
 
 
-def _ring(bell: socket.socket) -> str:
-    """Return code that connects `bell` to that listener."""
-    return f"import socket; bell = socket.create_connection(('127.0.0.1', {bell.getsockname()[1]}))"
+def _connect(listener: socket.socket) -> str:
+    """Return code that connects `peer` to the listener."""
+    return f"import socket; peer = socket.create_connection(('127.0.0.1', {listener.getsockname()[1]}))"
 
 
-def _block_the_loop(bell: socket.socket) -> str:
-    """Return code that leaves a callback behind, in C, that rings and then blocks the event loop."""
-    loop = "loop = asyncio.get_event_loop(); loop.call_soon(bell.send, b'x'); loop.call_soon(bell.recv, 1)"
-    return f"{_ring(bell)}\nimport asyncio; {loop}"
+def _block_the_loop(listener: socket.socket) -> str:
+    """Return code that schedules callbacks, in C, that notify the listener and then block the event loop."""
+    loop = "loop = asyncio.get_event_loop(); loop.call_soon(peer.send, b'x'); loop.call_soon(peer.recv, 1)"
+    return f"{_connect(listener)}\nimport asyncio; {loop}"
 
 
 @contextmanager
-def _rung(bell: socket.socket) -> Iterator[None]:
-    """Wait until the bell is rung; the other end stays connected, and so blocked, for as long as the block runs."""
-    connection, _ = bell.accept()
+def _notified(listener: socket.socket) -> Iterator[None]:
+    """Wait for the notification. The cell's end stays connected, and its recv() blocked, until the block ends."""
+    connection, _ = listener.accept()
     with connection:
         connection.settimeout(30)
         assert connection.recv(1) == b"x"
@@ -46,7 +46,7 @@ def _rung(bell: socket.socket) -> Iterator[None]:
 def client(client: Client) -> Iterator[Client]:
     client.execute("kept = 42")
     yield client
-    assert client.get("/capabilities")["runtime"] == "mrmd-python", "the server answers still"
+    assert client.get("/capabilities")["runtime"] == "mrmd-python", "the server does not answer any more"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def client(client: Client) -> Iterator[Client]:
 def test_session_survives_cell(client: Client, code: str) -> None:
     client.execute(code)
     pid = client.get("/sessions/default")["pid"]
-    assert client.value("import os; os.getpid()") == str(pid), "the process is the same"
+    assert client.value("import os; os.getpid()") == str(pid), "the cell ended its process"
     assert client.get("/sessions/default")["pid"] == pid
     result = client.execute("text = 'y' * 3_000_000; import sys; _ = sys.stdout.write(text)")
     assert not result["success"] or len(result["stdout"]) == 3_000_000
@@ -113,22 +113,22 @@ def test_sys_exit_in_a_background_task_ends_that_task(client: Client) -> None:
     assert client.value("t.done()") == "True"
 
 
-def test_cell_received_while_a_background_task_exits_runs_once(client: Client, bell: socket.socket) -> None:
-    """The event loop finds the next cell in the very round in which the task raises."""
+def test_cell_received_while_a_background_task_exits_runs_once(client: Client, listener: socket.socket) -> None:
+    """The event loop receives the next cell in the iteration in which the task raises."""
     code = f"""
-{_ring(bell)}
+{_connect(listener)}
 import asyncio, sys
 async def f():
-    bell.send(b"x"); bell.recv(1)
+    peer.send(b"x"); peer.recv(1)
     await asyncio.sleep(0)
     sys.exit()
 t = asyncio.get_event_loop().create_task(f())
 """
     client.execute(code)
-    with _rung(bell):
+    with _notified(listener):
         thread = threading.Thread(target=client.execute, args=("after = 1",))
         thread.start()
-        wait_until(client.is_busy, "the next cell is sent")
+        wait_until(client.is_busy, "the next cell has been sent")
     thread.join(timeout=30)
     assert client.value("after, t.done()") == "(1, True)"
 
@@ -145,7 +145,6 @@ def test_session_works_while_a_thread_adds_globals(client: Client) -> None:
 
 
 def test_interrupt_does_not_cut_a_display_message(client: Client) -> None:
-    """An interrupt must not cut a message in half."""
     for _ in range(10):
         with client.streaming(
             "from IPython.display import display\nwhile True: display({'text/x': 1}, raw=True)"
@@ -158,37 +157,38 @@ def test_interrupt_does_not_cut_a_display_message(client: Client) -> None:
 
 
 @pytest.mark.parametrize("block", ["time.sleep(1000)", "[0 for _ in iter(int, 1)]"])
-def test_interrupt_reaches_task_of_an_awaiting_cell(client: Client, bell: socket.socket, block: str) -> None:
-    code = f"{_ring(bell)}\nimport asyncio, time\nasync def f(): bell.send(b'x'); {block}\nawait asyncio.gather(f())"
-    with client.streaming(code) as events, _rung(bell):
+def test_interrupt_reaches_task_of_an_awaiting_cell(client: Client, listener: socket.socket, block: str) -> None:
+    task = f"async def f(): peer.send(b'x'); {block}\nawait asyncio.gather(f())"
+    code = f"{_connect(listener)}\nimport asyncio, time\n{task}"
+    with client.streaming(code) as events, _notified(listener):
         client.post("/interrupt")
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
     assert client.value("kept") == "42"
 
 
-def test_blocked_event_loop_can_be_interrupted(client: Client, bell: socket.socket) -> None:
-    client.execute(_block_the_loop(bell))
-    with _rung(bell), client.streaming("kept") as events:
+def test_blocked_event_loop_can_be_interrupted(client: Client, listener: socket.socket) -> None:
+    client.execute(_block_the_loop(listener))
+    with _notified(listener), client.streaming("kept") as events:
         assert next(events).name == "start"
         client.post("/interrupt")
         assert [event.name for event in events][-1] == "done"
         assert client.value("kept") == "42"
 
 
-def test_session_with_blocked_event_loop_can_be_reset(client: Client, bell: socket.socket) -> None:
-    client.execute(_block_the_loop(bell))
-    with _rung(bell):
+def test_session_with_blocked_event_loop_can_be_reset(client: Client, listener: socket.socket) -> None:
+    client.execute(_block_the_loop(listener))
+    with _notified(listener):
         assert client.post("/reset") == {"success": True}
         assert client.execute("kept")["error"]["type"] == "NameError"
 
 
-def test_session_whose_reset_hangs_can_be_deleted(client: Client, bell: socket.socket) -> None:
-    client.execute(_block_the_loop(bell), session="q")
+def test_session_whose_reset_hangs_can_be_deleted(client: Client, listener: socket.socket) -> None:
+    client.execute(_block_the_loop(listener), session="q")
     threads = [
         threading.Thread(target=client.post, args=("/reset", {"session": "q"})),
         threading.Thread(target=client.execute, args=("1",), kwargs={"session": "q"}),
     ]
-    with _rung(bell):
+    with _notified(listener):
         for thread in threads:
             thread.start()
         assert client.request("DELETE", "/sessions/q") == (200, {"success": True})
@@ -201,7 +201,7 @@ def test_session_whose_reset_hangs_can_be_deleted(client: Client, bell: socket.s
 def test_deleting_a_busy_session_ends_its_execution_with_session_ended(client: Client) -> None:
     with client.streaming("while True: pass", session="q") as events:
         next(events)
-        wait_until(lambda: client.is_busy("q"), "it runs")
+        wait_until(lambda: client.is_busy("q"), "the cell runs")
         assert client.request("DELETE", "/sessions/q")[0] == 200
         rest = list(events)
     assert [event.name for event in rest][-2:] == ["error", "done"]
@@ -222,7 +222,7 @@ def test_slow_reader_gets_all_output_of_a_deleted_session(client: Client) -> Non
         next(events)
         started = next(events)
         worker = psutil.Process(client.get("/sessions/q")["pid"])
-        wait_until(lambda: worker.io_counters().write_chars >= 40 * 500_001, "it has printed all")
+        wait_until(lambda: worker.io_counters().write_chars >= 40 * 500_001, "the worker has written all output")
         assert client.request("DELETE", "/sessions/q")[0] == 200
         rest = [started, *events]
     assert text_of(rest, "stdout").startswith("".join(str(n % 10) * 500_000 + "\n" for n in range(40)))
@@ -241,7 +241,7 @@ for n in range(500):
     before = server.memory_info().rss
     with client.streaming(code) as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "idle", "it has run")
+        wait_until(lambda: client.get("/sessions/default")["state"] == "idle", "the cell has ended")
         seen = list(events)
     assert len(text_of(seen, "stdout")) == len(text_of(seen, "stderr")) == 500 * 601
     assert server.memory_info().rss - before < 64 * 2**20
@@ -249,7 +249,7 @@ for n in range(500):
 
 @pytest.mark.parametrize(("lines", "chunked"), [(1, None), (20, "chunked")])
 def test_large_result_is_sent_in_chunks(client: Client, lines: int, chunked: "str | None") -> None:
-    """It would hold up the server to make and send it at once."""
+    """Building and sending a large result in one piece would block the server."""
     code = json.dumps(
         {"code": f"for n in range({lines}): print('é' * 1_000_0)\nfor n in range({lines}): print('x' * 99_999)"}
     )
@@ -260,6 +260,6 @@ def test_large_result_is_sent_in_chunks(client: Client, lines: int, chunked: "st
 
 
 @pytest.mark.parametrize("session", ["", "a\nb", "\ud800", "x" * 300])
-def test_invalid_session_id_is_refused(client: Client, session: str) -> None:
+def test_invalid_session_id_is_rejected(client: Client, session: str) -> None:
     status, answer = client.request("POST", "/execute", {"code": "1", "session": session})
     assert (status, answer["code"]) == (400, "bad_session")

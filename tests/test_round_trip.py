@@ -1,6 +1,6 @@
-"""What a runtime is given arrives as it was, whatever it is: through a unit, an agent or a fork, and a real start.
+"""Environment values, paths and options reach the session unchanged, with every backend.
 
-The examples are the same in every run; with MRMD_TEST_LONG set there are more of them, and others each time.
+The generated examples are the same in every run; MRMD_TEST_LONG=1 generates more, and new ones each time.
 """
 
 import json
@@ -23,7 +23,7 @@ _SETTINGS = settings(
 )
 
 _AWKWARD = st.sampled_from([*" '\"%$\\\n\r\t😀é-=#;", "%h", "%%", "${HOME}", "$$", "\\n", "--"])
-# Noncharacters are what systemd takes for no text, besides what UTF-8 cannot hold.
+# systemd rejects text with Unicode noncharacters.
 _CHARACTER = st.characters(codec="utf-8", exclude_characters="\0").filter(
     lambda character: not (0xFDD0 <= ord(character) <= 0xFDEF or ord(character) & 0xFFFE == 0xFFFE)
 )
@@ -35,7 +35,7 @@ _ID = st.from_regex(r"[A-Za-z0-9_:@+][A-Za-z0-9._:@+-]{0,50}", fullmatch=True)
 
 
 def _venv(machine: Machine, name: str) -> str:
-    """Make a venv of that name: a link to this Python, and the file that says it is one (site.py)."""
+    """Make a minimal venv with that name: a symlink to this Python, and pyvenv.cfg (site.py)."""
     base = Path(os.path.realpath(sys.executable))
     script = 'mkdir -p -- "$1/bin" && ln -sfn "$2" "$1/bin/python" && printf "home = %s\\n" "$3" > "$1/pyvenv.cfg"'
     prefix = f"{machine.home}/venvs/{name}"
@@ -45,7 +45,7 @@ def _venv(machine: Machine, name: str) -> str:
 
 @pytest.fixture(params=["fork", "launchd", pytest.param("systemd", marks=pytest.mark.systemd)])
 def machine(request: pytest.FixtureRequest) -> Machine:
-    """A machine of each machine in turn."""
+    """The machine of each backend in turn."""
     fixtures = {"fork": "here", "launchd": "mac", "systemd": "box"}
     found: Machine = request.getfixturevalue(fixtures[request.param])
     return found
@@ -56,14 +56,14 @@ def machine(request: pytest.FixtureRequest) -> Machine:
 def test_environment_and_options_arrive_unchanged(
     machine: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str
 ) -> None:
-    folder, pictures = f"{machine.home}/w/{cwd}", f"{machine.home}/assets/{assets}"
-    machine.read("mkdir", "-p", "--", folder, pictures)
+    directory, asset_dir = f"{machine.home}/w/{cwd}", f"{machine.home}/assets/{assets}"
+    machine.read("mkdir", "-p", "--", directory, asset_dir)
     prefix = _venv(machine, venv)
     inherited = {f"MRMD_T_{number}": value for number, value in enumerate(values)}
     chosen = {f"MRMD_C_{number}": value for number, value in enumerate(values)}
     options = [option for name, value in chosen.items() for option in ("--env", f"{name}={value}")]
     client = machine.start(
-        runtime_id, f"--venv={prefix}", f"--cwd={folder}", f"--assets-dir={pictures}", *options, env=inherited
+        runtime_id, f"--venv={prefix}", f"--cwd={directory}", f"--assets-dir={asset_dir}", *options, env=inherited
     )
     code = (
         "import json, os, sys\n"
@@ -72,11 +72,11 @@ def test_environment_and_options_arrive_unchanged(
     )
     result = client.execute(code)
     assert result["success"], result
-    assert json.loads(result["stdout"]) == [inherited | chosen, folder, prefix]
+    assert json.loads(result["stdout"]) == [inherited | chosen, directory, prefix]
     shown = client.execute("from IPython.display import HTML; display(HTML('<b>it</b>'))")
-    assert [os.path.dirname(asset["path"]) for asset in shown["assets"]] == [pictures]
+    assert [os.path.dirname(asset["path"]) for asset in shown["assets"]] == [asset_dir]
     record = machine.info(runtime_id)
     assert {name: record[name] for name in ("id", "venv", "cwd", "assets_dir")} == {
-        "id": runtime_id, "venv": prefix, "cwd": folder, "assets_dir": pictures,
+        "id": runtime_id, "venv": prefix, "cwd": directory, "assets_dir": asset_dir,
     }  # fmt: skip
     assert machine.mrmd("--kill", runtime_id).returncode == 0

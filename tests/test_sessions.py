@@ -1,4 +1,4 @@
-"""POST /sessions: a session with its own Python, directory and environment."""
+"""POST /sessions: sessions with their own Python, directory, environment and requirements."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def client(here: Machine) -> Client:
 
 @pytest.fixture(scope="session")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A venv with distributions that nobody could import, and without IPython."""
+    """A venv without IPython, with the metadata of some distributions that cannot be imported."""
     venv = tmp_path_factory.mktemp("venvs") / "e nv"
     subprocess.run([BIN / "uv", "venv", "--quiet", "--python", sys.executable, venv], check=True)
     packages = next((venv / "lib").glob("python*/site-packages"))
@@ -35,7 +35,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}")
     (packages / "broken-1.0.dist-info").mkdir()
-    (packages / "chatty.pth").write_text("import sys; print('I am printed whenever Python starts')\n")
+    (packages / "chatty.pth").write_text("import sys; print('printed whenever Python starts')\n")
     (packages / "one_thing.py").write_text("raise SystemExit('imported')\n")
     return venv
 
@@ -44,12 +44,14 @@ def _create(client: Client, **fields: object) -> tuple[int, Json]:
     return client.request("POST", "/sessions", fields)
 
 
-def test_creating_a_session_starts_its_process(client: Client) -> None:
+def test_new_session_has_a_running_worker(client: Client) -> None:
     session = client.post("/sessions", {"id": "é x/1", "language": "Python"})
     assert session["id"] == "é x/1"
     assert session["state"] == "idle"
     assert client.value("import os; os.getpid()", session="é x/1") == str(session["pid"])
-    assert client.post("/sessions", {"id": "é x/1"})["pid"] == session["pid"], "the same one"
+    assert client.post("/sessions", {"id": "é x/1"})["pid"] == session["pid"], (
+        "a second POST /sessions started another worker"
+    )
     generated = {client.post("/sessions")["id"] for _ in range(3)}
     assert len(generated) == 3
     assert generated < {session["id"] for session in client.get("/sessions")["sessions"]}
@@ -78,7 +80,7 @@ def test_session_has_its_own_environment(client: Client, here: Machine, venv: Pa
     same = client.post("/sessions", {"id": "own", "environment": environment | {"cwd": described["cwd"]}})
     assert same["pid"] == session["pid"]
     assert client.post("/sessions", {"id": "own"})["pid"] == session["pid"], (
-        "without an environment, the existing session matches"
+        "a request without an environment must match the existing session"
     )
     for other in ({"cwd": "~"}, environment | {"env": {}}, {"executable": str(venv / "bin/python")}):
         status, answer = _create(client, id="own", environment=other)
@@ -86,10 +88,12 @@ def test_session_has_its_own_environment(client: Client, here: Machine, venv: Pa
     assert client.get("/sessions/own")["pid"] == session["pid"]
 
     assert client.request("DELETE", "/sessions/own") == (200, {"success": True})
-    assert json.loads(client.execute(code, session="own")["stdout"])[1] == default[1], "a plain one"
+    assert json.loads(client.execute(code, session="own")["stdout"])[1] == default[1], (
+        "the new session has the environment of the deleted one"
+    )
 
 
-def test_relative_paths_start_at_the_session_directory(client: Client, here: Machine, venv: Path) -> None:
+def test_relative_paths_are_resolved_in_the_session_directory(client: Client, here: Machine, venv: Path) -> None:
     (here.home / "project").mkdir()
     (here.home / "project" / ".venv").symlink_to(venv)
     session = client.post("/sessions", {"environment": {"cwd": "project", "virtualenv": ".venv"}})
@@ -100,9 +104,7 @@ def test_relative_paths_start_at_the_session_directory(client: Client, here: Mac
     assert client.post("/sessions", {"id": "default", "environment": default})["environment"] == default
 
 
-def test_session_with_missing_environment_is_refused_before_it_starts(
-    client: Client, here: Machine, venv: Path
-) -> None:
+def test_session_with_missing_environment_is_rejected(client: Client, here: Machine, venv: Path) -> None:
     (here.home / "file").touch()
     (here.home / "bare").mkdir()
     (here.home / "loop").symlink_to("loop")
@@ -111,7 +113,7 @@ def test_session_with_missing_environment_is_refused_before_it_starts(
     for environment, code, message in (
         ({"cwd": "/nowhere"}, "no_such_folder", "'/nowhere' does not exist"),
         ({"cwd": "~/file"}, "no_such_folder", "file' does not exist"),
-        ({"cwd": "~nobody-at-all/x"}, "no_such_folder", "nobody-at-all/x' does not exist"),
+        ({"cwd": "~no-such-user/x"}, "no_such_folder", "no-such-user/x' does not exist"),
         ({"cwd": "x" * 5000}, "no_such_folder", "does not exist"),
         ({"virtualenv": "x" * 5000}, "no_such_virtualenv", "does not exist"),
         ({"executable": "~/loop/python", "virtualenv": "~/loop"}, "no_such_executable", "does not exist"),
@@ -127,17 +129,17 @@ def test_session_with_missing_environment_is_refused_before_it_starts(
     assert client.get("/sessions") == before
 
 
-def test_session_with_broken_python_is_refused_and_not_kept(client: Client, here: Machine) -> None:
-    python = here.script("bin/python", "echo 'I am broken' >&2; exit 3")
+def test_session_with_broken_python_is_rejected_and_not_kept(client: Client, here: Machine) -> None:
+    python = here.script("bin/python", "echo 'python is broken' >&2; exit 3")
     status, answer = _create(client, id="x", environment={"executable": python})
     assert (status, answer["code"]) == (422, "session_start_failed")
     status, answer = _create(client, id="x", environment={"executable": python}, dependencies=["numpy"])
     assert (status, answer["code"]) == (422, "python_failed")
-    assert "I am broken" in answer["error"]
+    assert "python is broken" in answer["error"]
     assert client.request("GET", "/sessions/x")[0] == 404
 
 
-def test_error_of_malformed_request_says_what_is_wrong(client: Client) -> None:
+def test_malformed_request_is_rejected_with_a_message(client: Client) -> None:
     before = client.get("/sessions")
     malformed: list[Json] = [
         {"id": 1},
@@ -171,7 +173,7 @@ def test_error_of_malformed_request_says_what_is_wrong(client: Client) -> None:
     assert client.get("/sessions") == before
 
 
-def test_session_in_other_language_is_refused(client: Client) -> None:
+def test_session_in_other_language_is_rejected(client: Client) -> None:
     status, answer = _create(client, id="x", language="julia")
     assert (status, answer["code"]) == (422, "unknown_language")
 
@@ -198,9 +200,9 @@ def test_requirements_are_checked_in_the_sessions_python(client: Client, venv: P
         ("absent", None),
         ("odd>1", "not a version"),
     ]
-    assert unmet("ipython") == [("ipython", None)], "the venv does not have it"
+    assert unmet("ipython") == [("ipython", None)], "requirements were checked in another Python than that of the venv"
     assert unmet("one-thing[good]>=1", "one-thing[good]>=2") == [("one-thing[good]>=2", "1.5")], (
-        "what an extra needs is not checked"
+        "the requirements of an extra must not be checked"
     )
     assert unmet(python="2.7") == [("Python ==2.7.*", ".".join(map(str, sys.version_info[:3])))]
     assert unmet(python="<3") == [("Python <3", ".".join(map(str, sys.version_info[:3])))]
@@ -234,5 +236,7 @@ def test_simultaneous_creations_share_one_session(client: Client, here: Machine)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(create, [str(here.home), "/"] * 4))
     assert len({answer["environment"]["cwd"] for status, answer in answers if status == 200}) == 1
-    assert len({answer["pid"] for status, answer in answers if status == 200} - {None}) == 1, "None: it is starting"
+    assert len({answer["pid"] for status, answer in answers if status == 200} - {None}) == 1, (
+        "the requests started more than one worker (None: still starting)"
+    )
     assert sorted(status for status, _ in answers) == [200] * 4 + [409] * 4

@@ -1,4 +1,4 @@
-"""The command line of a server says what the spec of its runtime says, for each option there is."""
+"""A spec survives the server's command line and the record, for every option."""
 
 from dataclasses import fields
 
@@ -11,7 +11,7 @@ _REQUIRED = {"id": "a+b", "venv": "/v", "python": "/v/bin/python3", "venv_source
 _OTHERS: dict[str, object] = {
     "host": "::1",
     "port": 8765,
-    "assets_dir": "/-pictures",
+    "assets_dir": "/-images",
     "backend": "fork",
     "idle_timeout": 7200,
     "timeout": 5,
@@ -43,7 +43,7 @@ def test_every_option_has_an_example() -> None:
 def test_option_survives_command_line_and_record(name: str) -> None:
     spec = RuntimeSpec(**{**_REQUIRED, name: _OTHERS[name]})  # type: ignore[arg-type]
     assert _parsed(spec) == spec
-    assert RuntimeSpec.from_json({**spec.as_json(), "of a newer version": 1}) == spec
+    assert RuntimeSpec.from_json({**spec.as_json(), "field of a newer version": 1}) == spec
     assert len(spec.options()) > len(_REQUIRED)
 
 

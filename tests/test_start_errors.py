@@ -1,4 +1,4 @@
-"""Errors of the command: one line, an exit status, and nothing left behind."""
+"""Errors of the command: one line on stderr, an exit status, and nothing left behind."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from tests.client import Client
 from tests.machine import MRMD, Machine, assert_error, wait_until
 
 
-def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
-    """Start a runtime, end it in a way that leaves its record, and return the record's file, changed."""
+def _write_dead_record(machine: Machine, runtime_id: str, **changes: object) -> Path:
+    """Write the record of a dead runtime, with `changes`, and return its path."""
     path = machine.home / ".mrmd" / "runtimes" / f"{runtime_id}.json"
     machine.start(runtime_id)
     record = json.loads(path.read_text()) | changes
@@ -25,20 +25,20 @@ def _registered(machine: Machine, runtime_id: str, **changes: object) -> Path:
 
 
 def test_reused_pid_is_not_signalled(here: Machine) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as innocent:
+    with subprocess.Popen(["sleep", "1000"]) as unrelated:
         try:
-            path = _registered(here, "stale", pid=innocent.pid)
+            path = _write_dead_record(here, "stale", pid=unrelated.pid)
             assert "dead" in here.mrmd("--list").stdout
             killed = here.mrmd("--kill", "stale")
             assert killed.returncode == 0
             assert "was already dead" in killed.stdout
             assert not path.exists()
-            path = _registered(here, "stale", pid=innocent.pid)
-            assert here.start("stale").value("1 + 1") == "2", "a stale record is no hindrance"
+            path = _write_dead_record(here, "stale", pid=unrelated.pid)
+            assert here.start("stale").value("1 + 1") == "2", "a stale record blocks a new start"
             assert here.mrmd("--kill", "stale").returncode == 0
-            assert innocent.poll() is None, "the process that has the pid now lives"
+            assert unrelated.poll() is None, "the process that reuses the pid was killed"
         finally:
-            innocent.terminate()
+            unrelated.terminate()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": "cut"}', '{"id": "cut", "pid": true}', "\x00\xff"])
@@ -65,22 +65,22 @@ def test_runtime_whose_record_is_damaged_can_be_killed(here: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "invalid",
     ["../../x", "", ".hidden", "-dash", "a/b", "/a", "a b", "ä", "x" * 129, "a\nb", "%2e%2e%2fa", "a\\", "a*", "~"],
 )
-def test_invalid_id_is_a_usage_error_and_creates_nothing(here: Machine, bad: str) -> None:
+def test_invalid_id_is_a_usage_error_and_creates_nothing(here: Machine, invalid: str) -> None:
     for option in ("--id", "--info", "--kill"):
-        assert_error(here.mrmd(f"{option}={bad}"), 2, "invalid id")
+        assert_error(here.mrmd(f"{option}={invalid}"), 2, "invalid id")
     assert list(here.home.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "good", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "_a.b:c@d+e-f", "+", "@"]
+    "valid", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "_a.b:c@d+e-f", "+", "@"]
 )
-def test_every_valid_id_works(machine: Machine, good: str) -> None:
-    assert machine.start(good).value("1 + 1") == "2"
-    assert good in machine.mrmd("--list").stdout
-    assert machine.mrmd("--kill", good).returncode == 0
+def test_valid_ids_are_accepted(machine: Machine, valid: str) -> None:
+    assert machine.start(valid).value("1 + 1") == "2"
+    assert valid in machine.mrmd("--list").stdout
+    assert machine.mrmd("--kill", valid).returncode == 0
 
 
 @pytest.mark.systemd
@@ -110,7 +110,7 @@ def test_start_rejects_missing_venv(machine: Machine) -> None:
 def test_start_rejects_venv_whose_python_does_not_run(here: Machine) -> None:
     python = here.home / "broken" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text("this is no program")
+    python.write_text("this is not a program")
     python.chmod(0o755)
     assert_error(here.mrmd("--venv", str(here.home / "broken")), 1, str(python), "Exec format error")
     assert here.mrmd("--list").stdout.startswith("No runtimes")
@@ -148,18 +148,22 @@ def test_start_reports_why_the_server_failed_and_leaves_nothing(machine: Machine
     )
     assert left == ""
     if machine.backend == "systemd":
-        assert machine.read("ls", f"{machine.home}/.config/systemd/user/") == "mrmd-python@.service", "the template"
+        assert machine.read("ls", f"{machine.home}/.config/systemd/user/") == "mrmd-python@.service", (
+            "only the template may be left"
+        )
         state = machine.read("systemctl", "--user", "show", "--property=ActiveState", "--value", "mrmd-python@a")
         assert state == "inactive"
 
 
 def test_start_waits_for_concurrent_foreground_start(machine: Machine) -> None:
-    """A foreground server, or one that systemctl starts, has its id from its first moment on."""
+    """A foreground server claims its id before it is registered."""
     command = machine.command(MRMD, "--id", "race", "--foreground")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as foreground:
         try:
             claim = f"{machine.home}/.mrmd/locks/race.claim"
-            wait_until(lambda: machine.run("test", "-e", claim).returncode == 0, "it has claimed its id")
+            wait_until(
+                lambda: machine.run("test", "-e", claim).returncode == 0, "the foreground server has claimed its id"
+            )
             started = machine.mrmd("--id", "race", "--json")
             assert started.returncode == 0, started.stderr
             assert json.loads(started.stdout)["alreadyRunning"] is True
@@ -190,8 +194,10 @@ def test_start_while_systemd_restarts_keeps_the_port(box: Machine) -> None:
 def test_foreground_start_can_be_interrupted_at_any_time(here: Machine, name: str, delay: float) -> None:
     command = here.command(MRMD, "--id", "a", "--foreground")
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        wait_until(lambda: b"\0-E\0" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "it is the server")
-        time.sleep(delay)  # into different parts of its start
+        wait_until(
+            lambda: b"\0-E\0" in Path(f"/proc/{server.pid}/cmdline").read_bytes(), "the command has become the server"
+        )
+        time.sleep(delay)  # so that each case interrupts another part of the start
         server.send_signal(getattr(signal, f"SIG{name}"))
         _, stderr = server.communicate(timeout=30)
     assert "Traceback" not in stderr, stderr
@@ -207,8 +213,8 @@ def test_relative_home_is_resolved_in_the_callers_directory(machine: Machine) ->
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, 2**40])
-def test_record_with_impossible_pid_blocks_nothing(here: Machine, pid: int) -> None:
-    _registered(here, "aaa", pid=pid)
+def test_kill_all_works_beside_record_with_impossible_pid(here: Machine, pid: int) -> None:
+    _write_dead_record(here, "aaa", pid=pid)
     client = here.start("zz")
     killed = here.mrmd("--kill-all")
     assert killed.returncode == 0, killed.stderr
@@ -218,10 +224,10 @@ def test_record_with_impossible_pid_blocks_nothing(here: Machine, pid: int) -> N
 
 
 def test_dead_systemd_record_does_not_block_start_without_systemd(here: Machine) -> None:
-    _registered(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
+    _write_dead_record(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
     assert here.start("sd").value("1 + 1") == "2"
     assert here.mrmd("--kill", "sd").returncode == 0
-    _registered(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
+    _write_dead_record(here, "sd", backend="systemd", unit="mrmd-python@sd.service")
     assert here.mrmd("--kill", "sd").returncode == 0
     assert here.mrmd("--list").stdout.startswith("No runtimes")
 
@@ -237,14 +243,14 @@ def test_command_works_with_closed_standard_streams(here: Machine, free_port: in
     script = f"{MRMD} {options} --port {free_port} {closed} & wait -n || exit 1"
     with subprocess.Popen(here.command("bash", "-c", script), start_new_session=True) as shell:
         client = Client.at(free_port)
-        wait_until(client.answers, "it answers")
+        wait_until(client.answers, "the server answers")
         assert client.value("1 + 1") == "2"
         if "--managed" in options:
             os.killpg(shell.pid, signal.SIGTERM)
         shell.wait(timeout=20)
 
 
-def test_usage_errors_exit_with_2(here: Machine) -> None:
+def test_usage_errors_exit_with_2_and_create_nothing(here: Machine) -> None:
     assert_error(here.mrmd("--list", "--kill-all"), 2, "cannot be used together")
     assert_error(here.mrmd("--managed"), 2, "--managed needs --foreground")
     assert_error(here.mrmd("--port", "70000"), 2, "70000")
@@ -252,8 +258,12 @@ def test_usage_errors_exit_with_2(here: Machine) -> None:
     assert_error(here.mrmd("--allow-host", "a/b"), 2, "invalid host")
     assert_error(here.mrmd("--allow-origin", "null"), 2, "invalid origin")
     assert_error(here.mrmd("--allow-user", "no such user"), 2, "no user")
-    assert_error(here.mrmd("--host", "203.0.113.250"), 1, "is not an address of this machine")
     assert_error(here.mrmd("--backend", "cron"), 2, "cron")
+    assert list(here.home.iterdir()) == []
+
+
+def test_start_rejects_address_of_another_machine(here: Machine) -> None:
+    assert_error(here.mrmd("--host", "203.0.113.250"), 1, "is not an address of this machine")
 
 
 def test_start_rejects_unavailable_backend(here: Machine) -> None:

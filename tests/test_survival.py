@@ -1,4 +1,4 @@
-"""A runtime outlives the shell that started it, and holds on to nothing of its caller."""
+"""A runtime survives the shell that started it, and keeps none of its caller's resources."""
 
 import json
 import os
@@ -27,14 +27,14 @@ def test_runtime_survives_the_shell_that_started_it(machine: Machine, end: str) 
         if end == "process group":
             os.killpg(shell, signal.SIGKILL)  # pty.fork() made it a group leader
     finally:
-        os.close(terminal)  # which hangs up
+        os.close(terminal)  # sends SIGHUP
     os.waitpid(shell, 0)
     assert client.value("kept") == "42"
     assert machine.client("kept") == client
 
 
-def test_command_substitution_returns(machine: Machine) -> None:
-    """The runtime keeps no descriptor of its caller open, or the shell would wait for its end of the pipe."""
+def test_start_within_command_substitution_returns(machine: Machine) -> None:
+    """The shell waits until all writers of the pipe are closed, so the runtime must not inherit it."""
     done = machine.run("bash", "-c", f'out=$({MRMD} --id a 2>&1); echo "$out"', timeout=30)
     assert done.returncode == 0
     assert "Runtime 'a' started" in done.stdout
@@ -45,7 +45,7 @@ def test_daemon_leaves_terminal_session_and_directory_of_its_caller(here: Machin
     session, group, terminal, parent = here.read("ps", "-o", "sid=,pgid=,tty=,ppid=", "-p", str(client.pid)).split()
     assert terminal == "?"
     assert session != str(os.getsid(0))
-    assert group == session != str(client.pid), "a session of its own, which it does not lead"
+    assert group == session != str(client.pid), "the daemon must be in a new session and not lead it"
     assert os.readlink(f"/proc/{client.pid}/cwd") == "/"
     assert parent != str(os.getpid())
     opened = {os.readlink(f"/proc/{client.pid}/fd/{name}") for name in os.listdir(f"/proc/{client.pid}/fd")}
@@ -53,7 +53,7 @@ def test_daemon_leaves_terminal_session_and_directory_of_its_caller(here: Machin
     assert files == {str(here.home / ".mrmd/logs/a.log"), str(here.home / ".mrmd/locks/a.claim")}
 
 
-def test_twenty_simultaneous_starts_give_one_runtime(machine: Machine) -> None:
+def test_20_simultaneous_starts_give_one_runtime(machine: Machine) -> None:
     command = machine.command(MRMD, "--id", "race", "--json")
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(20)]
     printed = [start.communicate(timeout=90) for start in starts]

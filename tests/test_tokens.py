@@ -1,4 +1,4 @@
-"""Tokens: when one is required, where it is stored, and where it never appears."""
+"""Tokens: when a runtime requires one, where it is stored, and where it must not appear."""
 
 import json
 import secrets
@@ -17,8 +17,8 @@ _CHOSEN = f"chosen.{secrets.token_hex(16)}"
 
 
 def _status(client: Client, token: str | None, **headers: str) -> int:
-    shown = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return client.request("POST", "/execute", {"code": "ran = 1"}, headers={**shown, **headers})[0]
+    authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return client.request("POST", "/execute", {"code": "ran = 1"}, headers={**authorization, **headers})[0]
 
 
 def _token(machine: Machine, runtime_id: str) -> str:
@@ -28,7 +28,7 @@ def _token(machine: Machine, runtime_id: str) -> str:
 def test_runtime_with_token_requires_it(machine: Machine) -> None:
     client = machine.start("a", "--token")
     token = _token(machine, "a")
-    assert len(token) >= 43, "256 bits"
+    assert len(token) >= 43, "the token has fewer than 256 bits"
     assert machine.read("stat", "--format=%a %n", f"{machine.home}/.mrmd/tokens/a", f"{machine.home}/.mrmd/tokens") == (
         f"600 {machine.home}/.mrmd/tokens/a\n700 {machine.home}/.mrmd/tokens"
     )
@@ -38,18 +38,20 @@ def test_runtime_with_token_requires_it(machine: Machine) -> None:
     for wrong in ("", "x", token[:-1], token + "x", token.swapcase(), "ü" * 43):
         assert _status(client, wrong.encode().decode("latin-1")) == 401, wrong
     assert _status(client, None, Authorization=f"Basic {token}") == 401
-    assert client.request("GET", f"/capabilities?token={token}&access_token={token}")[0] == 401, "URLs are logged"
+    assert client.request("GET", f"/capabilities?token={token}&access_token={token}")[0] == 401, (
+        "a token in a URL must not be accepted: URLs are logged"
+    )
     for path in ("/sessions", "/executions", "/assets/x", "/nowhere"):
         assert client.request("GET", path)[0] == 401
-    assert _status(client, token, Host="evil.example") == 403, "it stands in for no other rule"
+    assert _status(client, token, Host="evil.example") == 403, "a token must not replace the check of Host"
     assert client.request("POST", "/execute", {"code": "ran"}, {"Authorization": f"bearer {token}"})[1]["error"]
     assert _status(client, token) == 200
 
 
 def test_preflight_needs_no_token(here: Machine) -> None:
     client = here.start("a", "--token")
-    asked = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
-    assert client.fetch("OPTIONS", "/mrp/v1/execute", **asked).status == 204
+    preflight = {"Origin": "http://localhost:1", "Access-Control-Request-Method": "POST"}
+    assert client.fetch("OPTIONS", "/mrp/v1/execute", **preflight).status == 204
     status, answer = client.request("GET", "/capabilities", headers={"Origin": "http://localhost:1"})
     assert (status, answer["code"]) == (401, "token_required")
 
@@ -59,13 +61,14 @@ def test_token_is_stored_only_in_its_file(machine: Machine) -> None:
     assert started.returncode == 0, started.stderr
     assert f"{machine.home}/.mrmd/tokens/a" in started.stdout
     client = machine.client("a")
-    shown = {"Authorization": f"Bearer {_CHOSEN}"}
+    headers = {"Authorization": f"Bearer {_CHOSEN}"}
     wrong = client.request("GET", "/sessions", headers={"Authorization": f"Bearer {_CHOSEN}x"})
     code = "import os, subprocess, sys; print(os.environ, open('/proc/self/environ').read(), sys.argv)"
     code += "; print(subprocess.run(['env'], capture_output=True, text=True).stdout)"
-    result = client.request("POST", "/execute", {"code": code}, shown)[1]
+    result = client.request("POST", "/execute", {"code": code}, headers)[1]
     assert result["success"]
-    client.request("POST", "/complete", {"code": "impor", "cursor": 5, "session": "other"}, shown)  # another process
+    # Answered by the analysis process.
+    client.request("POST", "/complete", {"code": "impor", "cursor": 5, "session": "other"}, headers)
     texts = [started.stdout, started.stderr, result["stdout"], str(wrong)]
     for arguments in (["--list"], ["--info", "a"], ["--list", "--json"], ["--info", "a", "--json"], ["--id", "a"]):
         texts.append(machine.mrmd(*arguments).stdout)
@@ -73,9 +76,11 @@ def test_token_is_stored_only_in_its_file(machine: Machine) -> None:
     texts.append(
         machine.read("bash", "-c", "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' ' | grep -v [g]rep; true")
     )
-    folders = f"{machine.home}/.mrmd {machine.home}/.config"
+    directories = f"{machine.home}/.mrmd {machine.home}/.config"
     texts.append(
-        machine.read("bash", "-c", f"find {folders} -type f ! -path '*/tokens/*' -exec cat {{}} + 2>/dev/null; true")
+        machine.read(
+            "bash", "-c", f"find {directories} -type f ! -path '*/tokens/*' -exec cat {{}} + 2>/dev/null; true"
+        )
     )
     if machine.backend == "systemd":
         texts.append(machine.read("systemctl", "--user", "show", "mrmd-python@a"))
@@ -99,18 +104,18 @@ def test_start_with_token_rejects_running_runtime_without_one(here: Machine) -> 
 
 
 @pytest.mark.parametrize(
-    "bad", ["short-one", "with spaces in it, long enough", "ümläuts-und-so-weiter-lang", "x" * 20 + "\n"]
+    "invalid", ["short-one", "with spaces in it, long enough", "ümläuts-und-so-weiter-lang", "x" * 20 + "\n"]
 )
-def test_invalid_token_is_rejected_and_not_printed(here: Machine, bad: str) -> None:
+def test_invalid_token_is_rejected_and_not_printed(here: Machine, invalid: str) -> None:
     for arguments in (["--token"], ["--token", "--foreground"], ["--token", "--foreground", "--managed"]):
-        done = here.mrmd(*arguments, env={"MRMD_TOKEN": bad})
+        done = here.mrmd(*arguments, env={"MRMD_TOKEN": invalid})
         assert (done.returncode, "MRMD_TOKEN must be" in done.stderr) == (1, True), done
-        assert bad.strip() not in done.stderr
+        assert invalid.strip() not in done.stderr
     assert list((here.home / ".mrmd" / "tokens").iterdir()) == []
 
 
-def test_server_without_its_token_file_does_not_start(here: Machine) -> None:
-    """Rather than serve everybody."""
+def test_start_rejects_unreadable_token_file(here: Machine) -> None:
+    """It must not serve without a token instead."""
     path = here.home / ".mrmd" / "tokens" / "a"
     path.parent.mkdir(parents=True)
     path.mkdir()
@@ -131,7 +136,7 @@ def test_token_survives_restart(machine: Machine) -> None:
 
 
 def test_env_option_rejects_mrmd_token(here: Machine) -> None:
-    """It would be in this very command line."""
+    """The token would be visible in the command line."""
     refused = here.mrmd("--env", f"MRMD_TOKEN={_CHOSEN}")
     assert refused.returncode == 1
     assert _CHOSEN not in refused.stderr
@@ -143,14 +148,12 @@ def test_token_survives_server_crash(box: Machine) -> None:
     client = box.start("a", "--token")
     token = _token(box, "a")
     box.kill("KILL", client.pid)
-    wait_until(lambda: "running" in box.mrmd("--list").stdout, "it is up again")
-    again = box.client("a")
-    assert again.pid != client.pid
+    again = box.wait_for_restart("a", client)
     assert (_status(again, None), _status(again, token)) == (401, 200)
     box.kill("KILL", again.pid)
     box.read("rm", f"{box.home}/.mrmd/tokens/a")
     result = box.run("systemctl", "--user", "restart", "mrmd-python@a")
-    assert result.returncode != 0, "without its file it does not serve"
+    assert result.returncode != 0, "the server started without its token file"
     assert "cannot read the token" in box.read("journalctl", "--user", "--unit=mrmd-python@a", "--output=cat")
 
 
@@ -162,14 +165,14 @@ def test_managed_runtime_takes_its_token_from_the_environment(here: Machine, fre
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             client = Client.at(free_port, process.pid)
-            wait_until(client.answers, "it answers")
+            wait_until(client.answers, "the server answers")
             assert (_status(client, None), _status(client, _CHOSEN)) == (401, 200)
-            shown = {"Authorization": f"Bearer {_CHOSEN}"}
+            headers = {"Authorization": f"Bearer {_CHOSEN}"}
             code = "import os; 'MRMD_TOKEN' in os.environ"
-            assert client.request("POST", "/execute", {"code": code}, shown)[1]["result"] == "False"
+            assert client.request("POST", "/execute", {"code": code}, headers)[1]["result"] == "False"
         finally:
             process.terminate()
-    wait_until(lambda: processes_of(here.home) == [], "it has ended")
+    wait_until(lambda: processes_of(here.home) == [], "all processes of the runtime have ended")
 
 
 def test_foreground_runtime_removes_its_token(here: Machine) -> None:
@@ -178,7 +181,7 @@ def test_foreground_runtime_removes_its_token(here: Machine) -> None:
         here.command(MRMD, "--id", "a", "--foreground", "--token"), stderr=subprocess.PIPE
     ) as process:
         try:
-            wait_until(lambda: "running" in here.mrmd("--list").stdout, "it is announced")
+            wait_until(lambda: "running" in here.mrmd("--list").stdout, "the runtime is running")
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert _status(here.client("a"), path.read_text().strip()) == 200
         finally:
@@ -194,7 +197,7 @@ def _other_addresses() -> list[str]:
     for family, remote in ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect((remote, 9))  # which sends nothing
+                probe.connect((remote, 9))  # chooses the address without sending anything
                 found.append(probe.getsockname()[0])
             except OSError:
                 continue
@@ -205,23 +208,23 @@ def _other_addresses() -> list[str]:
 def test_other_addresses_require_a_token(here: Machine, host: str) -> None:
     addresses = [address for address in _other_addresses() if host == "own" or (":" in address) == (host == "::")]
     if not addresses:
-        pytest.skip("this machine has no address of that kind but loopback")
+        pytest.skip("this machine has only loopback addresses of that kind")
     address = addresses[0]
     started = here.mrmd("--id", "a", "--host", address if host == "own" else host, "--allow-host", "kernel.example")
     assert started.returncode == 0, started.stderr
     assert "Authorization: Bearer $(cat" in started.stdout
     local = here.client("a")
     token = _token(here, "a")
-    named = f"[{address}]" if ":" in address else address
-    assert (_status(local, None), _status(local, token)) == (401, 200), "on loopback too"
-    for shown, host_header, status in (
-        (None, named, 401),
-        (token, named, 200),
-        (token, f"{named}:{local.port}", 200),
+    url_host = f"[{address}]" if ":" in address else address
+    assert (_status(local, None), _status(local, token)) == (401, 200), "a token is required on loopback, too"
+    for sent, host_header, status in (
+        (None, url_host, 401),
+        (token, url_host, 200),
+        (token, f"{url_host}:{local.port}", 200),
         (token, "kernel.example", 200),
         (token, "evil.example", 403),
     ):
-        assert _status_at(address, local.port, shown, host_header) == status, host_header
+        assert _status_at(address, local.port, sent, host_header) == status, host_header
 
 
 def test_application_requires_token_from_other_machines(here: Machine) -> None:
@@ -272,31 +275,31 @@ def test_files_are_private_under_any_umask(machine: Machine, umask: str) -> None
 
 
 def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> None:
-    pictures = f"{machine.home}/pictures-{umask}"
-    script = f"umask {umask}; exec {MRMD} --id a --token --assets-dir {pictures}/in/here"
+    images = f"{machine.home}/images-{umask}"
+    script = f"umask {umask}; exec {MRMD} --id a --token --assets-dir {images}/in/here"
     started = machine.run("bash", "-c", script, env=variables)
     assert started.returncode == 0, started.stderr
     record = machine.info("a", variables)
     client, token = Client.of_record(record), machine.read("cat", record["token_file"])
-    shown = {"Authorization": f"Bearer {token}"}
-    for folder in (None, f"{pictures}/on/request"):
-        assert client.request("POST", "/execute", {"code": DRAWING, "assetDir": folder}, shown)[1]["assets"]
+    headers = {"Authorization": f"Bearer {token}"}
+    for asset_dir in (None, f"{images}/on/request"):
+        assert client.request("POST", "/execute", {"code": DRAWING, "assetDir": asset_dir}, headers)[1]["assets"]
     if machine.backend == "fork":
-        _fill_log(client, shown, Path(variables["MRMD_HOME"], "logs"))
-        result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, shown)[1]
-        assert int(result["result"].strip("'"), 8) == int(umask, 8), "code has the caller's umask"
+        _fill_log(client, headers, Path(variables["MRMD_HOME"], "logs"))
+        result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, headers)[1]
+        assert int(result["result"].strip("'"), 8) == int(umask, 8), "cells do not have the caller's umask"
     else:
         unit = f"{machine.home}/.config/systemd/user/mrmd-python@a.service"
         assert machine.read("stat", "--format=%a", unit) == "600"
-    listed = machine.read("find", f"{machine.home}/deep", pictures, "-printf", "%y %m %p\n").splitlines()
+    listed = machine.read("find", f"{machine.home}/deep", images, "-printf", "%y %m %p\n").splitlines()
     assert len([line for line in listed if line.startswith("f ")]) >= 6
     for line in listed:
         kind, mode, _ = line.split(" ", 2)
         assert mode == {"d": "700", "f": "600"}[kind], line
 
 
-def _fill_log(client: Client, shown: dict[str, str], folder: Path) -> None:
-    """Have the log rotated: what a session prints while nothing runs goes there."""
+def _fill_log(client: Client, headers: dict[str, str], directory: Path) -> None:
+    """Print between executions, which goes to the log, until the log is rotated."""
     code = """
 import threading, time
 def fill():
@@ -304,5 +307,5 @@ def fill():
     for _ in range(1200): print("x" * 10_000)
 go = threading.Event(); threading.Thread(target=fill).start(); _ = threading.Timer(0.2, go.set).start()
 """
-    client.request("POST", "/execute", {"code": code}, shown)
-    wait_until(lambda: (folder / "a.log.1").exists(), "the log is rotated")
+    client.request("POST", "/execute", {"code": code}, headers)
+    wait_until(lambda: (directory / "a.log.1").exists(), "the log is rotated")

@@ -1,4 +1,4 @@
-"""Records of runtimes that mrmd-python 0.4.2 has started, which this version neither uses, ends nor removes."""
+"""Records of runtimes that mrmd-python 0.4.2 started: this version reports them, but does not use or kill them."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from tests.machine import Machine, assert_error, wait_until
 
 
 def _old_record(here: Machine, pid: int) -> Path:
-    """Write what 0.4.2 wrote: without a start time, the pid may by now be any process's."""
+    """Write a record as 0.4.2 did: it has no start time, so the pid may belong to another process by now."""
     path = here.home / ".mrmd" / "runtimes" / "a.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     fields = {
@@ -21,7 +21,7 @@ def _old_record(here: Machine, pid: int) -> Path:
     return path
 
 
-def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
+def test_record_of_old_version_is_reported_and_kept(here: Machine) -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
         try:
             path = _old_record(here, process.pid)
@@ -38,7 +38,7 @@ def test_record_of_old_version_is_named_and_left_alone(here: Machine) -> None:
             assert here.states() == {"a": "older", "b": "running"}
         finally:
             process.kill()
-    wait_until(lambda: here.states()["a"] == "dead", "its process is gone")
+    wait_until(lambda: here.states()["a"] == "dead", "the record of the ended process is dead")
     path.unlink()
 
 

@@ -1,4 +1,4 @@
-"""A session's variables and their parts: POST /variables and POST /variables/{name}."""
+"""POST /variables and POST /variables/{name}."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ _private = 1
 _HOSTILE = """
 import sys
 def fail(self, *rest):
-    print("code of the object's was run")
+    print("code of the object was run")
     while True: pass
 class Hostile:
     __repr__ = __str__ = __len__ = __iter__ = __getattr__ = __hash__ = __eq__ = __dir__ = fail
@@ -78,7 +78,7 @@ class Error(Exception):
     __str__ = __repr__ = fail
 error = Error("x")
 """
-_NO_VALUES: Json = {"size": None, "expandable": False, "shape": None, "dtype": None, "length": None, "keys": None}
+_NO_DETAILS: Json = {"size": None, "expandable": False, "shape": None, "dtype": None, "length": None, "keys": None}
 
 
 def _variables(client: Client, **filter_: Any) -> dict[str, Json]:
@@ -93,7 +93,7 @@ def test_builtin_types_are_described(client: Client) -> None:
     assert client.execute(_PYTHON)["success"]
     found = _variables(client)
     assert len(found) == client.get("/sessions/default")["variableCount"]
-    assert found["number"] == {"name": "number", "type": "int", "value": "42", **_NO_VALUES}
+    assert found["number"] == {"name": "number", "type": "int", "value": "42", **_NO_DETAILS}
     values = {name: variable["value"] for name, variable in found.items()}
     assert values["huge"] == "<int of 664386 bits>"
     assert values["text"] == "'" + "h" * 118 + "…"
@@ -113,7 +113,7 @@ def test_builtin_types_are_described(client: Client) -> None:
     assert (found["items"]["size"], found["items"]["length"], found["items"]["expandable"]) == ("4 items", 4, True)
     assert found["table"]["keys"] == ["a", "2", "2", "(1, 2)", "None"]
     assert not found["empty"]["expandable"]
-    assert client.value("next(generator)") == "1", "it was not advanced"
+    assert client.value("next(generator)") == "1", "describing the generator advanced it"
 
 
 def test_variables_can_be_filtered(client: Client) -> None:
@@ -122,7 +122,7 @@ def test_variables_can_be_filtered(client: Client) -> None:
     assert list(_variables(client, types=["int", "Own"])) == ["first", "own"]
     assert list(_variables(client, namePattern="F*T")) == ["first"]
     assert list(_variables(client, namePattern="IR")) == ["first", "third"]
-    assert list(_variables(client, namePattern="(")) == [], "no regular expression"
+    assert list(_variables(client, namePattern="(")) == [], "the pattern must not be a regular expression"
     assert "_private" in _variables(client, excludePrivate=False)
     assert not {"_", "_i", "_1", "_ih", "In", "__name__"} & _variables(client, excludePrivate=False).keys()
     wrong: list[Json] = [{"filter": []}, {"filter": {"types": "int"}}, {"filter": {"types": [1]}}, {"session": 1}]
@@ -139,7 +139,9 @@ def test_variables_can_be_expanded_by_path(client: Client) -> None:
     assert [child["path"] for child in table["children"]] == ["a", 2, "2", {"position": 3}, {"position": 4}]
     for child in table["children"]:
         assert client.post("/variables/table", {"path": [child["path"]]})["value"] == child["value"]
-    assert client.post("/variables/table", {"path": ["(1, 2)"]})["value"] == "'tuple'", "as it is shown"
+    assert client.post("/variables/table", {"path": ["(1, 2)"]})["value"] == "'tuple'", (
+        "a path may have the key as it is displayed"
+    )
     assert client.post("/variables/table", {"path": ["None", "deep", "0"]})["value"] == "7"
     assert client.post("/variables/items", {"path": [3, "[3]", 2, -1]})["value"] == "3"
     assert _children(client, "items") == {"[0]": "1", "[1]": "'a'", "[2]": "[2, 3]", "[3]": "[1, 'a', [2, 3], ...]"}
@@ -166,7 +168,7 @@ def test_children_and_values_are_paged_and_bounded(client: Client) -> None:
     assert client.post("/variables/text", {"maxValueLength": 6000})["fullValue"] == repr("x" * 5000)
 
 
-_REFUSED: list[tuple[str, Json, tuple[int, str]]] = [
+_INVALID: list[tuple[str, Json, tuple[int, str]]] = [
     ("missing", {}, (404, "unknown_variable")),
     ("items", {"path": [99]}, (404, "unknown_variable")),
     ("items", {"path": ["append"]}, (404, "unknown_variable")),
@@ -184,11 +186,11 @@ _REFUSED: list[tuple[str, Json, tuple[int, str]]] = [
 ]
 
 
-def test_invalid_variable_requests_are_refused(client: Client) -> None:
+def test_invalid_variable_requests_are_rejected(client: Client) -> None:
     client.execute("items = [1]")
-    for name, fields, refusal in _REFUSED:
+    for name, fields, expected in _INVALID:
         status, answer = client.request("POST", f"/variables/{name}", fields)
-        assert (status, answer["code"]) == refusal, (name, fields)
+        assert (status, answer["code"]) == expected, (name, fields)
 
 
 def test_variables_run_no_code_of_objects(client: Client) -> None:
@@ -209,7 +211,7 @@ def test_variables_run_no_code_of_objects(client: Client) -> None:
     assert client.request("POST", "/variables/by_key", {"path": ["a"]})[0] == 404
     for missing in ("prop", "absent"):
         assert client.request("POST", "/variables/hostile", {"path": [missing]})[0] == 404
-    assert client.execute("1")["stdout"] == "Out[2]: 1\n", "nothing was printed"
+    assert client.execute("1")["stdout"] == "Out[2]: 1\n", "describing the objects ran their code"
 
 
 def test_numpy_and_pandas_objects_are_described(client: Client) -> None:
@@ -250,8 +252,8 @@ own_frame = OwnFrame({"a": [1]})
     assert _children(client, "large", offset=10**8 - 2) == {"[99999998]": "0", "[99999999]": "0"}
     assert _children(client, "frame", path=["b"]) == {"[0]": "'x'", "[1]": "'y'", "[2]": "'z'"}
     assert client.post("/variables/frame", {"path": [7, 2]})["value"] == "2.5"
-    assert client.execute("frame.loc[0, 'a'] = 5")["stdout"] == "", "nothing was printed"
-    assert "finalized" in printed, "the class does print when it is asked"
+    assert client.execute("frame.loc[0, 'a'] = 5")["stdout"] == "", "describing the objects ran their code"
+    assert "finalized" in printed, "the class prints when it is used, so this test can fail"
 
 
 def test_objects_of_other_libraries_are_described(client: Client) -> None:
@@ -265,7 +267,7 @@ class Model(pydantic.BaseModel):
     x: int = 1
     y: str = "q"
 model = Model()
-picture = Image.new("RGB", (640, 480))
+image = Image.new("RGB", (640, 480))
 """
     assert client.execute(code)["success"]
     found = _variables(client)
@@ -274,17 +276,17 @@ picture = Image.new("RGB", (640, 480))
     assert (found["series"]["value"], found["series"]["dtype"]) == ("Series (2,) Int64 [1, 2]", "Int64")
     assert found["lazy"]["value"] == "<LazyFrame not collected>"
     assert found["model"]["value"] == "Model(x=1, y='q')"
-    assert found["picture"]["value"] == "<Image 640×480 RGB>"
+    assert found["image"]["value"] == "<Image 640×480 RGB>"
     assert client.post("/variables/frame", {"path": ["a", 1]})["value"] == "2"
 
 
-def test_tensor_is_described_by_metadata_alone(client: Client, tmp_path: Path) -> None:
-    """Torch is too large to be installed for this: a module of its name stands in, whose elements cannot be read."""
+def test_tensor_is_described_without_reading_it(client: Client, tmp_path: Path) -> None:
+    """Torch is too large to install for a test: a module of that name, whose elements cannot be read, replaces it."""
     (tmp_path / "torch.py").write_text("""
 class Tensor:
     shape, dtype, device = (1000, 1000), "torch.float32", "cuda:0"
     def element_size(self): return 4
-    def item(self, *rest): raise RuntimeError("it would synchronize")
+    def item(self, *rest): raise RuntimeError("reading would synchronize the GPU")
     __repr__ = __getitem__ = __len__ = __iter__ = __float__ = item
 """)
     client.execute(f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import torch; tensor = torch.Tensor()")
@@ -294,7 +296,7 @@ class Tensor:
     assert client.post("/variables/tensor")["children"] == []
 
 
-def test_variables_are_truncated_at_ten_thousand(client: Client) -> None:
+def test_variables_are_truncated_at_10000(client: Client) -> None:
     client.execute("for n in range(12_000): globals()[f'v{n}'] = [n]")
     answer = client.post("/variables")
     assert (answer["count"], len(answer["variables"]), answer["truncated"]) == (10_000, 10_000, True)

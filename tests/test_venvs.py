@@ -1,4 +1,4 @@
-"""A session runs in any Python environment, is of it in every respect, and leaves it as it was."""
+"""A session runs in any kind of Python environment, uses it throughout, and does not change it."""
 
 import hashlib
 import subprocess
@@ -13,8 +13,8 @@ import pytest
 from tests.interpreters import interpreters, make_venv, numbers, supported, too_old
 from tests.machine import Machine
 
-# What the server's own IPython, the fallback, runs on.
-_NEWEST_IPYTHON_NEEDS = (3, 11)
+# The oldest Python that runs the server's IPython, the fallback.
+_FALLBACK_NEEDS = (3, 11)
 
 
 def _bare(version: str, prefix: Path) -> None:
@@ -29,7 +29,7 @@ def _older_ipython(version: str, prefix: Path) -> None:
     make_venv(version, prefix, "ipython==8.12.3")
 
 
-def _own_ipython(version: str, prefix: Path) -> None:
+def _newest_ipython(version: str, prefix: Path) -> None:
     make_venv(version, prefix, "ipython")
 
 
@@ -38,9 +38,9 @@ def _system_site_packages(version: str, prefix: Path) -> None:
 
 
 def _conda(version: str, prefix: Path) -> None:
-    """Make a prefix as conda does: a whole Python with no pyvenv.cfg."""
-    asked = "import sys, sysconfig; print(sys.base_prefix, sysconfig.get_path('stdlib'), sep='\\n')"
-    base, stdlib = subprocess.check_output([interpreters()[version], "-c", asked], text=True).splitlines()
+    """Make an environment as conda does: a complete Python without pyvenv.cfg."""
+    print_paths = "import sys, sysconfig; print(sys.base_prefix, sysconfig.get_path('stdlib'), sep='\\n')"
+    base, stdlib = subprocess.check_output([interpreters()[version], "-c", print_paths], text=True).splitlines()
     library = prefix / "lib" / f"python{version}"
     (library / "site-packages").mkdir(parents=True)
     for entry in Path(stdlib).iterdir():
@@ -57,7 +57,7 @@ _KINDS: dict[str, Callable[[str, Path], None]] = {
     "bare": _bare,
     "uv": _uv,
     "ipython 8.12": _older_ipython,
-    "newest ipython": _own_ipython,
+    "newest ipython": _newest_ipython,
     "system site-packages": _system_site_packages,
     "conda": _conda,
 }
@@ -65,7 +65,7 @@ _WITH_IPYTHON = ("ipython 8.12", "newest ipython")
 
 
 def _tree(prefix: Path) -> dict[str, str]:
-    """Return a digest of each file of an environment; compiled modules are Python's own doing."""
+    """Return a digest of each file of an environment, except the bytecode that Python writes."""
     return {
         str(path.relative_to(prefix)): str(path.readlink())
         if path.is_symlink()
@@ -82,7 +82,7 @@ def test_every_kind_of_venv_works_and_is_not_changed(here: Machine, version: str
     _KINDS[kind](version, prefix)
     before = _tree(prefix)
     started = here.mrmd("--id", "a", "--venv", str(prefix))
-    if numbers(version) < _NEWEST_IPYTHON_NEEDS and kind not in _WITH_IPYTHON:
+    if numbers(version) < _FALLBACK_NEEDS and kind not in _WITH_IPYTHON:
         assert started.returncode == 1
         assert f"{prefix}/bin/python -m pip install ipython" in started.stderr
         assert len(started.stderr.splitlines()) == 1
@@ -99,20 +99,20 @@ def test_every_kind_of_venv_works_and_is_not_changed(here: Machine, version: str
     assert client.value(f"os.environ[{variable!r}]") == repr(str(prefix))
     child = "import subprocess; subprocess.check_output(['python', '-c', 'import sys; print(sys.prefix)'], text=True)"
     assert client.value(child) == repr(f"{prefix}\n")
-    if kind != "system site-packages":  # what is there, we do not know
+    if kind != "system site-packages":  # that Python may have them installed
         for name in ("aiohttp", "click", "sdnotify", "mrmd_python"):
             assert client.execute(f"import {name}")["error"]["type"] == "ModuleNotFoundError", name
-    own = client.value("import IPython; IPython.__file__").strip("'").startswith(str(prefix))
-    assert own == (kind in _WITH_IPYTHON)
+    in_venv = client.value("import IPython; IPython.__file__").strip("'").startswith(str(prefix))
+    assert in_venv == (kind in _WITH_IPYTHON)
     assert client.value("%time 1 + 1") == "2"
     assert client.execute("import IPython.terminal.interactiveshell")["error"] is None
     assert here.mrmd("--kill", "a").returncode == 0
     assert _tree(prefix) == before
 
 
-def _wheel(folder: Path, name: str) -> Path:
-    """Make the smallest wheel there can be."""
-    wheel = folder / f"{name}-1-py3-none-any.whl"
+def _wheel(directory: Path, name: str) -> Path:
+    """Make a minimal wheel with one module."""
+    wheel = directory / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(f"{name}.py", "value = 42\n")
         archive.writestr(f"{name}-1.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
@@ -131,36 +131,34 @@ def test_pip_in_a_cell_installs_into_the_sessions_venv(here: Machine) -> None:
         result = client.execute(f"{pip} install --no-index --disable-pip-version-check {wheel}")
         assert "Successfully installed tiny" in result["stdout"], result
         assert client.value(f"import {name}; {name}.value") == "42"
-        assert list(venv.rglob(f"{name}.py")), "it is in the venv"
+        assert list(venv.rglob(f"{name}.py")), "the package is not in the venv"
 
 
 def test_system_packages_need_system_site_packages(here: Machine) -> None:
-    """The system is here a Python whose site-packages has one module."""
+    """A Python with one module in its site-packages stands for the system."""
     version = sysconfig.get_python_version()
     system = here.home / "system"
     _conda(version, system)
-    (system / "lib" / f"python{version}" / "site-packages" / "of_the_system.py").write_text("value = 42")
+    (system / "lib" / f"python{version}" / "site-packages" / "system_module.py").write_text("value = 42")
     for name, options in (("with", ["--system-site-packages"]), ("without", [])):
         venv = here.home / name
         subprocess.run([system / "bin" / "python", "-m", "venv", "--without-pip", *options, venv], check=True)
         client = here.start(name, "--venv", str(venv))
-        found = client.execute("import of_the_system; of_the_system.value")
+        found = client.execute("import system_module; system_module.value")
         assert (found["result"] == "42") == bool(options)
 
 
 def test_module_in_venv_takes_precedence_over_fallback(here: Machine) -> None:
-    """The venv has no IPython, but another version of what IPython needs."""
+    """The venv has no IPython, but another version of a module that IPython needs."""
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv)
     (site,) = venv.glob("lib/python*/site-packages")
-    (site / "wcwidth.py").write_text(
-        "value = 'the venv has its own'\ndef wcwidth(c): return 1\ndef wcswidth(s): return 1\n"
-    )
+    (site / "wcwidth.py").write_text("value = 'from the venv'\ndef wcwidth(c): return 1\ndef wcswidth(s): return 1\n")
     client = here.start("a", "--venv", str(venv))
-    assert client.value("import wcwidth; wcwidth.value") == "'the venv has its own'"
+    assert client.value("import wcwidth; wcwidth.value") == "'from the venv'"
 
 
-def test_fallback_package_metadata_comes_after_the_venvs(here: Machine) -> None:
+def test_venv_package_metadata_takes_precedence_over_fallback(here: Machine) -> None:
     venv = here.home / "venv"
     make_venv(sysconfig.get_python_version(), venv, "traitlets==5.14.3")
     client = here.start("a", "--venv", str(venv))
@@ -191,7 +189,7 @@ def _without_python(prefix: Path) -> None:
 
 
 def _without_base(prefix: Path) -> None:
-    """As after an upgrade of the system's Python: a link that leads nowhere."""
+    """Leave a dangling symlink, as an upgrade of the system's Python does."""
     (prefix / "bin" / "python").unlink()
     (prefix / "bin" / "python").symlink_to("/nowhere/python3")
 

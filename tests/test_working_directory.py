@@ -1,4 +1,4 @@
-"""What lies in the working directory runs when a cell imports it, and never otherwise."""
+"""Files in the working directory run only when a cell imports them."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.client import Client
 from tests.interpreters import make_venv, supported
 from tests.machine import Machine
 
-# What IPython, and what it requires, is or tries to import.
+# Modules that IPython and its dependencies import or try to import.
 _LIBRARIES = (
     "IPython asttokens backcall colorama curio decorator docrepr exceptiongroup executing ipykernel ipyparallel "
     "ipython_pygments_lexers jedi matplotlib matplotlib_inline nbformat numpy pandas parso pexpect pickleshare "
@@ -45,7 +45,7 @@ _IMPORTED_BY_CELLS = "asyncio concurrent http logging mimetypes multiprocessing 
 
 
 def _set_traps(directory: Path) -> None:
-    """Put a module of each name there that says when it runs."""
+    """Write modules and IPython configuration files that record their name when they run."""
     trap = f"with open({str(directory / 'ran')!r}, 'a') as file: file.write(__name__ + '\\n')\n"
     (directory / "profile_default" / "startup").mkdir(parents=True)
     for name in (
@@ -65,7 +65,7 @@ def _ran(directory: Path) -> list[str]:
 
 @pytest.fixture(params=["own IPython", *supported()])
 def client(request: pytest.FixtureRequest, here: Machine, tmp_path: Path) -> Client:
-    """A runtime whose IPython is the venv's own or, in a venv that has none, the server's."""
+    """A runtime with the IPython of the venv or, if the venv has none, of the server."""
     (tmp_path / "project").mkdir()
     _set_traps(tmp_path / "project")
     options = []
@@ -95,7 +95,7 @@ def test_cell_imports_files_from_the_working_directory(client: Client, tmp_path:
     (project / "helpers.py").write_text("import sched\n")
     (project / "extension.py").write_text("def load_ipython_extension(shell): print('loaded')\n")
     client.execute("import helpers, wave")
-    assert _ran(project) == ["sched", "wave"], "by a file's own import, and by the cell's"
+    assert _ran(project) == ["sched", "wave"], "imports by a file and by the cell must use the working directory"
     assert client.execute("%load_ext extension")["stdout"] == "loaded\n"
     assert client.execute("import importlib; importlib.import_module('this')")["success"]
     assert client.execute("import pickle; pickle.loads(b'cnetrc\\n__name__\\n.')")["result"] == "'netrc'"

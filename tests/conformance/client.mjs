@@ -1,4 +1,4 @@
-// A client of MRP in plain JavaScript: node client.mjs BASE_URL SESSION. Prints what it saw as one JSON object.
+// An MRP client in plain JavaScript: node client.mjs BASE_URL SESSION. Prints its results as one JSON object.
 
 const [base, session] = process.argv.slice(2);
 
@@ -12,7 +12,7 @@ async function post(path, body) {
 }
 
 async function* events(answer) {
-  // As clients do: each chunk is decoded by itself.
+  // Decodes each chunk on its own, as simple clients do: the server must never split a character.
   let buffer = "";
   let id, name;
   for await (const chunk of answer.body) {

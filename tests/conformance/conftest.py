@@ -1,4 +1,4 @@
-"""The server under test: one that is named by ``--base-url``, or our own, started for the run."""
+"""The server under test: the one at ``--base-url``, or our own, started for the run."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from tests.client import Client, Json, Run
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 from tests.programs import CHILD, served
 
-# What our own server and our application are served by.
+# Our own server runs on aiohttp; the application of create_app is served here by uvicorn.
 _OURS = ("aiohttp", "uvicorn")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--base-url", metavar="URL", help="the server to test, as http://localhost:8765/mrp/v1")
+    parser.addoption("--base-url", metavar="URL", help="the server to test, e.g. http://localhost:8765/mrp/v1")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test once against what ``--base-url`` names, or else against each of ours."""
+    """Run each test against the server at ``--base-url`` or, without it, against each of ours."""
     if "server" in metafunc.fixturenames:
         named = metafunc.config.getoption("base_url") is not None
         servers = [pytest.param(each, marks=pytest.mark.xdist_group(each)) for each in (("url",) if named else _OURS)]
@@ -36,7 +36,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ours = _by_cli(machine) if request.param == "aiohttp" else served(machine, CHILD)
     with ours as client:
         yield client
-    wait_until(lambda: processes_of(machine.home) == [], "no process of the server's is left")
+    wait_until(lambda: processes_of(machine.home) == [], "no process of the server is left")
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def _by_cli(machine: Machine) -> Iterator[Client]:
 
 @pytest.fixture
 def session(server: Client) -> Iterator[str]:
-    """The name of a session that is not there yet, and is deleted afterwards."""
+    """The name of a session that does not exist yet; it is deleted after the test."""
     name = f"conformance-{secrets.token_hex(8)}"
     yield name
     server.call("DELETE", f"/sessions/{name}")
@@ -55,7 +55,7 @@ def session(server: Client) -> Iterator[str]:
 
 @pytest.fixture
 def run(server: Client, session: str) -> Run:
-    """POST /execute in the test's session."""
+    """A function that sends POST /execute to the test's session."""
 
     def execute(code: str, **fields: object) -> Json:
         return server.post("/execute", {"code": code, "session": session, **fields})

@@ -12,11 +12,11 @@ _PNG = base64.b64decode(
 )
 _PNG_BASE64 = base64.b64encode(_PNG).decode()
 _SHOW = "from IPython.display import display, update_display, HTML, SVG, Image\nimport base64\n"
-_PNG_CODE = f"{_SHOW}png = {_PNG_BASE64!r}; display({{'image/png': png, 'text/plain': 'a picture'}}, raw=True)\n"
+_PNG_CODE = f"{_SHOW}png = {_PNG_BASE64!r}; display({{'image/png': png, 'text/plain': 'an image'}}, raw=True)\n"
 
 
 @pytest.mark.row(
-    "Pictures (png, jpeg, svg, gif, webp), PDF and explicit HTML displays become files; "
+    "Images (png, jpeg, svg, gif, webp), PDF and explicit HTML displays become files; "
     "Asset: path, url, mimeType, assetType, size, metadata"
 )
 def test_images_pdf_and_html_become_assets(server: Client, run: Run, session: str) -> None:
@@ -92,22 +92,22 @@ def test_result_has_the_last_update_of_each_display(server: Client, run: Run, se
     assert [b">19<" in bodies[0], b">b<" in bodies[1]] == [True, True]
     assert found["displayData"] == [{"data": {"x/y": 19}, "metadata": {}, "displayId": "note", "update": True}]
     events = server.stream(code, session=session)
-    assert [event.name for event in events].count("asset") == 22, "each is sent as it happens"
+    assert [event.name for event in events].count("asset") == 22, "each update is sent as an event"
     assert [event.data["displayData"] for event in events if event.name == "result"] == [found["displayData"]]
 
 
 @pytest.mark.row("Asset: an update that changes what the display is")
 def test_update_may_change_image_to_text_and_back(server: Client, run: Run) -> None:
-    (picture,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
+    (image,) = run(f"{_UPDATABLE}handle = display(svg(1), display_id='d')")["assets"]
     as_text = run("handle.update({'text/plain': 'text'}, raw=True)")
     assert (as_text["assets"], as_text["stdout"]) == ([], "text\n")
     assert as_text["displayData"] == [
         {"data": {"text/plain": "text"}, "metadata": {}, "displayId": "d", "update": True}
     ]
     (again,) = run("handle.update(svg(2))")["assets"]
-    assert (again["url"], again["update"]) == (picture["url"], True)
+    assert (again["url"], again["update"]) == (image["url"], True)
     both = run("handle.update({'text/plain': 'text'}, raw=True); handle.update(svg(3))")
-    assert ([asset["url"] for asset in both["assets"]], both["displayData"]) == ([picture["url"]], [])
+    assert ([asset["url"] for asset in both["assets"]], both["displayData"]) == ([image["url"]], [])
     (other,) = run(f"handle.update({{'image/png': {_PNG_BASE64!r}}}, raw=True)")["assets"]
     assert (other["mimeType"], other["displayId"], other["update"]) == ("image/png", "d", True)
     assert server.call("GET", other["url"].removeprefix("/mrp/v1")).body == _PNG
@@ -124,7 +124,7 @@ def test_asset_event_is_not_repeated_in_the_result(server: Client, session: str)
     assert [event.data["assets"] for event in events if event.name == "result"] == [[]]
 
 
-@pytest.mark.row("GET /assets/{name}: Range and ETag; nothing outside the assets folders, however it is spelled")
+@pytest.mark.row("GET /assets/{name}: Range and ETag; nothing outside the asset directories, however it is spelled")
 def test_assets_are_served_with_range_and_etag(server: Client, run: Run) -> None:
     (asset,) = run(_PNG_CODE)["assets"]
     path = asset["url"].removeprefix("/mrp/v1")
@@ -149,11 +149,13 @@ def test_assets_are_served_with_range_and_etag(server: Client, run: Run) -> None
 
 @pytest.mark.row("the request's assetDir; never overwriting")
 def test_request_can_choose_asset_dir(run: Run) -> None:
-    folder = run("import tempfile; folder = tempfile.mkdtemp(); print(folder)")["stdout"].strip()
-    first, second = (run(_PNG_CODE, assetDir=folder)["assets"][0] for _ in range(2))
-    assert first["path"].startswith(f"{folder}/")
+    directory = run("import tempfile; directory = tempfile.mkdtemp(); print(directory)")["stdout"].strip()
+    first, second = (run(_PNG_CODE, assetDir=directory)["assets"][0] for _ in range(2))
+    assert first["path"].startswith(f"{directory}/")
     assert first["path"] != second["path"]
-    assert run("import os, shutil; n = len(os.listdir(folder)); shutil.rmtree(folder); print(n)")["stdout"] == "2\n"
+    assert (
+        run("import os, shutil; n = len(os.listdir(directory)); shutil.rmtree(directory); print(n)")["stdout"] == "2\n"
+    )
 
 
 @pytest.mark.row(

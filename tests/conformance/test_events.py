@@ -31,7 +31,7 @@ def test_events_come_in_order(server: Client, session: str, code: str, names: li
 @pytest.mark.row(
     "start {execId, timestamp}, result ExecuteResult, error {type, message, traceback, line, column}, done {}"
 )
-def test_events_have_documented_data(server: Client, session: str) -> None:
+def test_event_data_has_documented_fields(server: Client, session: str) -> None:
     events = server.stream("print('x')\n2", session=session, execId=f"{session}-data")
     by_name = {event.name: event.data for event in events}
     assert by_name["start"].keys() == {"execId", "timestamp"}
@@ -103,7 +103,7 @@ def test_event_lines_are_id_event_data(server: Client, session: str) -> None:
 
 
 @pytest.mark.row("display {data: {mime: value}, metadata}, as it happens")
-def test_displays_come_as_they_happen(server: Client, session: str) -> None:
+def test_display_event_arrives_while_the_cell_runs(server: Client, session: str) -> None:
     code = (
         "from IPython.display import display\ndisplay({'x/y': 'é', 'a/b': [1]}, raw=True, metadata={'m': 1}); input()"
     )
@@ -127,7 +127,9 @@ def test_clear_output_is_an_event_for_rich_clients(server: Client, session: str)
     assert [event.data for event in events if event.name == "clear_output"] == [{"wait": True}, {"wait": False}]
     assert text_of(events, "stdout") == "a\nb\nc\n"
     result = server.post("/execute", {"code": code, "session": session, "rich": True})
-    assert (result["stdout"], len(result["displayData"])) == ("a\nb\nc\n", 1), "a result has all of the output"
+    assert (result["stdout"], len(result["displayData"])) == ("a\nb\nc\n", 1), (
+        "the result has all output, cleared or not"
+    )
     for fields in ({}, {"rich": False}):
         plain = server.stream(code, session=session, **fields)
         assert "clear_output" not in names_of(plain)

@@ -1,4 +1,4 @@
-"""MRP, "Execution": its requests, the result, and what is asked of an execution that exists."""
+"""MRP, "Execution": its requests, its result, and the endpoints of an existing execution."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -36,15 +36,17 @@ def test_failed_execution_has_error_with_line(run: Run) -> None:
     assert set(error) == {"type", "message", "traceback", "line", "column"}
     assert (error["type"], error["message"]) == ("KeyError", "'é'")
     assert error["line"] == 2
-    assert "\x1b" not in "".join(error["traceback"]), "always plain"
-    assert "mrmd" not in "".join(error["traceback"]), "the user's frames, not the runtime's"
-    assert "KeyError" in found["stdout"] + found["stderr"], "for clients that show only text"
+    assert "\x1b" not in "".join(error["traceback"]), "the traceback has no colours"
+    assert "mrmd" not in "".join(error["traceback"]), "the traceback has only the user's frames"
+    assert "KeyError" in found["stdout"] + found["stderr"], (
+        "the output has the error too, for clients that show only text"
+    )
     assert run("x = (\n1 +* 2)")["error"]["type"] == "SyntaxError"
     assert run("x = 1\ny = = 2")["error"]["line"] == 2
 
 
 def _is_shortened(text: str, whole: str) -> bool:
-    """Return whether a text is the two ends of another around a line that says how much is left out."""
+    """Return whether `text` is the two ends of `whole`, around a line that says how many characters are left out."""
     head, _, rest = text.partition("\n[mrmd-python: ")
     count, _, tail = rest.partition(" characters are left out here]\n")
     assert len(text) < 256 * 1024
@@ -56,11 +58,11 @@ def test_long_results_and_errors_are_shortened(server: Client, session: str, run
     line = "0123456789" * 100_000
     found = run("line = '0123456789' * 100_000; line")
     assert _is_shortened(found["result"], f"'{line}'")
-    assert found["stdout"] == f"Out[1]: '{line}'\n", "all of it is in the output"
+    assert found["stdout"] == f"Out[1]: '{line}'\n", "the output is not shortened"
     assert run("line[:200_000]")["result"] == f"'{line[:200_000]}'"
     rich = run("class C:\n    def _repr_mimebundle_(self, **_): return {'text/plain': line, 'a/b': line}\nC()")
     assert _is_shortened(rich["displayData"][0]["data"]["text/plain"], line)
-    assert rich["displayData"][0]["data"]["a/b"] == line, "half of any other form is worth nothing"
+    assert rich["displayData"][0]["data"]["a/b"] == line, "other MIME forms are never cut"
     events = server.stream("raise ValueError(line)", session=session)
     for error in (run("raise ValueError(line)")["error"], events[-2].data):
         assert _is_shortened(error["message"], line)
@@ -80,9 +82,7 @@ def test_store_history_and_silent_decide_what_is_counted(run: Run) -> None:
     assert run("4", silent=True)["stdout"] == ""
 
 
-@pytest.mark.row(
-    "displayData [{data{mime: value}, metadata}]; display(obj) that makes no picture prints its text/plain"
-)
+@pytest.mark.row("displayData [{data{mime: value}, metadata}]; display(obj) that makes no image prints its text/plain")
 def test_display_prints_its_text(run: Run) -> None:
     shown = "{'text/plain': 'plain', 'x/y': 'rich'}, raw=True, metadata={'a': 1}"
     found = run(f"from IPython.display import display\ndisplay({shown})")
@@ -116,23 +116,24 @@ def test_execution_sent_twice_runs_once(server: Client, session: str, run: Run) 
 def test_input_text_reaches_the_cell(server: Client, session: str) -> None:
     code = "import getpass\nprint(repr(input('Name? ')), len(getpass.getpass('Key: ')))"
     exec_id = f"{session}-input"
-    asked = []
+    requests = []
     events = []
     with server.streaming(code, session=session, execId=exec_id) as stream:
         for event in stream:
             events.append(event)
             if event.name == "stdin_request":
-                asked.append(event.data)
-                name, text = ("exec_id", "Adé\n") if len(asked) == 1 else ("execId", "s3cret")
+                requests.append(event.data)
+                name, text = ("exec_id", "Adé\n") if len(requests) == 1 else ("execId", "s3cret")
                 assert server.post("/input", {name: exec_id, "text": text}) == {"accepted": True}
-    assert asked == [
+    assert requests == [
         {"prompt": "Name? ", "password": False, "execId": exec_id},
         {"prompt": "Key: ", "password": True, "execId": exec_id},
     ]
     assert text_of(events, "stdout") == "Name? Adé\nKey: 'Adé' 6\n"
+    assert names_of(events)[:3] == ["start", "stdout", "stdin_request"], "the prompt is printed before the request"
 
 
-@pytest.mark.row("500 never on purpose: half a surrogate pair, which JSON can hold, as the answer")
+@pytest.mark.row("never 500 on purpose: POST /input with half a surrogate pair, which JSON allows")
 def test_input_text_may_be_a_lone_surrogate(server: Client, session: str) -> None:
     with server.streaming("print(len(input()))", session=session, execId=f"{session}-half") as stream:
         for event in stream:
@@ -194,18 +195,29 @@ def test_executions_are_listed(server: Client, session: str, run: Run) -> None:
 
 @pytest.mark.row("GET /executions/{execId}/stream: Last-Event-ID: or ?after=N: the SSE stream from there on")
 def test_stream_resumes_after_any_event(server: Client, session: str) -> None:
-    code = "import sys, time\nfor n in range(10): print(n); print(-n, file=sys.stderr); time.sleep(0.01)"
+    code = """
+import sys, time
+from IPython.display import display
+for n in range(12):
+    print("out é", n); print("err", n, file=sys.stderr)
+    display({"x/n": str(n)}, raw=True)
+    time.sleep(0.005)
+"""
     exec_id = f"{session}-back"
     whole = server.stream(code, session=session, execId=exec_id)
     for position, event in enumerate(whole):
         rest = server.follow(exec_id, headers={"Last-Event-ID": str(event.id)})
         assert rest == server.follow(exec_id, f"?after={event.id}")
+        assert all(found.id > event.id for found in rest)
         for stream in ("stdout", "stderr"):
             text = text_of(whole, stream)
             assert text_of([*whole[: position + 1], *rest], stream) == text
             assert [found.data["accumulated"] for found in rest if found.name == stream][-1:] in ([], [text])
-        if position < len(whole) - 1:
-            assert names_of(rest)[-2:] == names_of(whole)[-2:] or names_of(rest) == ["done"]
+        assert [found for found in rest if found.name not in ("stdout", "stderr")] == [
+            found for found in whole[position + 1 :] if found.name not in ("stdout", "stderr")
+        ]
+    both = server.follow(exec_id, f"?after={whole[0].id}", headers={"Last-Event-ID": str(whole[-1].id)})
+    assert both == [], "Last-Event-ID must take precedence over after"
     server.refused(400, "GET", f"/executions/{exec_id}/stream?after=soon")
 
 
@@ -215,7 +227,10 @@ def test_execution_can_be_deleted_while_queued_or_running(server: Client, sessio
         server.streaming("import time; time.sleep(60)", session=session, execId=f"{session}-runs") as running,
         server.streaming("1", session=session, execId=f"{session}-waits") as waiting,
     ):
-        wait_until(lambda: bool(server.get(f"/executions/{session}-waits")["state"] == "queued"), "it waits")
+        wait_until(
+            lambda: bool(server.get(f"/executions/{session}-waits")["state"] == "queued"),
+            "the second execution is queued",
+        )
         assert server.call("DELETE", f"/executions/{session}-waits").status == 200
         assert [event.name for event in waiting][-2:] == ["error", "done"]
         assert server.get(f"/executions/{session}-runs")["state"] == "running"
@@ -224,13 +239,13 @@ def test_execution_can_be_deleted_while_queued_or_running(server: Client, sessio
 
 
 @pytest.mark.row("stopOnError: when it fails or is interrupted, what is queued behind it ends as error of type Aborted")
-@pytest.mark.parametrize("ending", ["failed", "interrupted", "succeeded", "not asked for"])
+@pytest.mark.parametrize("ending", ["failed", "interrupted", "succeeded", "not requested"])
 def test_stop_on_error_aborts_queued_executions(server: Client, session: str, ending: str) -> None:
     end = "" if ending == "succeeded" else "; 1 / 0"
     first_id, last_id = f"{session}-first", f"{session}-last"
     with (
         server.streaming(
-            f"input(){end}", session=session, execId=first_id, stopOnError=ending != "not asked for"
+            f"input(){end}", session=session, execId=first_id, stopOnError=ending != "not requested"
         ) as first,
         ThreadPoolExecutor() as pool,
     ):
@@ -255,7 +270,7 @@ def test_stop_on_error_aborts_queued_executions(server: Client, session: str, en
     else:
         assert (result["success"], names_of(events)) == (True, ["start", "result", "done"])
     later = server.post("/execute", {"code": "globals().get('ran')", "session": session})
-    assert later["result"] == (None if ending in ("failed", "interrupted") else "2"), "what is queued later runs"
+    assert later["result"] == (None if ending in ("failed", "interrupted") else "2"), "an execution queued later runs"
 
 
 @pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")

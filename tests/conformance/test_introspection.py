@@ -1,4 +1,4 @@
-"""MRP, "Looking at the session"."""
+"""MRP, "Looking at the session": completion, inspection, variables, formatting."""
 
 import pytest
 
@@ -60,13 +60,13 @@ def test_completion_is_static_while_a_cell_blocks(server: Client, session: str, 
     code = "import json\njson.dum"
 
     def is_completed() -> bool:
-        """Each answer comes in time; an analysis that is only just starting may know nothing yet."""
+        """Each response arrives in time; one sent while the analysis is still starting may be empty."""
         found = server.post("/complete", {"code": code, "cursor": len(code), "session": session}, timeout=5)
         return found["source"] == "static" and "dumps" in [match["insertText"] for match in found["matches"]]
 
     with server.streaming("import ctypes; ctypes.PyDLL(None).sleep(600)", session=session) as events:
         next(events)
-        wait_until(is_completed, "it is completed", 60)
+        wait_until(is_completed, "json.dum is completed by static analysis", 60)
         assert server.call("DELETE", f"/sessions/{session}").status == 200
         list(events)
 
@@ -181,7 +181,7 @@ def test_hostile_repr_is_never_called(server: Client, session: str, run: Run) ->
     for number in range(5):
         assert server.post("/hover", {"code": f"c{number}", "cursor": 2, "session": session}, timeout=5)["found"]
         assert server.post(f"/variables/c{number}", {"session": session}, timeout=5)["name"] == f"c{number}"
-    assert run("fine")["stdout"] == "Out[2]: 1\n", "nothing was printed for them"
+    assert run("fine")["stdout"] == "Out[2]: 1\n", "no __repr__ printed anything or was counted as an execution"
 
 
 @pytest.mark.row("POST /is_complete: status complete|incomplete|invalid|unknown, indent (a string)")

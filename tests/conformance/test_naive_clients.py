@@ -1,4 +1,4 @@
-"""Clients as they are: without an SSE library, cut off at any byte, slow, and many at a time."""
+"""Clients without an SSE library, disconnected at any byte, stalled, or many at a time."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.client import Client, Event, Json, text_of
+from tests.client import Client, Event, Json, complete_events, text_of
 
 _CODE = """
 import sys, time
@@ -26,7 +26,7 @@ for n in range({count}):
 
 @contextmanager
 def _relay(server: Client, seed: int) -> Iterator[int]:
-    """A TCP relay to the server that cuts what comes back anew, at random places; the value is its port."""
+    """Run a TCP relay to the server that re-splits the response at random bytes; yields its port."""
     stop = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -69,7 +69,7 @@ def _relay(server: Client, seed: int) -> Iterator[int]:
 
 
 def _naive_events(answer: http.client.HTTPResponse, choice: random.Random) -> Iterator[tuple[str, Json]]:
-    """Read as one client does: each piece decoded by itself, lines split at "\\n", two prefixes known."""
+    """Parse events as a simple client does: decode each chunk on its own, split at "\\n", know two prefixes."""
     buffer, name = "", ""
     while piece := answer.read1(choice.choice((1, 2, 5, 100, 5000))):
         buffer += piece.decode("ascii")
@@ -101,23 +101,23 @@ def test_stream_can_be_parsed_when_chunks_are_cut_anywhere(server: Client, sessi
             assert [event for event in events if event[0] not in texts] == others
 
 
-class _Mortal:
-    """A client that is cut off at random bytes and knows only the events it has had in full."""
+class _DisconnectingClient:
+    """A client that disconnects at a random byte, and keeps only the events that it received in full."""
 
     def __init__(self, server: Client, exec_id: str, seed: int) -> None:
         self._server = server
         self._exec_id = exec_id
         self._choice = random.Random(seed)
-        self._longest = 6000
+        self._max_read = 6000
         self.events: list[Event] = []
-        self.deaths = 0
+        self.disconnects = 0
 
     @property
     def is_done(self) -> bool:
         return bool(self.events) and self.events[-1].name == "done"
 
-    def live(self) -> None:
-        """Connect, read some bytes, and die."""
+    def read_part(self) -> None:
+        """Connect, read a random number of bytes, and disconnect."""
         connection = self._server.connect()
         connection.connect()
         headers = {"Last-Event-ID": str(self.events[-1].id)} if self.events else {}
@@ -125,52 +125,50 @@ class _Mortal:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         assert answer.status == 200
-        left = self._choice.randrange(self._longest)
-        had = b""
+        left = self._choice.randrange(self._max_read)
+        received = b""
         while left and (piece := answer.read1(left)):
-            had += piece
+            received += piece
             left -= len(piece)
         connection.close()
         before = len(self.events)
-        for block in had.decode("ascii").split("\n\n")[:-1]:
-            lines = [line for line in block.split("\n") if not line.startswith(":")]
-            if lines:
-                fields = dict(line.split(": ", 1) for line in lines)
-                self.events.append(Event(int(fields["id"]), fields["event"], json.loads(fields["data"]), tuple(fields)))
+        self.events += complete_events(received)
         if not self.is_done:
-            self.deaths += 1
+            self.disconnects += 1
             if len(self.events) == before and left == 0:
-                self._longest = min(2 * self._longest, 2**20)  # an event may be longer than this
+                self._max_read = min(2 * self._max_read, 2**20)  # one event may be longer than this
             else:
-                self._longest = 6000
+                self._max_read = 6000
 
 
 @pytest.mark.row(
-    "GET /executions/{execId}/stream: a client that is cut off 200 times has the very bytes of one that is not"
+    "GET /executions/{execId}/stream: a client that is disconnected 200 times gets the same bytes as one that is not"
 )
-def test_client_cut_off_at_any_byte_gets_the_whole_stream(server: Client, session: str) -> None:
-    exec_id = f"{session}-mortal"
+def test_client_disconnected_at_any_byte_gets_the_whole_stream(server: Client, session: str) -> None:
+    exec_id = f"{session}-disconnecting"
     code = _CODE.format(count=2500, pause=0.0005)
     with ThreadPoolExecutor() as pool, server.streaming(code, session=session, execId=exec_id) as undisturbed:
         first = next(undisturbed)
         rest = pool.submit(list, undisturbed)
-        mortals = [_Mortal(server, exec_id, seed) for seed in range(4)]
-        while not all(mortal.is_done for mortal in mortals):
-            for mortal in mortals:
-                if not mortal.is_done:
-                    mortal.live()
+        clients = [_DisconnectingClient(server, exec_id, seed) for seed in range(4)]
+        while not all(client.is_done for client in clients):
+            for client in clients:
+                if not client.is_done:
+                    client.read_part()
         whole = [first, *rest.result()]
-    assert sum(mortal.deaths for mortal in mortals) >= 200
-    for mortal in mortals:
+    assert sum(client.disconnects for client in clients) >= 200
+    for client in clients:
         for name in ("stdout", "stderr"):
-            assert text_of(mortal.events, name) == text_of(whole, name)
+            assert text_of(client.events, name) == text_of(whole, name)
         assert [
-            (event.id, event.name, event.data) for event in mortal.events if event.name not in ("stdout", "stderr")
+            (event.id, event.name, event.data) for event in client.events if event.name not in ("stdout", "stderr")
         ] == [(event.id, event.name, event.data) for event in whole if event.name not in ("stdout", "stderr")]
-        assert len({event.id for event in mortal.events}) == len(mortal.events)
+        assert len({event.id for event in client.events}) == len(client.events)
 
 
-@pytest.mark.row("A stream is a reader of the log: many clients see the same, and one that stalls holds up nobody")
+@pytest.mark.row(
+    "A stream is a reader of the log: many clients get the same events, and a stalled one does not delay the others"
+)
 def test_many_clients_read_the_same_stream(server: Client, session: str) -> None:
     exec_id = f"{session}-many"
     code = "for n in range(100): print('é' * 30_000, n)"

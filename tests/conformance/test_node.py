@@ -1,4 +1,4 @@
-"""A client in another language, with another idea of HTTP, chunks and positions."""
+"""A JavaScript client, whose HTTP, chunks and string positions differ from Python's."""
 
 import json
 import shutil

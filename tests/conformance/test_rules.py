@@ -20,7 +20,7 @@ def test_body_must_be_json_and_may_have_unknown_fields(server: Client, session: 
         server.refused(415, "POST", path, b"code=1", Content_Type="application/x-www-form-urlencoded")
 
 
-@pytest.mark.row("A refusal is JSON: error and code; 400 malformed JSON, missing or null code, wrong type")
+@pytest.mark.row("An error response is JSON: error and code; 400 malformed JSON, missing or null code, wrong type")
 def test_malformed_requests_are_refused(server: Client, session: str) -> None:
     for path in _POSTS:
         for body in (b"{", b"[]", b'"code"', b"\xff\xfe", b"[" * 100_000):
@@ -38,10 +38,10 @@ def test_malformed_requests_are_refused(server: Client, session: str) -> None:
         ):
             name = next(name for name, value in fields.items() if value != "1")
             assert name in server.refused(400, "POST", path, fields)["error"]
-    assert server.call("GET", f"/sessions/{session}").status == 404, "nothing that was refused made a session"
+    assert server.call("GET", f"/sessions/{session}").status == 404, "a refused request created a session"
 
 
-@pytest.mark.row("A refusal is JSON: 404 unknown session, execution, asset, variable")
+@pytest.mark.row("An error response is JSON: 404 unknown session, execution, asset, variable")
 def test_unknown_resources_get_404(server: Client, session: str) -> None:
     for method, path in (
         ("GET", f"/sessions/{session}"),
@@ -90,7 +90,7 @@ def test_input_and_interrupt_refuse_with_status_200(server: Client, session: str
     '`session` defaults to "default"; /execute* creates one; read-only endpoints answer as an empty session'
 )
 def test_only_execute_creates_a_session(server: Client, session: str) -> None:
-    looks: list[tuple[str, Json]] = [
+    requests: list[tuple[str, Json]] = [
         ("/complete", {"code": "pri", "cursor": 3}),
         ("/inspect", {"code": "x", "cursor": 1}),
         ("/hover", {"code": "x", "cursor": 1}),
@@ -101,9 +101,9 @@ def test_only_execute_creates_a_session(server: Client, session: str) -> None:
         ("/reset", {}),
         ("/interrupt", {}),
     ]
-    for path, body in looks:
+    for path, body in requests:
         server.post(path, {**body, "session": session})
-        assert server.call("GET", f"/sessions/{session}").status == 404, f"{path} made a session"
+        assert server.call("GET", f"/sessions/{session}").status == 404, f"{path} created a session"
     assert server.post("/variables", {"session": session})["variables"] == []
     assert server.post("/history", {"session": session})["entries"] == []
     server.post("/execute", {"code": "here = 1", "session": session})
@@ -115,17 +115,17 @@ def test_only_execute_creates_a_session(server: Client, session: str) -> None:
 @pytest.mark.row("Deadlines: /interrupt 2 s, /complete /hover /inspect 5 s, /capabilities 2 s, also while a cell runs")
 @pytest.mark.parametrize("code", _BLOCKS)
 def test_deadlines_hold_while_a_cell_runs(server: Client, session: str, code: str) -> None:
-    """Computing, sleeping, and in C with the GIL held."""
+    """The cell computes, sleeps, or blocks in C with the GIL held."""
     with server.streaming(code, session=session) as events:
         next(events)
-        wait_until(lambda: bool(server.get(f"/sessions/{session}")["state"] == "busy"), "it runs")
+        wait_until(lambda: bool(server.get(f"/sessions/{session}")["state"] == "busy"), "the cell runs")
         assert server.call("GET", "/capabilities", timeout=2).status == 200
         for path in ("/complete", "/hover", "/inspect"):
             assert server.post(path, {"code": "import o", "cursor": 8, "session": session}, timeout=5)
         for path, body in (("/variables", {}), ("/is_complete", {"code": "x"}), ("/format", {"code": "x"})):
             assert server.post(path, {**body, "session": session}, timeout=5)
         assert server.post("/interrupt", {"session": session}, timeout=2) == {"interrupted": True}
-        if code == _C_BLOCK:  # which heeds no interrupt until it returns
+        if code == _C_BLOCK:  # C code does not see the interrupt until it returns
             assert server.call("DELETE", f"/sessions/{session}").status == 200
         assert [event.name for event in events][-2:] == ["error", "done"]
 
@@ -134,8 +134,8 @@ def test_deadlines_hold_while_a_cell_runs(server: Client, session: str, code: st
 def test_positions_are_utf16_unless_utf32_is_requested(server: Client, session: str) -> None:
     server.post("/execute", {"code": "1", "session": session})
     code = "'😀😀'; prin"
-    spelled: list[tuple[str | None, int, int]] = [(None, 8, 12), ("utf-16", 8, 12), ("utf-32", 6, 10)]
-    for encoding, start, end in spelled:
+    cases: list[tuple[str | None, int, int]] = [(None, 8, 12), ("utf-16", 8, 12), ("utf-32", 6, 10)]
+    for encoding, start, end in cases:
         body = {"code": code, "session": session, "positionEncoding": encoding}
         for cursor in (end, end + 1000):
             found = server.post("/complete", {**body, "cursor": cursor})
@@ -148,6 +148,6 @@ def test_positions_are_utf16_unless_utf32_is_requested(server: Client, session: 
 
 @pytest.mark.row("JSON in SSE data is ASCII")
 def test_streams_are_ascii(server: Client, session: str) -> None:
-    """The client of these tests decodes ASCII only."""
+    """The test client decodes event lines as ASCII, so it fails on anything else."""
     events = server.stream("print('é\\u2028😀\\x85')", session=session)
     assert "".join(event.data["content"] for event in events if event.name == "stdout") == "é\u2028😀\x85\n"

@@ -81,9 +81,7 @@ def test_sessions_can_be_created(server: Client, session: str) -> None:
     server.call("DELETE", f"/sessions/{generated}")
 
 
-@pytest.mark.row(
-    "POST /sessions: 422 with the list when dependencies/pythonVersion do not hold there (nothing is installed)"
-)
+@pytest.mark.row("POST /sessions: 422 with the list of unmet dependencies/pythonVersion; nothing is installed")
 def test_unmet_requirements_are_refused(server: Client, session: str) -> None:
     version = ".".join(server.get("/capabilities")["pythonVersion"].split(".")[:2])
     refusal = server.refused(

@@ -1,4 +1,4 @@
-"""An agent as launchd.plist(5) has it, read more strictly than launchd reads it: what is not documented is an error."""
+"""The property list of a launchd agent, checked against launchd.plist(5): undocumented keys are errors."""
 
 import os
 import plistlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Every key that the page documents, less those it says are no longer supported, with the type of its value.
+# Every key that the man page documents as supported, with the types of its value.
 DOCUMENTED: dict[str, tuple[type, ...]] = {
     "Label": (str,), "Disabled": (bool,), "UserName": (str,), "GroupName": (str,), "inetdCompatibility": (dict,),
     "LimitLoadToSessionType": (str, list), "LimitLoadToHardware": (dict,), "LimitLoadFromHardware": (dict,),
@@ -29,12 +29,12 @@ _CRASHES = {"SIGILL", "SIGTRAP", "SIGABRT", "SIGFPE", "SIGBUS", "SIGSEGV", "SIGS
 
 
 class RefusedError(Exception):
-    """A property list that launchd would not take, or not as it is meant."""
+    """A property list that launchd rejects, or reads differently than intended."""
 
 
 @dataclass(frozen=True)
 class Agent:
-    """The definition of a job."""
+    """The definition of a launchd job."""
 
     path: Path
     keys: dict[str, Any]
@@ -43,9 +43,9 @@ class Agent:
     def read(cls, path: Path) -> "Agent":
         """Read and check the property list at `path`."""
         if not path.is_absolute() or path.suffix != ".plist":
-            raise RefusedError(f"{path} is no absolute path of a property list")
+            raise RefusedError(f"{path} is not the absolute path of a property list")
         status = path.stat()
-        # launchctl(1): "Configuration files must disallow group and world writes", and be the user's own.
+        # launchctl(1): "Configuration files must disallow group and world writes" and belong to the user.
         if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise RefusedError(f"{path} has bad ownership or permissions")
         agent = cls(path, plistlib.loads(path.read_bytes()))
@@ -57,10 +57,10 @@ class Agent:
             if type(value) not in DOCUMENTED.get(key, ()):
                 raise RefusedError(f"{key} = {value!r} is not documented")
         if self.path.name != f"{self.label}.plist":
-            raise RefusedError(f"{self.label} lies in {self.path.name}")
+            raise RefusedError(f"{self.label} is in a file named {self.path.name}")
         texts = [*self.keys["ProgramArguments"], *self.keys.get("EnvironmentVariables", {}).values()]
         if not all(isinstance(text, str) and "\0" not in text for text in texts):
-            raise RefusedError("ProgramArguments and EnvironmentVariables hold strings")
+            raise RefusedError("ProgramArguments and EnvironmentVariables must hold strings")
         keep = self.keys.get("KeepAlive")
         if isinstance(keep, dict) and any(type(value) is not _KEEP_ALIVE.get(key) for key, value in keep.items()):
             raise RefusedError(f"KeepAlive = {keep} is not documented")
@@ -69,15 +69,15 @@ class Agent:
 
     @property
     def label(self) -> str:
-        """Its name."""
+        """The job's name."""
         return str(self.keys["Label"])
 
     def runs_at_load(self) -> bool:
-        """Return whether it is started when it is loaded: KeepAlive implies that."""
+        """Return whether the job starts when it is loaded; KeepAlive implies that."""
         return bool(self.keys.get("RunAtLoad") or self.keys.get("KeepAlive"))
 
-    def runs_again(self, code: int | None, signal: str | None) -> bool:
-        """Return whether KeepAlive has it started again after this end; the conditions are ORed."""
+    def restarts_after(self, code: int | None, signal: str | None) -> bool:
+        """Return whether KeepAlive restarts the job after this exit; its conditions are ORed."""
         keep = self.keys.get("KeepAlive", False)
         if isinstance(keep, bool):
             return keep

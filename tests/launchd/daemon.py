@@ -1,10 +1,10 @@
-"""A stand-in for launchd, as far as agents need one: really starts, ends and restarts their processes.
+"""A stand-in for launchd, as far as agents need one: starts, stops and restarts their processes.
 
     python daemon.py SOCKET DOMAIN_ENVIRONMENT_AS_JSON
 
-It is asked by the program launchctl beside the socket. What it answers, and when, is what launchctl(1) says or what
-people who run macOS 10.15 to 26 have reported of it. Where releases differ it does what is harder on its callers, and
-where launchd is lenient it is strict. It ends at SIGTERM, with status 1 if an agent is still loaded then.
+The program launchctl, beside the socket, sends it requests. It behaves as launchctl(1) documents, or as users of
+macOS 10.15 to 26 have reported. Where releases differ it does what is harder for its callers, and where launchd is
+lenient it is strict. It exits at SIGTERM, with status 1 if an agent is still loaded then.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ if __name__ == "__main__":
 
 from tests.launchd.agent import Agent, RefusedError
 
-_EX_CONFIG = 78  # what launchd notes of a program that cannot be spawned
+_EX_CONFIG = 78  # the exit code that launchd records for a program that it cannot spawn
 _DOMAIN = f"gui/{os.getuid()}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What launchctl prints, and its exit status."""
+    """The output and the exit status of launchctl."""
 
     status: int = 0
     out: str = ""
@@ -44,22 +44,22 @@ class Job:
     """A loaded agent."""
 
     agent: Agent
-    # The domain's.
+    # The environment of the domain.
     environment: dict[str, str]
     process: asyncio.subprocess.Process | None = None
-    leaving: bool = False
+    stopping: bool = False
     runs: int = 0
     end: str = "last exit code = (never exited)"
-    # When it is started again.
-    due: asyncio.TimerHandle | None = None
+    # The pending restart, if any.
+    restart: asyncio.TimerHandle | None = None
     task: asyncio.Task[None] | None = None
     started: float = field(default=-1e9)
 
     def start(self) -> None:
-        """Start it now, unless it runs."""
-        if self.due is not None:
-            self.due.cancel()
-        self.due = None
+        """Start the job now, unless it is running."""
+        if self.restart is not None:
+            self.restart.cancel()
+        self.restart = None
         if self.process is None and (self.task is None or self.task.done()):
             self.runs += 1
             self.started = time.monotonic()
@@ -75,7 +75,7 @@ class Job:
             pass
         else:
             status = await self.process.wait()
-            # launchd-842, core.c, job_reap(): what is left of the process group gets a SIGTERM, however the job died.
+            # launchd-842, core.c, job_reap(): the rest of the process group gets SIGTERM, however the job exited.
             if not keys.get("AbandonProcessGroup", False):
                 try:
                     os.killpg(self.process.pid, signal.SIGTERM)
@@ -84,9 +84,9 @@ class Job:
             self.process = None
             code, name = (status, None) if status >= 0 else (None, signal.Signals(-status).name)
         self.end = f"last exit code = {code}" if name is None else f"last terminating signal = {name}"
-        if self.agent.runs_again(code, name) and not self.leaving:
+        if self.agent.restarts_after(code, name) and not self.stopping:
             pause = max(0.0, self.started + keys.get("ThrottleInterval", 10) - time.monotonic())
-            self.due = asyncio.get_running_loop().call_later(pause, self.start)
+            self.restart = asyncio.get_running_loop().call_later(pause, self.start)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         keys = self.agent.keys
@@ -111,11 +111,11 @@ class Job:
             for descriptor in output:
                 os.close(descriptor)
 
-    async def leave(self) -> None:
-        """End it: SIGTERM, and SIGKILL after ExitTimeOut."""
-        self.leaving = True
-        if self.due is not None:
-            self.due.cancel()
+    async def stop(self) -> None:
+        """Stop the job: SIGTERM, then SIGKILL after ExitTimeOut."""
+        self.stopping = True
+        if self.restart is not None:
+            self.restart.cancel()
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
         if self.task is not None:
@@ -125,14 +125,14 @@ class Job:
             await self.task
 
     def state(self) -> str:
-        """Return what ``launchctl print`` has for its state."""
+        """Return the state that ``launchctl print`` shows."""
         if self.process is not None:
-            return "SIGTERMed" if self.leaving else "running"
+            return "SIGTERMed" if self.stopping else "running"
         is_spawning = self.task is not None and not self.task.done()
-        return "spawn scheduled" if is_spawning or self.due is not None else "not running"
+        return "spawn scheduled" if is_spawning or self.restart is not None else "not running"
 
     def report(self) -> str:
-        """Return what ``launchctl print`` says of it. The coalition has a state of its own, further in."""
+        """Return the output of ``launchctl print``, which has a second "state", that of the resource coalition."""
         keys = self.agent.keys
         fields = [f"path = {self.agent.path}", "type = LaunchAgent", f"state = {self.state()}", ""]
         fields += [f"program = {keys['ProgramArguments'][0]}", "arguments = {"]
@@ -149,11 +149,11 @@ class Launchd:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self.jobs: dict[str, Job] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._forgotten: set[str] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._booted_out: set[str] = set()
 
     def answer(self, arguments: list[str]) -> Answer:
-        """Do what launchctl is asked to."""
+        """Carry out a launchctl command."""
         match arguments:
             case ["print", target] if target == _DOMAIN:
                 return Answer(out=f"{_DOMAIN} = {{\n\ttype = login\n}}\n")
@@ -176,33 +176,33 @@ class Launchd:
             return Answer(5, err=f"Bootstrap failed: 5: Input/output error: {error}\n")
         loaded = self.jobs.get(agent.label)
         if loaded is not None:
-            # Which of the two depends on the release: https://github.com/openclaw/openclaw/pull/71413 has 37,
+            # The status depends on the release: https://github.com/openclaw/openclaw/pull/71413 has 37,
             # https://github.com/atomantic/PortOS/pull/1658 has 5.
-            if loaded.leaving:
+            if loaded.stopping:
                 return Answer(37, err="Bootstrap failed: 37: Operation already in progress\n")
             return Answer(5, err="Bootstrap failed: 5: Input/output error\nTry re-running the command as root.\n")
         self.jobs[agent.label] = job = Job(agent, self._environment)
-        # It may stay at that until it is kickstarted: https://github.com/openbase-community/openbase/pull/15.
-        if agent.runs_at_load() and agent.label not in self._forgotten:
+        # After a bootout it may stay loaded but not started until kickstart: https://github.com/openbase-community/openbase/pull/15.
+        if agent.runs_at_load() and agent.label not in self._booted_out:
             job.start()
         return Answer()
 
     def _boot_out(self, job: Job) -> Answer:
-        """Begin, and answer at once: https://github.com/kxn/codex-remote-feishu/issues/914."""
-        if job.leaving:
+        """Start stopping the job, and answer without waiting: https://github.com/kxn/codex-remote-feishu/issues/914."""
+        if job.stopping:
             # https://github.com/osquery/osquery/issues/5698
             return Answer(36, err="Boot-out failed: 36: Operation now in progress\n")
-        task = asyncio.create_task(job.leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        task = asyncio.create_task(job.stop())
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
         task.add_done_callback(lambda _: self.jobs.pop(job.agent.label))
-        job.leaving = True
-        self._forgotten.add(job.agent.label)
+        job.stopping = True
+        self._booted_out.add(job.agent.label)
         return Answer()
 
     @staticmethod
     def _kickstart(job: Job) -> Answer:
-        if job.leaving:
+        if job.stopping:
             return Answer(37, err="Could not kickstart service: 37: Operation already in progress\n")
         job.start()
         return Answer()
@@ -227,8 +227,8 @@ async def main() -> int:
         await stop.wait()
         left = [*launchd.jobs.values()]
         for job in left:
-            if not job.leaving:
-                await job.leave()
+            if not job.stopping:
+                await job.stop()
     print("".join(f"{job.agent.label} is still loaded\n" for job in left), end="", file=sys.stderr)
     return 1 if left else 0
 

@@ -1,4 +1,4 @@
-"""What starts by itself, when, and what a logout ends: in boxes that are rebooted, and whose user logs in and out."""
+"""Which runtimes start at boot and which survive a logout, in boxes that reboot and whose user logs in and out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +21,19 @@ def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
     own_box.root.read("systemctl", "reboot")
     own_box.boot()
     dev = own_box.user
-    wait_until(lambda: dev.states().get("kept") == "running", "it has started by itself")
+    wait_until(lambda: dev.states().get("kept") == "running", "the enabled runtime has started after the reboot")
     after = dev.client("kept")
-    assert after.port == before.port, "editors find it where it was"
+    assert after.port == before.port, "the port changed, so editors cannot find the runtime again"
     assert after.value("import os; os.getcwd(), os.environ['GIVEN']") == repr(("/usr", "a 'b' $c %d\n"))
     assert dev.states()["other"] == "stopped"
     assert dev.mrmd("--disable", "kept").returncode == 0
     own_box.root.read("systemctl", "reboot")
     own_box.boot()
     dev = own_box.user
-    wait_until(lambda: dev.read("systemctl", "--user", "is-system-running", "--wait") == "running", "it is up")
+    wait_until(
+        lambda: dev.read("systemctl", "--user", "is-system-running", "--wait") == "running",
+        "the user manager has booted",
+    )
     assert dev.states() == {"kept": "stopped", "other": "stopped"}
     assert dev.mrmd("--enable", "kept").returncode == 0
     assert dev.mrmd("--kill", "kept").returncode == 0
@@ -39,7 +42,7 @@ def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
 
 @contextmanager
 def _logged_in(box: Box) -> Iterator[None]:
-    """Have a login session of dev's open: pam_systemd(8) makes one for a service that names a PAM stack with it."""
+    """Open a login session of dev: pam_systemd(8) opens one for a service whose PAMName includes it."""
     root = box.root
     root.read(
         "systemd-run", "--unit=visit", "--uid=dev", "--property=PAMName=login", "--property=StandardInput=null",
@@ -60,7 +63,7 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
     with _logged_in(own_box):
         root.read("loginctl", "disable-linger", "dev")
         at_home = dev.mrmd("--id", "b")
-        assert (at_home.returncode, at_home.stderr) == (0, ""), "no note on a desktop"
+        assert (at_home.returncode, at_home.stderr) == (0, ""), "a start outside SSH prints no note"
         started = dev.mrmd("--id", "c", env=ssh)
         assert started.stderr == (
             "mrmd-python: note: 'c' ends when you log out: lingering is off for your user; "
@@ -70,8 +73,8 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
         assert (
             "at your next login, and at boot once `loginctl enable-linger` is run" in dev.mrmd("--enable", "c").stdout
         )
-    wait_until(lambda: root.alive([pid]) == [], "the logout has ended it, as was said")
-    assert root.run("find", "/home/dev/.mrmd/runtimes", "-type", "f").stdout == "", "in order"
+    wait_until(lambda: root.alive([pid]) == [], "the logout has ended the runtime")
+    assert root.run("find", "/home/dev/.mrmd/runtimes", "-type", "f").stdout == "", "the ended runtime left a record"
 
 
 def test_runtime_survives_logout_with_lingering(own_box: Box) -> None:

@@ -1,4 +1,4 @@
-"""What a runtime may use, as the properties that systemd has of its unit."""
+"""Resource limits, as systemd reports them in the properties of the unit."""
 
 import pytest
 

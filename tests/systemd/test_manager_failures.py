@@ -15,40 +15,31 @@ from tests.machine import MRMD, Box, Machine, assert_error, wait_until
 pytestmark = pytest.mark.systemd
 
 
-def _left(machine: Machine) -> str:
-    """Return what lies about of any runtime: files and units."""
-    files = machine.run(
-        "find", f"{machine.home}/.mrmd", f"{machine.home}/.config/systemd/user", "-type", "f",
-        "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*",
-    ).stdout  # fmt: skip
-    if machine.backend != "systemd":
-        return files
-    units = machine.run("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*").stdout
-    return files + units
-
-
 @pytest.mark.parametrize("delay", [0, 0.05, 0.1, 0.2, 0.4, 0.8])
 def test_start_can_be_interrupted_at_any_time(machine: Machine, delay: float) -> None:
-    """A terminal's Ctrl-C reaches all of the command's process group; so does the impatient second one."""
+    """Sends SIGINT to the whole process group, as Ctrl-C in a terminal does, twice."""
     command = machine.command(MRMD, "--id", "a")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as cli:
         lock = f"{machine.home}/.mrmd/locks/a.lock"
-        wait_until(lambda: machine.run("test", "-e", lock).returncode == 0 or cli.poll() is not None, "it has begun")
-        time.sleep(delay)  # into different parts of the start
+        wait_until(
+            lambda: machine.run("test", "-e", lock).returncode == 0 or cli.poll() is not None, "the start has begun"
+        )
+        time.sleep(delay)  # so that each case interrupts another part of the start
         for _ in range(2):
             os.killpg(cli.pid, signal.SIGINT)
         _, stderr = cli.communicate(timeout=60)
     assert "Traceback" not in stderr, stderr
     if cli.returncode != 0:
-        assert cli.returncode in (130, -signal.SIGINT)  # the latter is nsenter's, or that of a command yet to begin
+        # -SIGINT: nsenter was killed, or the command before it handles signals.
+        assert cli.returncode in (130, -signal.SIGINT)
         assert stderr.strip() in ("mrmd-python: interrupted", "")
-    if "running" in machine.mrmd("--list").stdout:  # it was quicker
+    if "running" in machine.mrmd("--list").stdout:  # the start was quicker than the interrupt
         assert machine.client("a").value("1 + 1") == "2"
         assert machine.mrmd("--kill", "a").returncode == 0
     assert machine.mrmd("--list").stdout.startswith("No runtimes")
-    assert _left(machine) == ""
+    assert machine.leftovers() == ""
 
 
 def test_hanging_manager_is_reported(own_box: Box) -> None:
@@ -56,11 +47,11 @@ def test_hanging_manager_is_reported(own_box: Box) -> None:
     client = dev.start("before")
     manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
     commands = (["--id", "a", "--backend", "systemd"], ["--list"], ["--kill", "before"], ["--id", "b", "--json"])
-    with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for it, some more than once
+    with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for the manager, some more than once
         refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
         assert_error(refused, 1, "did not answer", "within 10 s", "--backend fork")
         assert listed.returncode == 0
-        assert "before  running" in listed.stdout, "what the registry knows is still listed"
+        assert "before  running" in listed.stdout, "runtimes in the registry are still listed"
         assert_error(killed, 1, "did not answer")
         assert started.returncode == 0, started.stderr
         assert (
@@ -69,11 +60,11 @@ def test_hanging_manager_is_reported(own_box: Box) -> None:
         assert Client.of_record(json.loads(started.stdout)).value("1 + 1") == "2"
     assert client.value("1 + 1") == "2"
     assert dev.mrmd("--kill-all").returncode == 0
-    assert _left(dev) == ""
+    assert dev.leftovers() == ""
 
 
 def test_start_works_without_dbus(own_box: Box) -> None:
-    """systemctl speaks to the manager by a socket of its own."""
+    """systemctl reaches the user manager by its private socket."""
     dev = own_box.user
     dev.read("systemctl", "--user", "stop", "dbus.socket", "dbus.service")
     for address in ("unix:path=/nowhere/bus", ""):
@@ -81,7 +72,7 @@ def test_start_works_without_dbus(own_box: Box) -> None:
         assert done.returncode == 0, done.stderr
         assert dev.info("a")["backend"] == "systemd"
         assert dev.mrmd("--kill", "a").returncode == 0
-    assert _left(dev) == ""
+    assert dev.leftovers() == ""
 
 
 def test_without_user_manager_only_the_daemon_backend_works(own_box: Box) -> None:
@@ -90,8 +81,8 @@ def test_without_user_manager_only_the_daemon_backend_works(own_box: Box) -> Non
     started = dev.mrmd("--id", "a")
     assert (started.returncode, started.stderr) == (0, "")
     assert dev.info("a")["backend"] == "fork"
-    asked_for = dev.mrmd("--id", "b", "--backend", "systemd")
-    assert_error(asked_for, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
+    refused = dev.mrmd("--id", "b", "--backend", "systemd")
+    assert_error(refused, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
     assert_error(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: cannot be enforced for a daemon")
     assert dev.mrmd("--kill-all").returncode == 0
 
@@ -106,38 +97,38 @@ def test_commands_work_while_the_manager_reloads(box: Machine) -> None:
     finally:
         reloading.terminate()
         reloading.wait()
-    assert _left(box) == ""
+    assert box.leftovers() == ""
 
 
 def test_start_reports_full_disk_and_works_once_there_is_room(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
-    for folder in (f"{dev.home}/.mrmd", f"{dev.home}/.config/systemd/user"):
-        dev.read("mkdir", "-p", folder)
-        root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
-        dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
-        assert_error(dev.mrmd("--id", "a"), 1, "No space left on device", folder)
-        dev.read("rm", f"{folder}/filler")
+    for directory in (f"{dev.home}/.mrmd", f"{dev.home}/.config/systemd/user"):
+        dev.read("mkdir", "-p", directory)
+        root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", directory)
+        dev.run("sh", "-c", f"head -c 1M /dev/zero > {directory}/filler")
+        assert_error(dev.mrmd("--id", "a"), 1, "No space left on device", directory)
+        dev.read("rm", f"{directory}/filler")
         assert dev.start("a").value("1 + 1") == "2"
         assert dev.mrmd("--kill", "a").returncode == 0
-        assert _left(dev) == ""
-        root.read("umount", folder)
+        assert dev.leftovers() == ""
+        root.read("umount", directory)
 
 
 def test_runtime_survives_disk_that_fills(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
-    folder = f"{dev.home}/.mrmd"
-    dev.read("mkdir", "-p", folder)
-    root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", folder)
+    directory = f"{dev.home}/.mrmd"
+    dev.read("mkdir", "-p", directory)
+    root.read("mount", "-t", "tmpfs", "-o", "size=64k,uid=4242,gid=4242,mode=700", "tmpfs", directory)
     client = dev.start("a")
-    dev.run("sh", "-c", f"head -c 1M /dev/zero > {folder}/filler")
+    dev.run("sh", "-c", f"head -c 1M /dev/zero > {directory}/filler")
     assert client.value("1 + 1") == "2"
     dev.kill("KILL", client.pid)
-    wait_until(lambda: dev.mrmd("--list").stdout.count("running") == 0, "it is down")
-    dev.read("rm", f"{folder}/filler")
+    wait_until(lambda: dev.mrmd("--list").stdout.count("running") == 0, "the server is down")
+    dev.read("rm", f"{directory}/filler")
     again = dev.start("a")
     assert (again.port, again.value("1 + 1")) == (client.port, "2")
     assert dev.mrmd("--kill", "a").returncode == 0
-    assert dev.run("find", folder, "-type", "f", "-not", "-path", "*/logs/*").stdout == ""
+    assert dev.run("find", directory, "-type", "f", "-not", "-path", "*/logs/*").stdout == ""
 
 
 def test_start_rejects_read_only_home(own_box: Box) -> None:
@@ -147,7 +138,7 @@ def test_start_rejects_read_only_home(own_box: Box) -> None:
     assert_error(dev.mrmd("--id", "a"), 1, "/home/dev/.mrmd", "Read-only file system", "MRMD_HOME")
     for option in ("--list", "--kill-all"):
         assert dev.mrmd(option).stdout.startswith("No runtimes")
-    # Its files elsewhere, there is still nowhere for the unit.
+    # MRMD_HOME moves the files of mrmd-python, but the unit file still has to go below the home directory.
     env = {"MRMD_HOME": "/tmp/mrmd-of-dev"}
     assert_error(dev.mrmd("--id", "a", env=env), 1, "cannot write the unit", "Read-only file system")
     started = dev.mrmd("--id", "a", "--backend", "fork", env=env)
@@ -157,13 +148,13 @@ def test_start_rejects_read_only_home(own_box: Box) -> None:
 
 @pytest.mark.parametrize("step", ["+2y", "-2y"])
 def test_commands_work_after_the_clock_was_set(machine: Machine, step: str) -> None:
-    """The commands live in another year than the runtime; libfaketime sets all clocks of one process alone."""
+    """The commands run in another year than the runtime: libfaketime shifts the clocks of a single process."""
     client = machine.start("a")
-    then = ["faketime", "-f", step, MRMD]
-    listed = json.loads(machine.read(*then, "--list", "--json"))[0]
+    faked = ["faketime", "-f", step, MRMD]
+    listed = json.loads(machine.read(*faked, "--list", "--json"))[0]
     assert (listed["status"], listed["pid"]) == ("running", client.pid)
-    assert "is already running" in machine.read(*then, "--id", "a")
-    assert "Ended 'a'" in machine.read(*then, "--kill", "a")
-    machine.read(*then, "--id", "b")
+    assert "is already running" in machine.read(*faked, "--id", "a")
+    assert "Ended 'a'" in machine.read(*faked, "--kill", "a")
+    machine.read(*faked, "--id", "b")
     assert "running" in machine.mrmd("--list").stdout
     assert machine.mrmd("--kill", "b").returncode == 0

@@ -1,21 +1,21 @@
-"""Runtimes that systemctl starts from the installed template, without the command ever having run for them."""
+"""Runtimes that systemctl starts from the installed template, without `mrmd-python --id`."""
 
 import pytest
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
 
 pytestmark = pytest.mark.systemd
 
 
 @pytest.fixture
 def box(box: Machine) -> Machine:
-    """The box with the template in it."""
+    """The box, with the template installed."""
     box.start("first")
     assert box.mrmd("--kill", "first").returncode == 0
     return box
 
 
-def test_runtime_started_by_systemctl_is_known_to_the_command(box: Machine) -> None:
+def test_commands_find_runtime_started_by_systemctl(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     assert client.value("import os; os.getcwd()") == f"'{box.home}'"
@@ -40,7 +40,7 @@ def test_unit_with_invalid_id_fails_once_and_logs_why(box: Machine) -> None:
     status = box.read("systemctl", "--user", "show", "--property=NRestarts,ExecMainStatus", r"mrmd-python@a\x20b")
     assert dict(line.split("=") for line in status.splitlines()) == {"NRestarts": "0", "ExecMainStatus": "2"}
     assert "invalid id" in box.read("journalctl", "--user-unit", r"mrmd-python@a\x20b", "--output=cat")
-    assert box.mrmd("--list").stdout.startswith("No runtimes"), "it is none"
+    assert box.mrmd("--list").stdout.startswith("No runtimes"), "a unit with an invalid id is listed"
     box.read("systemctl", "--user", "reset-failed")
 
 
@@ -59,15 +59,14 @@ def test_crash_and_restart_keep_the_port(box: Machine) -> None:
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     client = box.client("foo")
     box.kill("KILL", client.pid)
-    wait_until(lambda: box.states().get("foo") == "running" and box.client("foo").pid != client.pid, "it is back")
-    assert box.client("foo").port == client.port
+    assert box.wait_for_restart("foo", client).port == client.port
     box.read("systemctl", "--user", "restart", "mrmd-python@foo")
     again = box.client("foo")
     assert (again.port, again.value("1 + 1")) == (client.port, "2")
 
 
-def test_list_shows_units_stopped_by_a_pattern(box: Machine) -> None:
-    """A unit that the command wrote is there to be started again; an instance of the template is gone."""
+def test_list_shows_stopped_unit_only_if_it_has_a_file(box: Machine) -> None:
+    """A runtime started by mrmd-python has a unit file, so it stays listed; an instance of the template does not."""
     box.start("kept", env={"GIVEN": "yes"})
     box.read("systemctl", "--user", "start", "mrmd-python@foo")
     assert box.states() == {"foo": "running", "kept": "running"}
@@ -89,7 +88,7 @@ def test_start_works_after_systemctl_stop(box: Machine) -> None:
     assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"
 
 
-def test_stopped_runtime_stays_enabled_until_another_backend_takes_it(box: Machine) -> None:
+def test_stopped_runtime_stays_enabled_until_it_starts_with_another_backend(box: Machine) -> None:
     box.start("kept")
     assert box.mrmd("--enable", "kept").returncode == 0
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")

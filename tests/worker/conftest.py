@@ -1,4 +1,4 @@
-"""A runtime for each installed Python, with its own venv; a new namespace for each test."""
+"""A runtime with its own venv for each installed Python, and a new namespace for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +13,14 @@ _LIBRARIES = (
     *("anyio", "greenlet", "joblib", "matplotlib", "nest-asyncio", "numpy", "pandas", "pillow", "plotly", "rich"),
     *("tqdm", "trio", "uvloop"),
 )
-# Older than the newest that the version can have, to cover the range.
+# Older versions than the newest one for that Python, to cover the range.
 _IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
 # The test files that run on every version; the others run on the oldest and the newest.
 _VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module", "rich_results")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on the versions that its file is for."""
+    """Parametrize each test with the Python versions that its file runs on."""
     if "runtime" in metafunc.fixturenames:
         versions = supported()
         if metafunc.module.__name__.rpartition(".test_")[2] not in _VERSION_SENSITIVE:
@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests of one version to one worker of xdist, so that one venv is made for each."""
+    """Run all tests of one Python version in one xdist worker, so that its venv is made only once."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec is not None and "runtime" in callspec.params:
@@ -39,31 +39,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """This machine, with a home that all tests of the worker share."""
+    """This machine, with a home directory that all tests of the xdist worker share."""
     fonts = tmp_path_factory.getbasetemp().parent / "matplotlib"
     return fork_machine(tmp_path_factory.mktemp("home"), MPLCONFIGDIR=str(fonts), NO_COLOR="1")
 
 
 @pytest.fixture(scope="session")
 def runtime(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Client]:
-    """A runtime in a venv of each version, with the libraries that are tried."""
+    """A runtime in a venv of that Python version, with the libraries that the tests use."""
     version = request.param
     venv = machine.home / f"venv-{version}"
-    # pickleshare: IPython 8 does not require it, but %store does.
+    # pickleshare: %store needs it, but IPython 8 does not require it.
     make_venv(version, venv, _IPYTHON.get(version, "ipython"), "pickleshare", *_LIBRARIES)
     yield machine.start(version, "--venv", str(venv))
     assert machine.mrmd("--kill", version).returncode == 0
-    wait_until(lambda: processes_of(machine.home) == [], "no process is left")
+    wait_until(lambda: processes_of(machine.home) == [], "all processes of the runtime have ended")
 
 
 @pytest.fixture
 def client(runtime: Client) -> Client:
-    """The runtime with a new namespace. What else a test changes in the process, the next one has to stand."""
+    """The runtime with a new namespace; other changes that earlier tests made to the process stay."""
     runtime.post("/reset")
     return runtime
 
 
 @pytest.fixture
 def home(machine: Machine) -> Path:
-    """The runtime's home, and its working directory."""
+    """The home directory of the runtime, which is its working directory."""
     return machine.home

@@ -1,4 +1,4 @@
-"""One event loop for all cells. In a synchronous cell it counts as running, and yet others may run there."""
+"""One event loop for all cells: it counts as running even in a synchronous cell, which may still run another loop."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_asyncio_run_works_in_a_cell(client: Client) -> None:
     assert client.value("asyncio.new_event_loop().run_until_complete(f())") == "42"
     assert client.value("await f()") == "42"
     nested = client.execute("async def g(): return asyncio.run(f())\nawait g()")
-    assert nested["error"]["type"] == "RuntimeError", "as in any Python"
+    assert nested["error"]["type"] == "RuntimeError", "asyncio.run() in a coroutine must fail, as in any Python"
 
 
 _WORK = """
@@ -46,7 +46,7 @@ async def any_work(n): await anyio.sleep(0.001); return n
 
 def test_task_started_without_await_continues_after_the_cell(client: Client) -> None:
     assert client.execute(f"{_WORK}task = asyncio.create_task(work(42))")["success"]
-    wait_until(lambda: client.value("task.done()") == "True", "it ends while no cell runs")
+    wait_until(lambda: client.value("task.done()") == "True", "the task ends between cells")
     assert client.value("task.result()") == "42"
     assert client.value("asyncio.get_running_loop() is asyncio.get_event_loop() is task.get_loop()") == "True"
 
@@ -74,7 +74,7 @@ def test_cell_can_start_tasks_and_run_an_event_loop(client: Client, run: str) ->
 
 def test_asyncio_runner_runs_more_than_once(client: Client) -> None:
     if numbers(client.get("/capabilities")["pythonVersion"]) < (3, 11):
-        return  # it is new in 3.11
+        return  # asyncio.Runner is new in 3.11
     client.execute(_WORK)
     code = "with asyncio.Runner() as runner: values = runner.run(work(1)), runner.run(work(2))"
     assert client.value(f"{code}\nvalues, asyncio.create_task(work(3)).done()") == "((1, 2), False)"
@@ -108,7 +108,7 @@ values, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_session_survives_suspended_event_loop(client: Client) -> None:
-    """As the synchronous API of Playwright leaves one, in a greenlet."""
+    """Playwright's synchronous API leaves an event loop suspended in a greenlet."""
     code = f"""{_WORK}
 import greenlet
 cell = greenlet.getcurrent()
@@ -130,7 +130,9 @@ def test_nest_asyncio_works(client: Client) -> None:
     assert client.value("asyncio.run(work(1)), asyncio.get_event_loop().run_until_complete(work(2))") == "(1, 2)"
     assert client.value("async def nested(): return asyncio.run(work(3))\nawait nested()") == "3"
     assert client.value("await asyncio.create_task(work(4))") == "4"
-    assert client.request("DELETE", "/sessions/default")[0] == 200, "it has changed asyncio for good"
+    assert client.request("DELETE", "/sessions/default")[0] == 200, (
+        "nest_asyncio has changed asyncio for the whole process"
+    )
 
 
 def test_background_task_continues_between_cells(client: Client) -> None:
@@ -145,10 +147,10 @@ async def counting():
 task = asyncio.get_event_loop().create_task(counting())
 """
     assert client.execute(code)["success"]
-    wait_until(lambda: int(client.value("count")) > 10, "it counts while no cell runs")
+    wait_until(lambda: int(client.value("count")) > 10, "the task runs between cells")
     assert client.execute("async def hold(): return task\n(await hold()) is task")["result"] == "True"
     assert client.value("task.cancel()") == "True"
-    wait_until(lambda: client.value("task.cancelled()") == "True", "it is cancelled between cells")
+    wait_until(lambda: client.value("task.cancelled()") == "True", "the task is cancelled between cells")
 
 
 def test_task_of_an_awaiting_cell_can_be_awaited_in_the_next(client: Client) -> None:
@@ -171,7 +173,7 @@ def test_trio_and_anyio_run_and_can_be_interrupted(client: Client, framework: st
                 break
         assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
-    # Before Python 3.11, anyio turns it into a CancelledError, in any program.
+    # Before Python 3.11, anyio turns KeyboardInterrupt into CancelledError, in any program.
     old = framework == "anyio" and numbers(client.get("/capabilities")["pythonVersion"]) < (3, 11)
     kind = "CancelledError" if old else "KeyboardInterrupt"
     assert [event.data["type"] for event in rest if event.name == "error"] == [kind]
@@ -191,14 +193,16 @@ def test_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
 
 
 def test_context_variable_keeps_its_value_between_cells(client: Client) -> None:
-    """In cells with `await` and without, so that one of them can reset what another has set."""
+    """Also from a cell with `await` to one without, so that one cell can reset what another has set."""
     client.execute("import asyncio, contextvars, decimal; v = contextvars.ContextVar('v', default=0); first = v.set(1)")
     assert client.value("await asyncio.sleep(0); second = v.set(v.get() + 1); v.get()") == "2"
     assert client.value("v.get()") == "2"
     assert client.value("decimal.getcontext().prec = 3; await asyncio.sleep(0); v.reset(second); v.get()") == "1"
     assert client.value("v.reset(first); v.get(), str(decimal.Decimal(1) / 3)") == "(0, '0.333')"
     client.execute("async def sets(): v.set(3); await asyncio.sleep(0)")
-    assert client.value("await asyncio.create_task(sets()); v.get()") == "0", "a task has a copy, as in any Python"
+    assert client.value("await asyncio.create_task(sets()); v.get()") == "0", (
+        "a task must have a copy of the context, as in any Python"
+    )
     assert client.value("await sets(); v.get()") == "3"
     client.post("/reset")
     assert client.value("import decimal; str(decimal.Decimal(1) / 3)") != "0.333"

@@ -1,4 +1,4 @@
-"""Errors: their type, their place in the cell, and tracebacks that show the user's code only."""
+"""Errors: their type, their position in the cell, and tracebacks with only the user's frames."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_traceback_shows_chained_exceptions(client: Client) -> None:
 
 
 def test_traceback_shows_exception_groups(client: Client, runtime: Client) -> None:
-    """Of Python's own from 3.11 on, of the backport before."""
+    """Python's exception groups from 3.11 on, those of the backport before."""
     code = "import trio\nasync def bad(): raise ValueError('inner')\nasync def main():\n" + (
         "    async with trio.open_nursery() as nursery: nursery.start_soon(bad)\ntrio.run(main)"
     )
@@ -107,7 +107,7 @@ def test_exit_ends_the_cell_not_the_session(client: Client, code: str, first: st
     ("code", "kind", "line"),
     [
         ("%%capture\n1 / 0", "ZeroDivisionError", 2),
-        ("\n\n%%capture held\nx = 1\n\n1 / 0", "ZeroDivisionError", 6),
+        ("\n\n%%capture output\nx = 1\n\n1 / 0", "ZeroDivisionError", 6),
         ("%%capture\nimport asyncio\nawait asyncio.sleep(0)\n1 / 0", "ZeroDivisionError", 4),
         ("%%capture\ndef f(: pass", "SyntaxError", 2),
         ("%%capture\nimport sys\nsys.exit(3)", "SystemExit", 3),
@@ -130,10 +130,8 @@ def test_exit_ends_the_cell_not_the_session(client: Client, code: str, first: st
         ),
     ],
 )
-def test_code_that_ipython_runs_for_a_cell_fails_the_cell(
-    client: Client, home: Path, code: str, kind: str, line: int
-) -> None:
-    """The error is printed even where the output is captured, at its line in the cell, without IPython's frames."""
+def test_error_within_magic_fails_the_cell(client: Client, home: Path, code: str, kind: str, line: int) -> None:
+    """Such an error is printed even if output is captured, with its line in the cell, without IPython's frames."""
     for name in ("fails.py", "fails.ipy"):
         (home / name).write_text("x = 1\n1 / 0")
     (home / "exits.py").write_text("raise SystemExit(4)")

@@ -1,4 +1,4 @@
-"""Figures of matplotlib and plotly are shown, however their library came to be imported."""
+"""Figures of matplotlib and plotly are shown, however their library was imported."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,14 +12,14 @@ _BAR = "import plotly.graph_objects as go; figure = go.Figure(go.Bar(y=[1, 2]))"
 
 
 def _files(result: Json) -> list[str]:
-    """Return the type of each asset of a cell that must have succeeded."""
+    """Return the type of each asset of a result, which must be a success."""
     assert result["success"], result["error"]
     return [asset["assetType"] for asset in result["assets"]]
 
 
 @pytest.fixture
 def new_session(runtime: Client) -> Iterator[Callable[[Mapping[str, str]], Session]]:
-    """Start a session, with variables in its environment, in which nothing has been imported yet."""
+    """A function that starts a session, with environment variables, in which nothing has been imported yet."""
 
     def start(env: Mapping[str, str]) -> Session:
         runtime.post("/sessions", {"id": "figures", "environment": {"env": env}})
@@ -62,10 +62,10 @@ def test_figures_are_shown_after_a_reload(session: Session) -> None:
     assert _files(session(_PLOT)) == ["image"]
     assert session("importlib.reload(plt)")["success"]
     assert _files(session(_PLOT)) == ["image"]
-    forget = (
+    unload = (
         "for name in [name for name in sys.modules if name.partition('.')[0] == 'matplotlib']: del sys.modules[name]"
     )
-    assert session(forget)["success"]
+    assert session(unload)["success"]
     assert _files(session(_PLOT)) == ["image"]
     assert _files(session(f"{_PLOT}\nplt.show()")) == ["image"]
     assert _files(session(f"{_BAR}; figure")) == ["html"]
@@ -98,11 +98,11 @@ import matplotlib; matplotlib.value
 
 
 def test_rejected_matplotlib_backend_keeps_the_current_one(session: Session) -> None:
-    names = ["notebook", "nbagg", "widget", "ipympl", "webagg", "tk", "qt", "gtk3", "wx", "osx", "nonsense"]
+    names = ["notebook", "nbagg", "widget", "ipympl", "webagg", "tk", "qt", "gtk3", "wx", "osx", "no_such_backend"]
     for old, files in (("inline", ["image"]), ("agg", [])):
         assert session(f"%matplotlib {old}")["success"]
         backend = session("import matplotlib; matplotlib.get_backend()")["result"]
-        for name in [*names, "module://nonsense"]:
+        for name in [*names, "module://no_such_module"]:
             error = session(f"%matplotlib {name}")["error"]
             assert (error["type"], name in error["message"]) == ("UsageError", True)
             assert session("matplotlib.get_backend()")["result"] == backend, name
@@ -130,7 +130,7 @@ def test_plotly_figures_are_shown_in_notebook_mode_without_nbformat(client: Clie
     assert client.execute("pio.renderers.default = 'mrmd'")["success"]
 
 
-def test_every_renderer_of_plotly_for_notebooks_shows_a_figure(client: Client) -> None:
+def test_every_notebook_renderer_of_plotly_shows_a_figure(client: Client) -> None:
     client.execute(_BAR)
     for name in ("notebook", "notebook_connected", "jupyterlab", "vscode", "colab", "kaggle", "databricks", "iframe"):
         assert _files(client.execute(f"figure.show(renderer={name!r})")) == ["html"], name

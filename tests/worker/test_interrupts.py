@@ -1,4 +1,4 @@
-"""An interrupt where it is hard to deliver, and what remains interruptible after it."""
+"""Interrupts of code that is hard to interrupt, and of what runs after it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ def _wait_for_output(events: Iterator[Event], word: str) -> None:
             text += event.data["content"]
             if word in text:
                 return
-    raise AssertionError(f"{word} was never printed")
+    raise AssertionError(f"{word!r} was not printed, only {text!r}")
 
 
-def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
+def _run_and_interrupt(client: Client, code: str) -> list[Event]:
     with client.streaming(f"print('runs')\n{code}") as events:
         _wait_for_output(events, "runs")
         assert client.post("/interrupt") == {"interrupted": True}
@@ -51,7 +51,7 @@ def _ends_by_interrupt(client: Client, code: str) -> list[Event]:
 )
 def test_interrupt_ends_cell(client: Client, code: str) -> None:
     client.execute("kept = 42")
-    _ends_by_interrupt(client, code)
+    _run_and_interrupt(client, code)
     assert client.value("kept") == "42"
 
 
@@ -87,29 +87,29 @@ for n in range(3):
         print(f"round {{n}}")
         {wait}
     except KeyboardInterrupt: pass
-print("swallowed all")
+print("caught all")
 """
     with client.streaming(code) as events:
         for n in range(3):
             _wait_for_output(events, f"round {n}")
             assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
-    assert text_of(rest, "stdout").endswith("swallowed all\n")
+    assert text_of(rest, "stdout").endswith("caught all\n")
     assert [event.name for event in rest][-2:] == ["result", "done"]
 
 
 @pytest.mark.parametrize(
-    "swallow",
+    "wait_in_finalizer",
     [
         "class Finalized:\n    def __del__(self): wait()\nFinalized()",
         "import weakref\nclass Referred: pass\nreferred = Referred()\n"
         "reference = weakref.ref(referred, lambda _: wait()); del referred",
     ],
 )
-def test_one_interrupt_ends_cell_waiting_in_a_finalizer(client: Client, swallow: str) -> None:
-    """One interrupt ends the cell all the same."""
+def test_one_interrupt_ends_cell_waiting_in_a_finalizer(client: Client, wait_in_finalizer: str) -> None:
+    """Python ignores exceptions in finalizers, but one interrupt must end the cell."""
     code = "import time\nwaited = []\ndef wait(): waited.append(1); print('waits'); time.sleep(1000)\n"
-    with client.streaming(f"{code}{swallow}\ntime.sleep(1000)") as events:
+    with client.streaming(f"{code}{wait_in_finalizer}\ntime.sleep(1000)") as events:
         _wait_for_output(events, "waits")
         assert client.post("/interrupt") == {"interrupted": True}
         rest = list(events)
@@ -118,7 +118,7 @@ def test_one_interrupt_ends_cell_waiting_in_a_finalizer(client: Client, swallow:
     assert client.value("1 + 1") == "2"
 
 
-def test_own_sigint_handler_is_respected(client: Client) -> None:
+def test_sigint_handler_of_the_user_is_called(client: Client) -> None:
     code = """
 import signal, time
 handled = []
@@ -131,4 +131,4 @@ print("handled")
         _wait_for_output(events, "waits")
         client.post("/interrupt")
         assert "handled\n" in text_of(list(events), "stdout")
-    _ends_by_interrupt(client, "while True: pass")
+    _run_and_interrupt(client, "while True: pass")

@@ -1,4 +1,4 @@
-"""``__main__`` is the user's: what needs to find it there again does, in this process and in its children."""
+"""Cells run in ``__main__``, where libraries find their definitions, in this process and in child processes."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.client import Client
 
 @pytest.fixture
 def client(runtime: Client) -> Client:
-    """The runtime with a fresh process: libraries that others have used may have left threads, which bear no fork."""
+    """The runtime with a new worker: libraries used by other tests may have left threads, which make forks unsafe."""
     assert runtime.request("DELETE", "/sessions/default")[0] == 200
     return runtime
 
@@ -47,7 +47,7 @@ def test_definitions_of_cells_are_found_in_main(client: Client) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_works_with_every_start_method(client: Client, method: str) -> None:
-    """What a cell defines can be pickled to a fork alone: other children have no source to import it from."""
+    """Only forked children can use definitions of cells: others cannot import them from a file."""
     client.execute(f"{_DEFINITIONS}\nimport math, multiprocessing; context = multiprocessing.get_context({method!r})")
     pooled = "with context.Pool(2) as pool: print(pool.map({}, [4, 9]))"
     result = client.execute(pooled.format("math.isqrt"))
@@ -67,7 +67,7 @@ with ProcessPoolExecutor(2, mp_context=context) as pool:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_children_inherit_no_descriptor_of_the_session(client: Client, method: str) -> None:
-    """No socket to the server is open in them, nor is the worker's own main imported again."""
+    """Child processes have no socket to the server, and do not import the main module of the worker again."""
     code = f"""
 import multiprocessing, os, socket, stat
 def sockets_of_the_server():
@@ -91,28 +91,22 @@ print(len(own), [link for link in links if link in own], "mrmd" in command)
 
 
 def test_joblib_runs_functions_defined_in_cells(client: Client) -> None:
-    """Its processes, loky's, outlive the cell, and none outlives the session: see the fixture."""
+    """joblib's processes outlive the cell; the `runtime` fixture checks that none outlives the runtime."""
     client.execute(f"{_DEFINITIONS}\nimport joblib")
     assert client.value("joblib.Parallel(n_jobs=2)(joblib.delayed(square)(n) for n in range(4))") == "[0, 1, 4, 9]"
 
 
 def test_forked_child_can_be_terminated_immediately(client: Client) -> None:
-    """A SIGTERM is not lost in a child that has not come to itself: Pool.terminate() would wait for ever."""
+    """A child must not lose a SIGTERM that arrives right after the fork: Pool.terminate() would wait forever."""
     code = """
 import os, signal, time
-ends = set()
+exit_codes = set()
 for _ in range(200):
     child = os.fork()
     if child == 0:
         time.sleep(60); os._exit(0)
     os.kill(child, signal.SIGTERM)
-    ends.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(ends, signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    exit_codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(exit_codes, signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
     assert client.execute(code)["stdout"] == "{-15} set()\n"
-
-
-def test_fork_warns_of_no_threads(client: Client) -> None:
-    """Python 3.12 warns when a process with threads forks; not for the session's own threads."""
-    code = "import os\nif os.fork() == 0: os._exit(0)\nelse: _ = os.wait()"
-    assert client.execute(code)["stderr"] == ""

@@ -1,4 +1,4 @@
-"""What writes, and how; order and bounds are proved in tests/test_output.py, on one interpreter."""
+"""All ways to write output; tests/test_output.py tests its order and bounds, on one interpreter."""
 
 import ast
 from pathlib import Path
@@ -85,7 +85,9 @@ def test_redirection_can_span_cells(client: Client, home: Path) -> None:
         "_ = stack.enter_context(contextlib.redirect_stdout(log))"
     )
     assert client.execute("print('logged')")["stdout"] == ""
-    assert client.execute("1 + 1")["stdout"] == "Out[3]: 2\n", "as in Jupyter"
+    assert client.execute("1 + 1")["stdout"] == "Out[3]: 2\n", (
+        "results must be shown although stdout is redirected, as in Jupyter"
+    )
     assert "ZeroDivisionError" in client.execute("1 / 0")["stdout"]
     assert client.execute("stack.close(); print('shown')")["stdout"] == "shown\n"
     assert log.read_text() == "logged\n"
@@ -98,14 +100,14 @@ for n in rich.progress.track([1, 2], console=rich.console.Console()): {}
 
 
 def test_rich_progress_bar_is_updated_while_it_runs(client: Client) -> None:
-    """What follows the bar waits until the bar has been seen."""
+    """The cell waits for input until the test has seen the bar."""
     code = _TRACK.format("input()")
     with client.streaming(f"import os; os.environ.pop('NO_COLOR', None)\n{code}", execId="bar") as events:
         seen = ""
         for event in events:
             seen += event.data["content"] if event.name == "stdout" else ""
             if event.name == "stdin_request":
-                assert "0%" in seen, "it shows before it ends"
+                assert "0%" in seen, "the bar is not shown while it runs"
                 client.post("/input", {"execId": "bar", "text": ""})
     assert "\x1b[" in seen
     client.execute("os.environ['NO_COLOR'] = '1'")
@@ -145,7 +147,7 @@ for thread in threads: thread.join()
 for child in children: os.kill(child, 9)
 len(children)
 """
-    assert client.value(code) == "0", "children hang"
+    assert client.value(code) == "0", "forked children hang"
 
 
 @pytest.mark.parametrize("show", ["print('h' * 5000)", "display({'x/h': ''}, raw=True)"])
@@ -153,15 +155,15 @@ def test_signal_handler_can_print_and_display_while_the_cell_does(client: Client
     code = f"""
 import signal
 from IPython.display import display
-rung = 0
-def ring(*_):
-    global rung
-    rung += 1
+count = 0
+def on_alarm(*_):
+    global count
+    count += 1
     {show}
-    if rung < 100: signal.setitimer(signal.ITIMER_REAL, 0.001)  # only now, or handlers would pile up
-signal.signal(signal.SIGALRM, ring)
+    if count < 100: signal.setitimer(signal.ITIMER_REAL, 0.001)  # not earlier, or handlers would nest
+signal.signal(signal.SIGALRM, on_alarm)
 signal.setitimer(signal.ITIMER_REAL, 0.001)
-while rung < 100: {show}
+while count < 100: {show}
 """
     result = client.execute(code)
     assert result["success"], result["error"]
@@ -190,12 +192,12 @@ def test_non_blocking_stdout_loses_no_output(client: Client) -> None:
 def test_redirect_stdout_and_capture_work(client: Client) -> None:
     code = """
 import contextlib, io
-with contextlib.redirect_stdout(io.StringIO()) as held: print("held")
-print(repr(held.getvalue()))
+with contextlib.redirect_stdout(io.StringIO()) as output: print("held")
+print(repr(output.getvalue()))
 """
     assert client.execute(code)["stdout"] == "'held\\n'\n"
-    assert client.execute("%%capture held\nprint('held')\n1 + 1")["stdout"] == ""
-    assert "held" in client.value("held.stdout")
+    assert client.execute("%%capture output\nprint('held')\n1 + 1")["stdout"] == ""
+    assert "held" in client.value("output.stdout")
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,8 @@ import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
     {command}
 """
-    captured = f"%%capture held\n{command}"
-    for cell, names in ((code, "out.getvalue(), err.getvalue()"), (captured, "held.stdout, held.stderr")):
+    captured = f"%%capture output\n{command}"
+    for cell, names in ((code, "out.getvalue(), err.getvalue()"), (captured, "output.stdout, output.stderr")):
         result = client.execute(cell)
         assert (result["success"], result["stdout"], result["stderr"]) == (True, "", "")
         assert ast.literal_eval(client.value(names)) == (stdout, stderr)
@@ -225,7 +227,7 @@ with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stder
     assert (result["stdout"], result["stderr"]) == ("out\n", "err\n")
 
 
-def test_command_output_reaches_replaced_stdout_as_it_comes(client: Client, home: Path) -> None:
+def test_command_output_reaches_replaced_stdout_while_it_runs(client: Client, home: Path) -> None:
     code = f"""
 import os, sys
 os.mkfifo({str(home / "go")!r})
@@ -261,7 +263,7 @@ sys.stdout = sys.stdout.stream
 def test_ipython_text_starts_on_a_new_line(client: Client, code: str, stdout: str) -> None:
     assert client.execute(code)["stdout"].replace("\x1b[2K\r\x1b[2K\r", "\x1b[2K\r") == stdout
     client.execute("print('open', end='')")
-    assert client.execute("1 / 0")["stdout"].startswith("-----"), "of another cell"
+    assert client.execute("1 / 0")["stdout"].startswith("-----"), "the open line of an earlier cell must not matter"
     assert "open\n-----" in client.execute("print('open', end='')\n1 / 0")["stdout"]
 
 
@@ -280,11 +282,11 @@ def test_session_does_not_use_functions_that_a_cell_replaced(client: Client, nam
 from unittest.mock import Mock, patch
 fails = Mock(spec=[], side_effect=RuntimeError("replaced"))
 patches = [patch(name, fails) for name in {names!r}]
-for started in patches: started.start()
+for each in patches: each.start()
 """
     assert client.execute(code)["success"]
     value, shown, error = (client.execute(code) for code in ("40 + 2", "display(43)", "1 / 0"))
-    assert client.execute("for started in patches: started.stop()")["success"]
+    assert client.execute("for each in patches: each.stop()")["success"]
     assert (value["result"], value["stdout"].partition(" ")[2]) == ("42", "42\n")
     assert shown["displayData"][0]["data"] == {"text/plain": "43"}
     assert "ZeroDivisionError: division by zero" in error["stdout"]
@@ -295,17 +297,17 @@ def test_worker_keeps_no_printed_output(client: Client) -> None:
     result = client.execute("import tracemalloc; tracemalloc.start()\nfor n in range(32): print(str(n) * 500_000)")
     assert result["success"], result["error"]
     kept = int(client.value("tracemalloc.get_traced_memory()[0], tracemalloc.stop()").strip("()").partition(",")[0])
-    assert kept < 4_000_000, "of 30 MB"
+    assert kept < 4_000_000, "the worker keeps printed output (of 30 MB)"
 
 
 def test_signal_handler_that_raises_during_output_breaks_nothing(client: Client) -> None:
-    """As those that end a block after some time do."""
+    """Timeouts are often implemented by such handlers."""
     code = """
 import signal
 from IPython.display import display
 class Late(Exception): pass
-def ring(*_): raise Late
-signal.signal(signal.SIGALRM, ring)
+def on_alarm(*_): raise Late
+signal.signal(signal.SIGALRM, on_alarm)
 for n in range(3000):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.001)
@@ -317,5 +319,5 @@ print("h" * 3_000_000)
     assert result["success"], result["error"]
     assert result["stdout"].count("h") == 3_000_000
     thread = "import threading; thread = threading.Thread(target=display, args=('shown',), daemon=True)"
-    waits = client.value(f"{thread}; thread.start(); thread.join(20); thread.is_alive()")
-    assert waits == "False", "another thread waits for a lock that was never released"
+    is_waiting = client.value(f"{thread}; thread.start(); thread.join(20); thread.is_alive()")
+    assert is_waiting == "False", "another thread waits for a lock that was never released"

@@ -1,4 +1,4 @@
-"""IPython's profile: configuration, extensions and startup files, as IPython and Jupyter use them."""
+"""IPython's profile: configuration, extensions and startup files, as in IPython and Jupyter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from tests.client import Client, Json
 
 @contextmanager
 def _session(runtime: Client, ipython_dir: Path, **files: str) -> Iterator[str]:
-    """Yield a session with a profile that has these files, and the directory they are in."""
+    """Create a session whose IPython profile has these files; yields its id."""
     profile = ipython_dir / "profile_default"
     (profile / "startup").mkdir(parents=True)
     for name, text in files.items():
@@ -54,12 +54,12 @@ c.AliasManager.user_aliases = [("hello", "echo hello")]
         assert "started\n" in first["stdout"]
         assert first["stderr"] == ""
         assert first["executionCount"] == 1
-        assert _names(runtime, session) == [], "as in %who"
+        assert _names(runtime, session) == [], "names from startup must be hidden, as in %who"
         assert runtime.execute("1; 2", session=session)["stdout"] == "Out[2]: 1\nOut[2]: 2\n"
         assert runtime.execute("%hello", session=session)["stdout"] == "hello\n"
         assert runtime.execute("1 / 0", session=session)["stdout"].strip() == "ZeroDivisionError: division by zero"
         runtime.execute("by_startup = 10", session=session)
-        assert _names(runtime, session) == ["by_startup"], "it is the cell's now"
+        assert _names(runtime, session) == ["by_startup"], "a name that a cell has set must be listed"
         runtime.post("/reset", {"session": session})
         again = runtime.execute("by_startup, by_line", session=session)
         assert (again["result"], again["executionCount"]) == ("(1, 2)", 1)

@@ -1,4 +1,4 @@
-"""Displays and assets, library by library."""
+"""Displays and assets of many libraries."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.client import Client, Event, text_of
 
 
 def _shown(events: list[Event]) -> list[str]:
-    """Return what was shown: the type of each asset, and the richest MIME type of each display."""
+    """Return the type of each asset and the first MIME type, in alphabetical order, of each display."""
     shown = []
     for event in events:
         if event.name == "asset":
@@ -50,8 +50,8 @@ def test_last_expression_is_shown_in_its_mime_forms(client: Client) -> None:
     assert frame["result"] == "   a\n0  1\n1  2"
     assert frame["assets"] == []
     assert "<table" in frame["displayData"][0]["data"]["text/html"]
-    picture = client.execute("from PIL import Image; Image.new('RGB', (2, 2))")
-    assert [asset["mimeType"] for asset in picture["assets"]] == ["image/png"]
+    image = client.execute("from PIL import Image; Image.new('RGB', (2, 2))")
+    assert [asset["mimeType"] for asset in image["assets"]] == ["image/png"]
     figure = client.execute("import plotly.graph_objects as go; go.Figure()")
     assert [asset["mimeType"] for asset in figure["assets"]] == ["text/html"]
     assert figure["error"] is None
@@ -72,11 +72,11 @@ def test_matplotlib_figures_become_images(client: Client) -> None:
     assert client.execute("%matplotlib agg")["success"]
     assert _shown(client.stream(_PLOT)) == []
     client.execute("plt.close('all')")
-    assert "inline" in client.execute("%matplotlib")["stdout"], "where there is no display, that is what fits"
+    assert "inline" in client.execute("%matplotlib")["stdout"], "the default without a display must be inline"
     assert _shown(client.stream(_PLOT)) == ["image"]
-    for windows in ("tk", "qt"):
-        assert client.execute(f"%matplotlib {windows}")["error"] is not None
-        assert _shown(client.stream(_PLOT)) == ["image"], "all is as before"
+    for backend in ("tk", "qt"):
+        assert client.execute(f"%matplotlib {backend}")["error"] is not None
+        assert _shown(client.stream(_PLOT)) == ["image"], "the rejected backend changed the current one"
 
 
 def test_clear_output_is_an_event_or_an_escape_sequence(client: Client) -> None:
@@ -84,16 +84,16 @@ def test_clear_output_is_an_event_or_an_escape_sequence(client: Client) -> None:
     result = client.execute(code)
     assert result["success"]
     assert result["stdout"].replace("\x1b[2K\r", "") == "012"
-    assert result["stdout"].count("\x1b[2K\r") == 6, "the way of a terminal"
+    assert result["stdout"].count("\x1b[2K\r") == 6, "a terminal's escape sequence per stream and call"
     events = client.stream(code, rich=True)
     assert [event.data for event in events if event.name == "clear_output"] == [{"wait": True}] * 3
     assert text_of(events, "stdout") == "012"
-    captured = client.execute(f"%%capture held\n{code}", rich=True)
+    captured = client.execute(f"%%capture output\n{code}", rich=True)
     assert (captured["success"], captured["stdout"]) == (True, "")
-    assert "\x1b[2K" in client.execute(code)["stdout"], "it is for each execution to say"
+    assert "\x1b[2K" in client.execute(code)["stdout"], "rich=True of an earlier execution must not apply"
 
 
-def test_raising_repr_is_shown_and_breaks_nothing(client: Client) -> None:
+def test_error_in_repr_is_shown(client: Client) -> None:
     code = """
 class Bad:
     def __repr__(self): raise RuntimeError("bad repr")
@@ -116,7 +116,9 @@ def test_result_that_cannot_be_formatted_fails_the_cell(client: Client, kind: st
     assert not result["success"]
     assert (result["error"]["type"], result["error"]["message"]) == ("ValueError", f"bad {kind}")
     assert result["error"]["traceback"]
-    assert client.execute("display(Raises())")["success"], "as in Jupyter"
+    assert client.execute("display(Raises())")["success"], (
+        "display() of such an object must not fail the cell, as in Jupyter"
+    )
     assert client.execute("1 + 1")["error"] is None
 
 
@@ -125,7 +127,7 @@ def test_pandas_prints_all_columns_of_a_wide_frame(client: Client) -> None:
     assert all(f"column_number_{n}" in client.execute(code)["stdout"] for n in range(15))
 
 
-def test_run_shows_no_empty_figure_after_matplotlib_was_chosen(client: Client, home: Path) -> None:
+def test_run_magic_shows_no_empty_figure_with_matplotlib(client: Client, home: Path) -> None:
     (home / "plain.py").write_text("print('done')\n")
     client.execute("%matplotlib inline\nimport matplotlib.pyplot as plt; plt.plot([1, 2]);")
     result = client.execute("%run plain.py")
@@ -167,16 +169,13 @@ def test_each_displayed_value_keeps_its_mime_forms(
     events = client.stream(code, execId=code)
     whole = client.get(f"/executions/{quote(code, safe='')}")["result"]
     client.execute("get_ipython().ast_node_interactivity = 'last_expr'")
-    seen = []
-    for event in events:
-        if event.name == "stdout":
-            seen += re.findall(r"^(?:   )?([abc])$", event.data["content"], re.MULTILINE)
-    assert seen == shown, "each is printed once"
+    printed = re.findall(r"^(?:   )?([abc])$", text_of(events, "stdout"), re.MULTILINE)
+    assert printed == shown, "each value must be printed once"
     forms = [re.findall("<th>([abc])</th>", display["data"]["text/html"])[0] for display in whole["displayData"]]
     assert forms == [name for name in shown if f"print({name!r})" not in code]
     assert (whole["result"] or "").split("\n")[0].strip() == result
     early = [event for event in events if event.name == "display"]
-    assert len(early) >= len(forms) - 1, "those before the last are events"
+    assert len(early) >= len(forms) - 1, "all values but the last must be events"
 
 
 def test_each_figure_among_the_values_becomes_an_image(client: Client) -> None:

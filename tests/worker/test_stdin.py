@@ -1,4 +1,4 @@
-"""input() and its kin, and debuggers, in each Python; the finer points are proved in tests/test_stdin.py."""
+"""input(), similar functions and debuggers, on several Pythons; tests/test_stdin.py tests how requests end."""
 
 import pytest
 
@@ -67,14 +67,16 @@ def test_input_raises_at_once_without_stdin(client: Client, code: str) -> None:
         assert "allowStdin" in result["message"]
 
 
-def _interrupt_the_first_question(client: Client, code: str) -> list[Event]:
-    """Run code, interrupt it when it asks something, and return all events."""
+def _interrupt_first_request(client: Client, code: str) -> list[Event]:
+    """Run code, interrupt it when it requests input, and return all events; a second request is an error."""
     events = []
     with client.streaming(code) as stream:
         for event in stream:
             events.append(event)
             if event.name == "stdin_request":
-                assert "stdin_request" not in [earlier.name for earlier in events[:-1]], "it asks again"
+                assert "stdin_request" not in [earlier.name for earlier in events[:-1]], (
+                    "the code requested input again"
+                )
                 assert client.post("/interrupt") == {"interrupted": True}
     return events
 
@@ -93,12 +95,12 @@ def _interrupt_the_first_question(client: Client, code: str) -> list[Event]:
         "import asyncio\nasync def f(): breakpoint()\nasyncio.run(f())",
     ],
 )
-def test_one_interrupt_ends_code_that_asks_in_a_loop(client: Client, code: str) -> None:
-    events = _interrupt_the_first_question(client, code)
+def test_one_interrupt_ends_code_that_requests_input_in_a_loop(client: Client, code: str) -> None:
+    events = _interrupt_first_request(client, code)
     error = events[-2].data
     assert (events[-2].name, error["type"]) == ("error", "KeyboardInterrupt")
     assert "pdb.py" not in "".join(error["traceback"])
-    assert client.value("import sys; sys.gettrace()") == "None", "the next cell is not traced"
+    assert client.value("import sys; sys.gettrace()") == "None", "the next cell is traced"
     assert text_of(client.converse(f"print(input('? '))  # {code!r}", "yes"), "stdout") == "? yes\nyes\n"
 
 
@@ -112,12 +114,12 @@ def test_post_mortem_debugger_writes_to_the_current_stdout(client: Client) -> No
 
 def test_one_interrupt_ends_post_mortem_debugger(client: Client) -> None:
     client.execute("def g(y): return 1 / y\ng(0)")
-    last = _interrupt_the_first_question(client, "%debug")[-2].data
+    last = _interrupt_first_request(client, "%debug")[-2].data
     assert last["type"] == "KeyboardInterrupt", "\n".join(last["traceback"])
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "code",
     [
         "try: input('? ')\nexcept KeyboardInterrupt: print('cancelled')",
         "import cmd\ntry: cmd.Cmd().cmdloop()\nexcept KeyboardInterrupt: print('cancelled')",
@@ -125,14 +127,14 @@ def test_one_interrupt_ends_post_mortem_debugger(client: Client) -> None:
         "    await asyncio.sleep(0)\nasyncio.run(f())",
     ],
 )
-def test_code_can_catch_interrupt_of_input(client: Client, ask: str) -> None:
-    events = _interrupt_the_first_question(client, ask)
+def test_code_can_catch_interrupt_of_input(client: Client, code: str) -> None:
+    events = _interrupt_first_request(client, code)
     assert events[-2].name == "result"
     assert text_of(events, "stdout").endswith("cancelled\n")
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "code",
     [
         "input()",
         "import getpass; getpass.getpass()",
@@ -140,8 +142,8 @@ def test_code_can_catch_interrupt_of_input(client: Client, ask: str) -> None:
         "import asyncio; await asyncio.sleep(0); input()",
     ],
 )
-def test_traceback_of_interrupted_input_has_only_the_cells_frames(client: Client, ask: str) -> None:
-    error = _interrupt_the_first_question(client, ask)[-2].data
+def test_traceback_of_interrupted_input_has_only_the_cells_frames(client: Client, code: str) -> None:
+    error = _interrupt_first_request(client, code)[-2].data
     assert error["type"] == "KeyboardInterrupt"
     traceback = "\n".join(error["traceback"])
     assert traceback.count("line 1") == 1
@@ -154,7 +156,7 @@ def test_input_reads_from_replaced_stdin(client: Client) -> None:
     assert client.value("input()") == "'c'"
     assert client.execute("input()")["error"]["type"] == "EOFError"
     client.execute("sys.stdin.close()")
-    assert text_of(client.converse("print(input())", "asked"), "stdout") == "asked\nasked\n"
+    assert text_of(client.converse("print(input())", "text"), "stdout") == "text\ntext\n"
 
 
 @pytest.mark.parametrize("damage", ["sys.stdin.close()", "sys.stdin = None", "sys.stdin = 3", "del sys.stdin"])
