@@ -235,8 +235,8 @@ def _events(stream: Iterable[bytes]) -> Iterator[Event]:
 
 def complete_events(content: bytes) -> list[Event]:
     """Return the events in a part of a stream, without one that is cut off at its end."""
-    complete = content[: content.rfind(b"\n\n") + 2]
-    return list(_events(complete.splitlines(keepends=True)))
+    complete, end, _ = content.rpartition(b"\n\n")
+    return list(_events((complete + end).splitlines(keepends=True)))
 
 
 def text_of(events: list[Event], stream: str) -> str:

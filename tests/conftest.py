@@ -144,9 +144,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture
 def mac(here: Machine) -> Iterator[Machine]:
     """This machine with the test suite's launchctl and launchd, with no agent loaded."""
-    with tempfile.TemporaryDirectory(
-        prefix="launchd-"
-    ) as directory:  # short: the path of a socket has at most 107 bytes
+    # A short path: that of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="launchd-") as directory:
         Path(directory, "launchctl").symlink_to(_LAUNCHD / "launchctl")
         # The environment of every agent of a GUI login: https://developer.apple.com/library/archive/technotes/tn2083
         domain = {

@@ -228,4 +228,5 @@ def test_record_with_any_content_causes_no_traceback(tmp_path_factory: pytest.Te
         assert done.exception is None or isinstance(done.exception, (ServiceError, OSError)), (arguments, done.exc_info)
         if arguments[0] == "--list":
             assert "random" in done.output
-    assert not path.exists(), "--kill did not remove the record"
+    # A record without start time, as 0.4.2 wrote it, is kept while a process with its pid exists.
+    assert not path.exists() or "0.4.2 or older" in str(done.exception), "--kill did not remove the record"
