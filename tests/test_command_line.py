@@ -110,15 +110,18 @@ def test_start_after_crash_reuses_the_port(here: Machine) -> None:
     here.kill("KILL", client.pid)
     again = here.start("a")
     assert (again.port, again.value("1 + 1")) == (client.port, "2"), (
-        "the port or the token of the crashed runtime was handled wrongly"
+        "the new runtime must reuse the port and require no token"
     )
 
 
 def test_restart_rejects_foreground_runtime(here: Machine) -> None:
-    with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL):
-        wait_until(lambda: "running" in here.mrmd("--list").stdout, "the runtime is running")
-        assert "runs in the foreground of a terminal" in _error_of(here, "--restart", "a")
-        assert here.mrmd("--kill", "a").returncode == 0
+    with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_until(lambda: "running" in here.mrmd("--list").stdout, "the runtime is running")
+            assert "runs in the foreground of a terminal" in _error_of(here, "--restart", "a")
+            assert here.mrmd("--kill", "a").returncode == 0
+        finally:
+            server.terminate()
 
 
 def test_logs_prints_and_follows_the_log(machine: Machine) -> None:
@@ -328,7 +331,7 @@ def test_render_prints_the_unit_and_creates_nothing(here: Machine) -> None:
         "TimeoutStartSec=310s",
     ):
         assert line in lines, unit.stdout
-    assert here.mrmd(*options, "--render").stdout == unit.stdout, "systemd is the default format on Linux"
+    assert here.mrmd(*options, "--render").stdout == unit.stdout, "the default format on Linux must be systemd"
     agent = here.mrmd("--id", "a+b", "--render", "launchd")
     assert agent.stdout.startswith("<?xml"), agent.stderr
     assert "<string>dev.mrmd.python.a+b</string>" in agent.stdout

@@ -181,14 +181,16 @@ def test_uvx_uses_the_venv_of_the_project(here: Machine) -> None:
 
 def test_foreground_serves_until_a_signal(here: Machine) -> None:
     with subprocess.Popen(here.command(MRMD, "--id", "a", "--foreground"), stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
-        for line in server.stderr:
-            if "answers at" in line:
-                break
-        client = here.client("a")
-        assert client.pid == server.pid, "the server is not the process of the command"
-        pid = int(client.value("import os; os.getpid()"))
-        server.terminate()
+        try:
+            assert server.stderr is not None
+            for line in server.stderr:
+                if "answers at" in line:
+                    break
+            client = here.client("a")
+            assert client.pid == server.pid, "the server is not the process of the command"
+            pid = int(client.value("import os; os.getpid()"))
+        finally:
+            server.terminate()
         assert server.wait(timeout=20) == 0
     assert here.alive([pid]) == []
     assert here.mrmd("--list").stdout.startswith("No runtimes")

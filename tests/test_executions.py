@@ -157,7 +157,9 @@ def test_deleting_a_running_execution_interrupts_it(client: Client) -> None:
         next(events)
         assert client.request("DELETE", "/executions/x") == (200, {"success": True})
         assert [event.data["type"] for event in events if event.name == "error"] == ["KeyboardInterrupt"]
-    assert _execution(client, "x")["state"] == "error", "clients can still read how the interrupted execution ended"
+    assert _execution(client, "x")["state"] == "error", (
+        "clients must be able to read how the interrupted execution ended"
+    )
     assert client.request("DELETE", "/executions/x") == (200, {"success": True})
     assert client.request("DELETE", "/executions/x")[0] == 404
     assert client.request("GET", "/executions/x/stream")[0] == 404

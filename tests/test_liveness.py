@@ -179,7 +179,7 @@ def test_sigkill_of_busy_worker_is_reported(machine: Machine) -> None:
 def test_idle_worker_death_is_reported_by_next_execution(here: Machine) -> None:
     client = here.start("a")
     here.kill("KILL", client.get("/sessions/default")["pid"])
-    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the server has noticed")
+    wait_until(lambda: client.get("/sessions/default")["state"] == "dead", "the session is dead")
     result = client.execute("1 + 1")
     assert result["success"]
     assert "was killed by SIGKILL" in result["stderr"]

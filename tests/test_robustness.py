@@ -239,9 +239,9 @@ for n in range(500):
 """
     server = psutil.Process(client.pid)
     before = server.memory_info().rss
-    with client.streaming(code) as events:
+    with client.streaming(code, execId="alternating") as events:
         next(events)
-        wait_until(lambda: client.get("/sessions/default")["state"] == "idle", "the cell has ended")
+        wait_until(lambda: client.get("/executions/alternating")["state"] == "done", "the cell has ended")
         seen = list(events)
     assert len(text_of(seen, "stdout")) == len(text_of(seen, "stderr")) == 500 * 601
     assert server.memory_info().rss - before < 64 * 2**20

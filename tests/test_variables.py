@@ -253,7 +253,7 @@ own_frame = OwnFrame({"a": [1]})
     assert _children(client, "frame", path=["b"]) == {"[0]": "'x'", "[1]": "'y'", "[2]": "'z'"}
     assert client.post("/variables/frame", {"path": [7, 2]})["value"] == "2.5"
     assert client.execute("frame.loc[0, 'a'] = 5")["stdout"] == "", "describing the objects ran their code"
-    assert "finalized" in printed, "the class prints when it is used, so this test can fail"
+    assert "finalized" in printed, "the class must print when it is used, or this test proves nothing"
 
 
 def test_objects_of_other_libraries_are_described(client: Client) -> None:

@@ -92,7 +92,7 @@ def test_result_has_the_last_update_of_each_display(server: Client, run: Run, se
     assert [b">19<" in bodies[0], b">b<" in bodies[1]] == [True, True]
     assert found["displayData"] == [{"data": {"x/y": 19}, "metadata": {}, "displayId": "note", "update": True}]
     events = server.stream(code, session=session)
-    assert [event.name for event in events].count("asset") == 22, "each update is sent as an event"
+    assert [event.name for event in events].count("asset") == 22, "each update must be sent as an event"
     assert [event.data["displayData"] for event in events if event.name == "result"] == [found["displayData"]]
 
 

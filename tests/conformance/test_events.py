@@ -128,7 +128,7 @@ def test_clear_output_is_an_event_for_rich_clients(server: Client, session: str)
     assert text_of(events, "stdout") == "a\nb\nc\n"
     result = server.post("/execute", {"code": code, "session": session, "rich": True})
     assert (result["stdout"], len(result["displayData"])) == ("a\nb\nc\n", 1), (
-        "the result has all output, cleared or not"
+        "the result must have all output, cleared or not"
     )
     for fields in ({}, {"rich": False}):
         plain = server.stream(code, session=session, **fields)

@@ -36,10 +36,10 @@ def test_failed_execution_has_error_with_line(run: Run) -> None:
     assert set(error) == {"type", "message", "traceback", "line", "column"}
     assert (error["type"], error["message"]) == ("KeyError", "'é'")
     assert error["line"] == 2
-    assert "\x1b" not in "".join(error["traceback"]), "the traceback has no colours"
-    assert "mrmd" not in "".join(error["traceback"]), "the traceback has only the user's frames"
+    assert "\x1b" not in "".join(error["traceback"]), "the traceback must have no colours"
+    assert "mrmd" not in "".join(error["traceback"]), "the traceback must have only the user's frames"
     assert "KeyError" in found["stdout"] + found["stderr"], (
-        "the output has the error too, for clients that show only text"
+        "the output must have the error too, for clients that show only text"
     )
     assert run("x = (\n1 +* 2)")["error"]["type"] == "SyntaxError"
     assert run("x = 1\ny = = 2")["error"]["line"] == 2
@@ -58,11 +58,11 @@ def test_long_results_and_errors_are_shortened(server: Client, session: str, run
     line = "0123456789" * 100_000
     found = run("line = '0123456789' * 100_000; line")
     assert _is_shortened(found["result"], f"'{line}'")
-    assert found["stdout"] == f"Out[1]: '{line}'\n", "the output is not shortened"
+    assert found["stdout"] == f"Out[1]: '{line}'\n", "the output must not be shortened"
     assert run("line[:200_000]")["result"] == f"'{line[:200_000]}'"
     rich = run("class C:\n    def _repr_mimebundle_(self, **_): return {'text/plain': line, 'a/b': line}\nC()")
     assert _is_shortened(rich["displayData"][0]["data"]["text/plain"], line)
-    assert rich["displayData"][0]["data"]["a/b"] == line, "other MIME forms are never cut"
+    assert rich["displayData"][0]["data"]["a/b"] == line, "other MIME forms must not be shortened"
     events = server.stream("raise ValueError(line)", session=session)
     for error in (run("raise ValueError(line)")["error"], events[-2].data):
         assert _is_shortened(error["message"], line)
@@ -130,7 +130,7 @@ def test_input_text_reaches_the_cell(server: Client, session: str) -> None:
         {"prompt": "Key: ", "password": True, "execId": exec_id},
     ]
     assert text_of(events, "stdout") == "Name? Adé\nKey: 'Adé' 6\n"
-    assert names_of(events)[:3] == ["start", "stdout", "stdin_request"], "the prompt is printed before the request"
+    assert names_of(events)[:3] == ["start", "stdout", "stdin_request"], "the prompt must be printed before the request"
 
 
 @pytest.mark.row("never 500 on purpose: POST /input with half a surrogate pair, which JSON allows")
@@ -270,7 +270,9 @@ def test_stop_on_error_aborts_queued_executions(server: Client, session: str, en
     else:
         assert (result["success"], names_of(events)) == (True, ["start", "result", "done"])
     later = server.post("/execute", {"code": "globals().get('ran')", "session": session})
-    assert later["result"] == (None if ending in ("failed", "interrupted") else "2"), "an execution queued later runs"
+    assert later["result"] == (None if ending in ("failed", "interrupted") else "2"), (
+        "an execution that is queued later must run"
+    )
 
 
 @pytest.mark.row("POST /history: n 20, pattern?, before?: entries [{historyIndex, code}], hasMore")

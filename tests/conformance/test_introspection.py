@@ -181,7 +181,7 @@ def test_hostile_repr_is_never_called(server: Client, session: str, run: Run) ->
     for number in range(5):
         assert server.post("/hover", {"code": f"c{number}", "cursor": 2, "session": session}, timeout=5)["found"]
         assert server.post(f"/variables/c{number}", {"session": session}, timeout=5)["name"] == f"c{number}"
-    assert run("fine")["stdout"] == "Out[2]: 1\n", "no __repr__ printed anything or was counted as an execution"
+    assert run("fine")["stdout"] == "Out[2]: 1\n", "a __repr__ printed something or was counted as an execution"
 
 
 @pytest.mark.row("POST /is_complete: status complete|incomplete|invalid|unknown, indent (a string)")

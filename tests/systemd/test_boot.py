@@ -63,7 +63,7 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
     with _logged_in(own_box):
         root.read("loginctl", "disable-linger", "dev")
         at_home = dev.mrmd("--id", "b")
-        assert (at_home.returncode, at_home.stderr) == (0, ""), "a start outside SSH prints no note"
+        assert (at_home.returncode, at_home.stderr) == (0, ""), "a start outside SSH must print no note"
         started = dev.mrmd("--id", "c", env=ssh)
         assert started.stderr == (
             "mrmd-python: note: 'c' ends when you log out: lingering is off for your user; "

@@ -51,7 +51,7 @@ def test_hanging_manager_is_reported(own_box: Box) -> None:
         refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
         assert_error(refused, 1, "did not answer", "within 10 s", "--backend fork")
         assert listed.returncode == 0
-        assert "before  running" in listed.stdout, "runtimes in the registry are still listed"
+        assert "before  running" in listed.stdout, "runtimes in the registry must still be listed"
         assert_error(killed, 1, "did not answer")
         assert started.returncode == 0, started.stderr
         assert (

@@ -19,7 +19,7 @@ def test_crashed_server_restarts_on_its_port_and_reports_the_loss(box: Machine) 
     result = again.execute("kept")
     assert result["error"]["type"] == "NameError"
     assert "the variables are gone" in result["stderr"]
-    assert again.execute("1")["stderr"] == "", "the loss is reported only once"
+    assert again.execute("1")["stderr"] == "", "the loss must be reported only once"
 
 
 def test_unit_verifies_and_shows_status(box: Machine) -> None:

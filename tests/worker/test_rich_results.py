@@ -84,7 +84,7 @@ def test_clear_output_is_an_event_or_an_escape_sequence(client: Client) -> None:
     result = client.execute(code)
     assert result["success"]
     assert result["stdout"].replace("\x1b[2K\r", "") == "012"
-    assert result["stdout"].count("\x1b[2K\r") == 6, "a terminal's escape sequence per stream and call"
+    assert result["stdout"].count("\x1b[2K\r") == 6, "each call must write a terminal's escape sequence to both streams"
     events = client.stream(code, rich=True)
     assert [event.data for event in events if event.name == "clear_output"] == [{"wait": True}] * 3
     assert text_of(events, "stdout") == "012"
