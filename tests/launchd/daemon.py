@@ -182,7 +182,8 @@ class Launchd:
                 return Answer(37, err="Bootstrap failed: 37: Operation already in progress\n")
             return Answer(5, err="Bootstrap failed: 5: Input/output error\nTry re-running the command as root.\n")
         self.jobs[agent.label] = job = Job(agent, self._environment)
-        # After a bootout it may stay loaded but not started until kickstart: https://github.com/openbase-community/openbase/pull/15.
+        # After a bootout it may stay loaded, not started, until kickstart:
+        # https://github.com/openbase-community/openbase/pull/15.
         if agent.runs_at_load() and agent.label not in self._booted_out:
             job.start()
         return Answer()
