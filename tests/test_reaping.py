@@ -32,6 +32,10 @@ worker.start()
 """
 
 
+# One of these children ignores SIGTERM.
+_BRIEFLY = ("--stop-timeout", "1s")
+
+
 def _start_children(machine: Machine, client: Client, session: str = "default") -> list[int]:
     pids: list[int] = json.loads(client.value(_START_FOUR_CHILDREN, session=session))
     assert machine.alive(pids) == sorted(pids), "the worker or one of its four children is not running"
@@ -43,7 +47,7 @@ def _assert_gone(machine: Machine, pids: list[int]) -> None:
 
 
 def test_kill_ends_every_process(machine: Machine) -> None:
-    pids = _start_children(machine, machine.start("vllm"))
+    pids = _start_children(machine, machine.start("vllm", *_BRIEFLY))
     killed = machine.mrmd("--kill", "vllm")
     assert killed.returncode == 0, killed.stderr
     assert machine.alive(pids) == [], "processes are left after --kill has returned"
@@ -51,7 +55,7 @@ def test_kill_ends_every_process(machine: Machine) -> None:
 
 
 def test_kill_all_ends_every_process(here: Machine) -> None:
-    pids = [pid for name in ("one", "two") for pid in _start_children(here, here.start(name))]
+    pids = [pid for name in ("one", "two") for pid in _start_children(here, here.start(name, *_BRIEFLY))]
     killed = here.mrmd("--kill-all")
     assert killed.returncode == 0, killed.stderr
     assert here.alive(pids) == []
@@ -59,7 +63,7 @@ def test_kill_all_ends_every_process(here: Machine) -> None:
 
 @pytest.mark.systemd
 def test_systemctl_stop_ends_every_process(box: Machine) -> None:
-    pids = _start_children(box, box.start("vllm"))
+    pids = _start_children(box, box.start("vllm", *_BRIEFLY))
     box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
     assert box.alive(pids) == []
     assert "vllm  stopped" in box.mrmd("--list").stdout
@@ -67,14 +71,14 @@ def test_systemctl_stop_ends_every_process(box: Machine) -> None:
 
 @pytest.mark.parametrize("name", ["TERM", "KILL", "SEGV"])
 def test_signal_to_the_server_ends_every_process(machine: Machine, name: str) -> None:
-    client = machine.start("vllm")
+    client = machine.start("vllm", *_BRIEFLY)
     pids = _start_children(machine, client)
     machine.kill(name, client.pid)
     _assert_gone(machine, pids)
 
 
 def test_sigkill_to_the_process_group_of_the_server_ends_every_process(here: Machine) -> None:
-    client = here.start("vllm")
+    client = here.start("vllm", *_BRIEFLY)
     pids = _start_children(here, client)
     os.killpg(os.getpgid(client.pid), signal.SIGKILL)
     _assert_gone(here, pids)
@@ -95,7 +99,7 @@ def test_signal_to_managed_process_group_ends_every_process(here: Machine, name:
 
 
 def test_deleting_a_session_ends_its_processes_and_no_others(machine: Machine) -> None:
-    client = machine.start("vllm")
+    client = machine.start("vllm", *_BRIEFLY)
     kept = _start_children(machine, client)
     ended = _start_children(machine, client, "other")
     assert client.request("DELETE", "/sessions/other") == (200, {"success": True})
@@ -104,7 +108,7 @@ def test_deleting_a_session_ends_its_processes_and_no_others(machine: Machine) -
 
 
 def test_deleting_the_default_session_replaces_it(machine: Machine) -> None:
-    client = machine.start("vllm")
+    client = machine.start("vllm", *_BRIEFLY)
     pids = _start_children(machine, client)
     client.request("DELETE", "/sessions/default")
     assert machine.alive(pids) == []
@@ -113,11 +117,92 @@ def test_deleting_the_default_session_replaces_it(machine: Machine) -> None:
 
 @pytest.mark.parametrize("victim", ["worker", "reaper"])
 def test_killing_worker_or_reaper_ends_the_rest_of_the_session(machine: Machine, victim: str) -> None:
-    client = machine.start("vllm")
+    client = machine.start("vllm", *_BRIEFLY)
     pids = _start_children(machine, client)
     machine.kill("KILL", pids[0] if victim == "worker" else int(client.value("os.getppid()")))
     _assert_gone(machine, pids)
     assert client.value("1 + 1") == "2", "the session does not work with a new worker"
+
+
+# A process that takes two seconds to save something after SIGTERM, with the help of other programs.
+_SAVING = """
+import subprocess, time
+subprocess.Popen(["sh", "-c", "trap 'sleep 2; echo saved > %s; exit' TERM; echo ready; while :; do sleep 0.1; done"],
+                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True).stdout.readline()
+"""
+
+
+@pytest.mark.parametrize("way", ["kill", "restart", "delete"])
+def test_process_can_save_something_after_sigterm(machine: Machine, way: str) -> None:
+    saved = f"{machine.home}/saved-{way}"
+    client = machine.start("vllm")
+    client.execute(_SAVING % saved)
+    if way == "delete":
+        client.request("DELETE", "/sessions/default")
+    else:
+        assert machine.mrmd(f"--{way}", "vllm").returncode == 0
+    assert machine.read("cat", saved) == "saved"
+
+
+@pytest.mark.systemd
+def test_systemctl_stop_waits_for_the_stop_timeout(box: Machine) -> None:
+    saved = f"{box.home}/saved-stop"
+    client = box.start("vllm", "--stop-timeout", "20s")
+    client.execute((_SAVING % saved).replace("sleep 2", "sleep 16"))
+    box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
+    assert box.read("cat", saved) == "saved"
+
+
+def test_process_is_killed_after_the_stop_timeout(here: Machine) -> None:
+    saved = here.home / "saved"
+    client = here.start("vllm", "--stop-timeout", "1s")
+    client.execute((_SAVING % saved).replace("sleep 2", "sleep 100"))
+    assert here.mrmd("--kill", "vllm").returncode == 0
+    assert not saved.exists()
+
+
+def test_killed_server_leaves_time_to_save_something(here: Machine) -> None:
+    saved = here.home / "saved"
+    client = here.start("vllm")
+    client.execute(_SAVING % saved)
+    victims = [client.pid, int(client.value("import os; os.getppid()"))]
+    for name in ("STOP", "KILL"):  # neither can act on the other's death when both are stopped first
+        for pid in victims:
+            here.kill(name, pid)
+    _assert_gone(here, victims)
+    assert here.mrmd("--kill", "vllm").returncode == 0
+    assert saved.read_text() == "saved\n"
+
+
+# Shared memory that a process has which ignores SIGTERM, and a file of the user's.
+_SHARED_MEMORY = """
+import mmap, multiprocessing, os, signal, time
+from multiprocessing import resource_tracker, shared_memory
+resource_tracker.ensure_running()
+def hold(sender):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    segment = shared_memory.SharedMemory(create=True, size=1_000_000)
+    file = open(f"/dev/shm/model-{os.getpid()}.bin", "w+b"); file.truncate(4096); kept = mmap.mmap(file.fileno(), 4096)
+    sender.send((segment._name, file.name)); time.sleep(1000)
+receiver, sender = multiprocessing.Pipe()
+process = multiprocessing.get_context("fork").Process(target=hold, args=(sender,)); process.start()
+list(receiver.recv())
+"""
+
+
+@pytest.mark.parametrize("tracker", ["lives", "is dead"])
+def test_kill_removes_shared_memory_of_killed_processes_and_no_other_files(here: Machine, tracker: str) -> None:
+    client = here.start("vllm", "--stop-timeout", "1s")
+    segment, model = json.loads(client.value(_SHARED_MEMORY).replace("'", '"'))
+    try:
+        assert Path("/dev/shm", segment.lstrip("/")).exists()
+        if tracker == "is dead":
+            client.execute("os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)")
+        assert here.mrmd("--kill", "vllm").returncode == 0
+        assert not Path("/dev/shm", segment.lstrip("/")).exists()
+        assert Path(model).exists()
+    finally:
+        Path(model).unlink()
 
 
 def test_reset_clears_the_session_in_the_same_process(client: Client, shared_machine: Machine) -> None:
@@ -129,7 +214,7 @@ def test_reset_clears_the_session_in_the_same_process(client: Client, shared_mac
 
 
 def test_kill_ends_processes_of_dead_server_and_reaper(here: Machine) -> None:
-    client = here.start("vllm")
+    client = here.start("vllm", *_BRIEFLY)
     pids = _start_children(here, client)
     reaper = int(client.value("os.getppid()"))
     # Stop both first, so that neither can react to the death of the other.

@@ -17,7 +17,7 @@ from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import new_marker
 from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
-from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.spec import RuntimeSpec, stop_seconds
 
 # The write ends of the stdin of each child runtime. The runtime ends when its stdin is closed.
 _stdin_pipes: WeakSet[FileIO] = WeakSet()
@@ -97,7 +97,7 @@ class ChildRuntime:
             self._stdin_pipe.close()
             server = Process.of(self._process.pid)
             if server is not None:
-                server.terminate()
+                server.terminate(stop_seconds(self._spec.stop_timeout))
             self._process.wait()
 
 

@@ -110,6 +110,13 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
         default="90s",
         help="Give up if it is not ready after this long.  [default: 90s]",
     ),
+    click.option(
+        "--stop-timeout",
+        metavar="SPAN",
+        callback=option.span,
+        default="5s",
+        help="Kill processes that have not ended this long after SIGTERM.  [default: 5s]",
+    ),
     click.option("--foreground", is_flag=True, help="Run in this terminal until Ctrl-C."),
     click.option(
         "--managed",

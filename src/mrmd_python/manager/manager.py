@@ -18,7 +18,7 @@ from mrmd_python.runtime.files import Home, is_claimed, locked, remove
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
 from mrmd_python.runtime.registry import Record, UnreadableRecordError
-from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ANNOUNCE_SECONDS = 60.0
@@ -90,7 +90,7 @@ def start(
         except BaseException:
             with _uninterrupted():
                 backend.stop(spec.id, None)  # it may be about to be restarted
-                _remove_leftovers(home, spec.id)
+                _remove_leftovers(home, spec.id, spec.stop_timeout)
             raise
         return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
 
@@ -158,7 +158,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
         backend.stop(runtime_id, record)
         raise_if_alive(foreign, runtime_id)
-        return Killed(was_alive, freed, _remove_leftovers(home, runtime_id))
+        return Killed(was_alive, freed, _remove_leftovers(home, runtime_id, _stop_timeout(record)))
 
 
 def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
@@ -208,7 +208,7 @@ def running(home: Home, runtime_id: str) -> Record | None:
                 f"to kill it: mrmd-python --kill {runtime_id}"
             )
         time.sleep(0.05)  # there is nothing to wait on for both a lock file and a unit
-    _end_leftovers(home, runtime_id)
+    _end_leftovers(home, runtime_id, _stop_timeout(record))
     remove(home.token(runtime_id))  # the next start may be without a token; it does use the last port
     return None
 
@@ -260,17 +260,21 @@ def write_environment(
     return environment
 
 
-def _remove_leftovers(home: Home, runtime_id: str) -> int:
+def _stop_timeout(record: Record | None) -> int:
+    return DEFAULT_STOP_TIMEOUT if record is None else record.stop_timeout
+
+
+def _remove_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> int:
     """Kill the processes that are left of a runtime and remove its files; return the number of processes."""
-    swept = _end_leftovers(home, runtime_id)
+    swept = _end_leftovers(home, runtime_id, stop_timeout)
     home.remove_start_files(runtime_id)
     return swept
 
 
-def _end_leftovers(home: Home, runtime_id: str) -> int:
+def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> int:
     """Kill the processes with the marker of an ended runtime, and remove its record; return their number."""
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
-    swept = sweep(marker) if marker is not None else 0
+    swept = sweep(marker, stop_timeout) if marker is not None else 0
     is_claimed(home.claim(runtime_id))  # removes a claim that no process holds
     registry.delete(home, runtime_id)
     return swept

@@ -7,14 +7,15 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 
 from mrmd_python.runtime import ServiceError, processes
 from mrmd_python.runtime.processes import Process
 
 VARIABLE = "MRMD_RUNTIME"
 _SWEEP_SECONDS = 10.0
-# The pause between two passes of `kill_marked`.
-PAUSE_SECONDS = 0.005
+# The pause between two passes of `processes.end`, which reads the environment of each process.
+PAUSE_SECONDS = 0.02
 _MARKER = re.compile(r"(?P<runtime>[^/]+):[0-9a-f]{32}(?:/[0-9a-f]{16})*")
 
 
@@ -45,38 +46,37 @@ def marked(marker: str) -> set[Process]:
     return {process for process in processes.with_variable(VARIABLE, marker) if process.pid != os.getpid()}
 
 
-def kill_marked(marker: str) -> Iterator[tuple[set[Process], set[Process]]]:
-    """SIGKILL all `marked` processes, again and again until none is left.
+def end_marked(marker: str, seconds: float) -> Iterator[set[Process]]:
+    """SIGTERM all `marked` processes, and SIGKILL them after `seconds`, until only those of other users are left.
 
-    Yields, after each pass, the processes that were killed in it, and those of other users, which cannot be killed. The
-    last pass killed none.
+    Yields the processes alive in each pass. The caller waits between two passes.
     """
-    while True:
-        found, foreign = processes.kill(lambda: marked(marker))
-        yield found - foreign, foreign
-        if found == foreign:
-            return
+    with closing(processes.end(lambda: marked(marker), seconds)) as passes:
+        for alive, foreign in passes:
+            yield alive
+            if alive == foreign:
+                return
 
 
-def sweep(marker: str) -> int:
-    """SIGKILL all `marked` processes; return their number when they have ended.
+def sweep(marker: str, seconds: float) -> int:
+    """End all `marked` processes as `end_marked` does; return their number when they have ended.
 
     Raises:
-        ServiceError: some do not end within ten seconds, or run as another user.
+        ServiceError: some survive SIGKILL, or run as another user.
     """
     runtime_id = marker.rpartition(":")[0]
     ended: set[Process] = set()
-    deadline = time.monotonic() + _SWEEP_SECONDS
-    for killed, foreign in kill_marked(marker):
-        ended |= killed
-        if not killed:
-            raise_if_alive(foreign, runtime_id)
-        elif time.monotonic() > deadline:
-            pids = ", ".join(str(process.pid) for process in killed)
+    deadline = time.monotonic() + seconds + _SWEEP_SECONDS
+    alive: set[Process] = set()
+    for alive in end_marked(marker, seconds):
+        ended |= alive
+        if time.monotonic() > deadline:
+            pids = ", ".join(str(process.pid) for process in alive)
             raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
-        else:
+        if alive:
             time.sleep(PAUSE_SECONDS)  # they are not our children, so they cannot be waited for
-    return len(ended)
+    raise_if_alive(alive, runtime_id)
+    return len(ended - alive)
 
 
 def foreign_descendants(pid: int) -> set[Process]:

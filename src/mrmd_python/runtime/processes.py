@@ -9,13 +9,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import ServiceError, shared_memory
 
-_TERM_SECONDS = 8.0
 _KILL_SECONDS = 5.0
+# How long multiprocessing's resource trackers may outlive their clients. They ignore SIGTERM, exit after their last
+# client, and remove the shared memory and semaphores that it has left.
+_TRACKER_SECONDS = 1.0
 _MOST_SCANS = 100
 _LINUX = sys.platform == "linux"
 _boot_id: str | None = None
@@ -66,8 +69,8 @@ class Process(NamedTuple):
                 os.close(pidfd)
         return True
 
-    def terminate(self) -> None:
-        """Send SIGTERM and, if that does not end it, SIGKILL; return when the process has ended.
+    def terminate(self, seconds: float) -> None:
+        """Send SIGTERM and, if it is alive after `seconds`, SIGKILL; return when the process has ended.
 
         Raises:
             ServiceError: it survives SIGKILL, or belongs to another user.
@@ -75,8 +78,8 @@ class Process(NamedTuple):
         if not self.is_alive():
             return
         try:
-            for number, seconds in ((signal.SIGTERM, _TERM_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
-                if not self.signal(number) or self._is_gone_within(seconds):
+            for number, limit in ((signal.SIGTERM, seconds), (signal.SIGKILL, _KILL_SECONDS)):
+                if not self.signal(number) or self._is_gone_within(limit):
                     return
         except PermissionError:
             raise ServiceError(f"process {self.pid} belongs to another user and cannot be ended") from None
@@ -105,10 +108,38 @@ def signal_all(processes: Iterable[Process], number: int) -> set[Process]:
     return foreign
 
 
-def kill(find: Callable[[], set[Process]]) -> tuple[set[Process], set[Process]]:
-    """SIGKILL all processes that `find` returns; return them, and those of them that belong to other users and survive.
+def end(find: Callable[[], set[Process]], seconds: float) -> Generator[tuple[set[Process], set[Process]], None, None]:
+    """SIGTERM all processes that `find` returns, and SIGKILL those that are left after `seconds`.
 
-    All are stopped first, until `find` returns no new ones: they could fork faster than they are killed.
+    A process that is started meanwhile gets no SIGTERM: a handler may have started it to save something.
+
+    Yields, after each pass, the processes that were alive, and those of them that belong to other users and cannot be
+    ended. The caller waits between two passes, and closes the generator when none is left.
+    """
+    foreign: set[Process] = set()
+    segments: set[str] = set()
+    deadline: float | None = None
+    try:
+        while True:
+            found = find()
+            late = None if deadline is None else time.monotonic() - deadline
+            if late is None:
+                segments = shared_memory.segments_of(process.pid for process in found)
+                foreign = signal_all(found, signal.SIGTERM)
+                signal_all(found, signal.SIGCONT)  # a stopped process handles SIGTERM only after SIGCONT
+                deadline = time.monotonic() + seconds
+            elif late >= 0:
+                foreign |= _kill(partial(_without_trackers, find) if late < _TRACKER_SECONDS else find)
+            yield found, found & foreign
+    finally:
+        shared_memory.remove_unused(segments)
+
+
+def _kill(find: Callable[[], set[Process]]) -> set[Process]:
+    """SIGKILL all processes that `find` returns; return those of other users, which survive.
+
+    All are stopped first, until `find` returns no new ones: they could fork faster than they are killed. This would not
+    do before SIGTERM: when one process of an orphaned group ends, the kernel sends SIGHUP to the stopped ones.
     """
     stopped: set[Process] = set()
     for _ in range(_MOST_SCANS):
@@ -117,7 +148,12 @@ def kill(find: Callable[[], set[Process]]) -> tuple[set[Process], set[Process]]:
             break
         signal_all(found - stopped, signal.SIGSTOP)
         stopped |= found
-    return found, signal_all(found, signal.SIGKILL)
+    return signal_all(found, signal.SIGKILL)
+
+
+def _without_trackers(find: Callable[[], set[Process]]) -> set[Process]:
+    """Return what `find` returns, without the resource trackers of multiprocessing and joblib."""
+    return {process for process in find() if b"resource_tracker" not in _command_line(process.pid)}
 
 
 def descendants(pids: Iterable[int]) -> set[Process]:
@@ -240,6 +276,21 @@ def _environ(pid: int) -> bytes:
     except (psutil.Error, OSError):
         return b""
     return b"".join(f"\0{name}={value}\0".encode(errors="surrogateescape") for name, value in variables.items())
+
+
+def _command_line(pid: int) -> bytes:
+    """Return the arguments of a process, separated by zero bytes; empty if they cannot be read."""
+    if _LINUX:
+        try:
+            return _content(f"/proc/{pid}/cmdline")
+        except OSError:
+            return b""
+    import psutil
+
+    try:
+        return b"\0".join(argument.encode(errors="surrogateescape") for argument in psutil.Process(pid).cmdline())
+    except (psutil.Error, OSError):
+        return b""
 
 
 def _boot() -> str:

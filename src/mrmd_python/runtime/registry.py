@@ -11,7 +11,7 @@ from typing import Any
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home, remove, write_atomically
 from mrmd_python.runtime.processes import Process
-from mrmd_python.runtime.spec import RuntimeSpec
+from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 from mrmd_python.runtime.validate import is_id
 
 
@@ -78,6 +78,12 @@ class Record:
     def process(self) -> Process:
         """Return the server's process."""
         return Process(self.pid, self.pid_started)
+
+    @property
+    def stop_timeout(self) -> int:
+        """Return how many seconds the processes of the runtime may take to end after SIGTERM."""
+        timeout = self.spec.get("stop_timeout")
+        return timeout if type(timeout) is int else DEFAULT_STOP_TIMEOUT
 
     def runtime_spec(self) -> RuntimeSpec:
         """Return the spec that the runtime was started with.

@@ -8,6 +8,10 @@ from typing import Any
 
 from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, working_directory
 
+DEFAULT_STOP_TIMEOUT = 5
+# How much longer the server may take to stop than the processes of its sessions.
+_SERVER_STOP_SECONDS = 10
+
 
 def _limit(option: str | None = None, *, default: Any = None) -> Any:
     """Return a field that limits what a runtime may use. A backend says which limits it can enforce."""
@@ -43,6 +47,8 @@ class RuntimeSpec:
     idle_timeout: int = 0
     # How many seconds it may take to answer.
     timeout: int = 90
+    # How many seconds the processes of a session may take to end after SIGTERM.
+    stop_timeout: int = DEFAULT_STOP_TIMEOUT
     # Whether another program owns the process, which then is not in the registry.
     managed: bool = False
     # Whether to stop at the end of standard input, which is a pipe from the owner.
@@ -138,6 +144,11 @@ def server_command(options: Iterable[str]) -> list[str]:
 
 def _option(each: "Field[Any]") -> str:
     return each.metadata.get("option") or f"--{each.name.replace('_', '-')}"
+
+
+def stop_seconds(stop_timeout: int) -> int:
+    """Return how many seconds a server with this stop timeout may take to stop."""
+    return stop_timeout + _SERVER_STOP_SECONDS
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def run(context: ServerContext) -> None:
     _start_log(context.service.log_file)
     keep_read_buffers()
     asyncio.run(_serve(context))
-    sweep(os.environ[MARKER])
+    sweep(os.environ[MARKER], context.spec.stop_timeout)
 
 
 async def _serve(context: ServerContext) -> None:
@@ -71,7 +71,7 @@ async def _serve(context: ServerContext) -> None:
     port = context.listeners[0].getsockname()[1]
     stopped = _stop_signal(context.stop_signals, until_eof=spec.until_eof)
     assets = AssetDirectories(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
-    sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets)
+    sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets, spec.stop_timeout)
     start = asyncio.create_task(
         sessions.start_default(context.spawned, _CRASH_MESSAGE if context.has_crashed else None)
     )

@@ -44,13 +44,13 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
     given_token = os.environ.pop(token.VARIABLE, None)
     has_crashed = not spec.managed and registry.has_crashed(home, spec.id)
     if has_crashed:
-        sweep(os.environ[MARKER])  # processes that left the cgroup or lost their reaper
+        sweep(os.environ[MARKER], spec.stop_timeout)  # processes that left the cgroup or lost their reaper
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
     listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
     _adopt_orphans()
     # The worker loads while this process imports what follows.
-    spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd))
+    spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd), spec.stop_timeout)
     from mrmd_python.server.lifetime import ServerContext, run
 
     run(

@@ -1,9 +1,10 @@
 """The reaper: the parent of one worker. It ends every process that the worker started.
 
-    python -I -S reaper.py SERVER CONTROL REPLIES QUERIES STDOUT STDERR NOFILE CWD PROGRAM [ARG...]
+    python -I -S reaper.py SERVER CONTROL REPLIES QUERIES STDOUT STDERR NOFILE SECONDS CWD PROGRAM [ARG...]
 
 The first six arguments are inherited descriptors. PROGRAM is started with CONTROL, REPLIES and QUERIES open, and their
-numbers in MRMD_WORKER_FDS. NOFILE is its soft limit of descriptors: the server has raised its own.
+numbers in MRMD_WORKER_FDS. NOFILE is its soft limit of descriptors: the server has raised its own. SECONDS is how long
+its processes may take to end after SIGTERM.
 
 SERVER is a socket to the server, on which each message is a line of JSON. The reaper sends ``spawned`` with the `pid`,
 or ``failed`` with the `reason`, and at last ``exited`` with the wait `status`. It receives ``end``, and ``interrupt``,
@@ -22,7 +23,8 @@ import signal
 import sys
 import time
 
-_GRACE_SECONDS = 1.0
+# The pause between two searches for new processes to end.
+_PAUSE_SECONDS = 0.05
 # How long after an interrupt the worker gets a SIGURG. CPython handles a signal between two instructions. A signal that
 # arrives just before a system call would be handled only after it; SIGURG interrupts the call.
 _SIGURG_SECONDS = 0.05
@@ -48,7 +50,7 @@ def main() -> None:
     import mrmd_python.runtime.processes  # noqa: F401
 
     status = _watch(server, wakeup, worker)
-    ended = _end_everything(wakeup)
+    ended = _end_everything(wakeup, float(sys.argv[8]))
     _send(server, op="exited", status=ended.get(worker, status))
 
 
@@ -67,7 +69,7 @@ def _watch_children() -> int:
 
 def _spawn(server: int, given: "list[int]") -> int:
     """Fork and exec the worker in a new POSIX session; return its pid."""
-    nofile, cwd, *command = sys.argv[7:]
+    nofile, _, cwd, *command = sys.argv[7:]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (int(nofile), hard))
     worker = os.fork()
@@ -133,25 +135,20 @@ def _signal_group(group: int, number: int) -> None:
         pass
 
 
-def _end_everything(wakeup: int) -> "dict[int, int]":
-    """SIGTERM all descendants, after a grace period SIGKILL them, until none is left; return their wait statuses."""
+def _end_everything(wakeup: int, seconds: float) -> "dict[int, int]":
+    """SIGTERM all descendants and, after `seconds`, SIGKILL them, until none is left; return their wait statuses."""
     from mrmd_python.runtime import processes
 
     ended: dict[int, int] = {}
-    deadline = time.monotonic() + _GRACE_SECONDS
-    terminated: set[object] = set()
+    passes = processes.end(lambda: processes.descendants([os.getpid()]), seconds)
     while _reap(ended):
-        if time.monotonic() < deadline:
-            living = processes.descendants([os.getpid()])
-            processes.signal_all(living - terminated, signal.SIGTERM)
-            terminated |= living
-        else:
-            living, foreign = processes.kill(lambda: processes.descendants([os.getpid()]))
-            if living and living == foreign:
-                break  # they run as another user (a set-user-id program) and cannot be ended
-        # Scan again soon: the end of a grandchild sends no SIGCHLD here, and the scan may have missed a new process.
-        select.select([wakeup], [], [], 0.01)
+        alive, foreign = next(passes)
+        if alive and alive == foreign:
+            break  # they run as another user (a set-user-id program) and cannot be ended
+        # Search again soon: a process may have been started during the last search.
+        select.select([wakeup], [], [], _PAUSE_SECONDS)
         _drain(wakeup)
+    passes.close()
     return ended
 
 

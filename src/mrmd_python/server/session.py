@@ -42,10 +42,16 @@ class Session:
     """One session. It is the `worker_link.Listener` of its worker."""
 
     def __init__(
-        self, session_id: str, environment: SessionEnvironment, assets: AssetDirectories, on_change: Callable[[], None]
+        self,
+        session_id: str,
+        environment: SessionEnvironment,
+        assets: AssetDirectories,
+        stop_timeout: int,
+        on_change: Callable[[], None],
     ) -> None:
         self.id = session_id
         self.environment = environment
+        self._stop_timeout = stop_timeout
         self._on_change = on_change
         self.created = timestamp()
         self.last_activity = self.created
@@ -257,7 +263,7 @@ class Session:
         self._output.begin_process()
         self._start = WorkerStart(self.environment)
         try:
-            link = WorkerLink(spawned or spawn(self.environment), self)
+            link = WorkerLink(spawned or spawn(self.environment, self._stop_timeout), self)
         except OSError as error:
             self._set_state("dead")
             raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None

@@ -27,8 +27,9 @@ class EnvironmentConflictError(Exception):
 class Sessions:
     """The sessions by id; `default` always exists."""
 
-    def __init__(self, environment: SessionEnvironment, assets: AssetDirectories) -> None:
+    def __init__(self, environment: SessionEnvironment, assets: AssetDirectories, stop_timeout: int) -> None:
         self.assets = assets
+        self._stop_timeout = stop_timeout
         # The default for new sessions.
         self.environment = environment
         self.inference = AnalysisProcess(environment)
@@ -108,7 +109,8 @@ class Sessions:
 
     def _new(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
         self._note_change()
-        return Session(session_id, environment or self.environment, self.assets, self._note_change)
+        environment = environment or self.environment
+        return Session(session_id, environment, self.assets, self._stop_timeout, self._note_change)
 
     def _note_change(self) -> None:
         self.changed_at = time.monotonic()

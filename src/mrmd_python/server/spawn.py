@@ -37,10 +37,12 @@ class SpawnedWorker:
     secret: str
     # The value of MRMD_RUNTIME in all its processes.
     marker: str
+    # How many seconds its processes may take to end after SIGTERM.
+    stop_timeout: int
 
 
-def spawn(environment: SessionEnvironment) -> SpawnedWorker:
-    """Start a reaper that starts a worker.
+def spawn(environment: SessionEnvironment, stop_timeout: int) -> SpawnedWorker:
+    """Start a reaper that starts a worker. Its processes may take `stop_timeout` seconds to end after SIGTERM.
 
     Raises:
         OSError: the limit of processes or descriptors is reached.
@@ -57,7 +59,8 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
         stdout, worker_stdout = _pipe(ours, theirs)
         stderr, worker_stderr = _pipe(ours, theirs)
         given = [server_socket, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
-        arguments = [*map(str, [*given, limit_of_children()]), environment.cwd, environment.executable, str(_WORKER)]
+        numbers = [*given, limit_of_children(), stop_timeout]
+        arguments = [*map(str, numbers), environment.cwd, environment.executable, str(_WORKER)]
         reaper = subprocess.Popen(
             [*_REAPER, *arguments],
             env={**environ, MARKER: marker, "MRMD_WORKER_SECRET": secret},
@@ -68,7 +71,7 @@ def spawn(environment: SessionEnvironment) -> SpawnedWorker:
             start_new_session=True,
         )
         ours.pop_all()
-    return SpawnedWorker(reaper, reaper_socket, control, replies, queries, stdout, stderr, secret, marker)
+    return SpawnedWorker(reaper, reaper_socket, control, replies, queries, stdout, stderr, secret, marker, stop_timeout)
 
 
 def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, int]:

@@ -22,9 +22,9 @@ from mrmd_python.server.spawn import SpawnedWorker
 _EXIT_SECONDS = 1.0
 # The pause between two checks whether the reaper has ended.
 _POLL_SECONDS = 0.005
-# How long a reaper may take to end a session. If it takes longer, it has been stopped or cannot keep up. Backends give
-# the server more time to end: at least eight seconds.
-_END_SECONDS = 6.0
+# How much longer than the stop timeout a reaper may take to end a session. If it takes longer, it has been stopped or
+# cannot keep up. The server has more time to stop (`spec.stop_seconds`).
+_REAPER_SECONDS = 5.0
 
 Message = dict[str, Any]
 
@@ -134,7 +134,7 @@ class WorkerLink:
         """End the worker and all it started; return when they have ended."""
         await self._connected.wait()
         self.request_end()
-        await asyncio.wait({self._ended}, timeout=_END_SECONDS)
+        await asyncio.wait({self._ended}, timeout=self._spawned.stop_timeout + _REAPER_SECONDS)
         if not self._ended.done():
             self._spawned.reaper.kill()  # the worker dies with it, and _wait_for_reaper() ends what it started
             await asyncio.shield(self._ended)
@@ -185,10 +185,9 @@ class WorkerLink:
     async def _end_marked(self) -> None:
         """End what the worker started, in place of its reaper, which was killed."""
         ended: set[Process] = set()
-        for killed, _ in marker.kill_marked(self._spawned.marker):
-            ended |= killed
-            if killed:
-                await asyncio.sleep(marker.PAUSE_SECONDS)
+        for alive in marker.end_marked(self._spawned.marker, self._spawned.stop_timeout):
+            ended |= alive
+            await asyncio.sleep(marker.PAUSE_SECONDS if alive else 0)
         for process in ended:
             with suppress(ChildProcessError):
                 os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block

@@ -10,8 +10,10 @@ from mrmd_python.manager.usage import processes_of
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
-from mrmd_python.runtime.spec import RuntimeSpec, Service
+from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec, Service, stop_seconds
 
+# How long a service manager may take in addition to the server.
+_MANAGER_SECONDS = 20
 _SHOWN_LINES = 10
 _PACKAGED_TEMPLATES = Path(__file__).parents[1] / "templates"
 _TREE = Path(__file__).parents[4]
@@ -107,7 +109,7 @@ class Backend:
             ServiceError: it does not stop.
         """
         if record is not None:
-            record.process.terminate()
+            record.process.terminate(stop_seconds(record.stop_timeout))
 
     def is_alive(self, record: Record) -> bool:
         """Return whether the server that wrote `record` is alive."""
@@ -183,6 +185,12 @@ def run(
         timeout=timeout,
         check=False,
     )
+
+
+def stop_limit(record: Record | None) -> float:
+    """Return for how many seconds a service manager may stop a server before the manager itself must be hanging."""
+    timeout = DEFAULT_STOP_TIMEOUT if record is None else record.stop_timeout
+    return stop_seconds(timeout) + _MANAGER_SECONDS
 
 
 def template(directory: str, name: str) -> str:

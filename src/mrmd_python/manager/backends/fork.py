@@ -16,7 +16,7 @@ from mrmd_python.runtime.files import Home, claim
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of, new_marker, sweep
 from mrmd_python.runtime.registry import Record
-from mrmd_python.runtime.spec import RuntimeSpec, Service
+from mrmd_python.runtime.spec import RuntimeSpec, Service, stop_seconds
 
 _DETACH = Path(__file__).with_name("detach.py")
 _BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
@@ -62,10 +62,10 @@ class ForkBackend(Backend):
         """Stop the daemon, kill its remaining processes, and start it again with the same environment and options."""
         assert record is not None, "a daemon is known only by its record"
         environment = environment_file.read(home.environment(runtime_id))
-        record.process.terminate()
+        record.process.terminate(stop_seconds(record.stop_timeout))
         marker = marker_of(runtime_id, environment)
         if marker is not None:
-            sweep(marker)
+            sweep(marker, record.stop_timeout)
         else:
             environment[MARKER] = new_marker(runtime_id)
             environment_file.write(home.environment(runtime_id), environment)

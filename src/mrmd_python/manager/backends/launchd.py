@@ -10,17 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, run, tail, template
+from mrmd_python.manager.backends.base import (
+    Backend,
+    NotInstalledError,
+    StartFailedError,
+    run,
+    stop_limit,
+    tail,
+    template,
+)
 from mrmd_python.runtime import ServiceError, registry
 from mrmd_python.runtime.files import Home, make_directory, write_atomically
 from mrmd_python.runtime.registry import Record
-from mrmd_python.runtime.spec import RuntimeSpec, Service
+from mrmd_python.runtime.spec import RuntimeSpec, Service, stop_seconds
 
 _LABEL_PREFIX = "dev.mrmd.python."
 _ANSWER_SECONDS = 10.0
 _START_SECONDS = 90.0  # for runtimes without a record, which has the timeout
 _BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
-_STOP_SECONDS = 30.0  # longer than the agent's ExitTimeOut
 _PAUSE_SECONDS = 0.05
 _OPERATION_NOW_IN_PROGRESS = 36  # <sys/errno.h> of macOS: a bootout of this service has already begun
 
@@ -83,6 +90,7 @@ class LaunchdBackend(Backend):
             "StandardOutPath": str(home.log(spec.id)),
             "StandardErrorPath": str(home.log(spec.id)),
             **defaults,
+            "ExitTimeOut": stop_seconds(spec.stop_timeout),
         }
         if spec.nice is not None:
             agent["Nice"] = spec.nice
@@ -107,7 +115,7 @@ class LaunchdBackend(Backend):
             logged = log.stat().st_size
         except OSError as error:
             raise ServiceError(f"cannot write {error.filename or path}: {error.strerror}") from None
-        _bootstrap(spec.id)
+        _bootstrap(spec.id, None)
         if wait:
             _wait_until_announced(home, spec.id, logged, spec.timeout + _BACKSTOP_SECONDS)
 
@@ -115,14 +123,14 @@ class LaunchdBackend(Backend):
         """Boot the agent out and bootstrap it again from its file."""
         log = home.log(runtime_id)
         logged = log.stat().st_size if log.exists() else 0
-        _bootstrap(runtime_id)
+        _bootstrap(runtime_id, record)
         timeout = _START_SECONDS if record is None else record.runtime_spec().timeout
         _wait_until_announced(home, runtime_id, logged, timeout + _BACKSTOP_SECONDS)
 
     def stop(self, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and remove it."""
         try:
-            _boot_out(runtime_id)
+            _boot_out(runtime_id, stop_limit(record))
         except NotInstalledError as error:
             if record is not None and record.process.is_alive():
                 raise ServiceError(f"cannot stop {_service_target(runtime_id)}: {error}") from None
@@ -223,10 +231,10 @@ def _service_target(runtime_id: str) -> str:
     return f"gui/{os.getuid()}/{_label(runtime_id)}"
 
 
-def _bootstrap(runtime_id: str) -> None:
+def _bootstrap(runtime_id: str, record: Record | None) -> None:
     """Make launchd load the agent and start it."""
     if _Job.of(runtime_id) is not None:
-        _boot_out(runtime_id)  # an agent stays loaded after its server has ended
+        _boot_out(runtime_id, stop_limit(record))  # an agent stays loaded after its server has ended
     started = _launchctl("bootstrap", _domain(), str(_plist_path(runtime_id)))
     if started.returncode == 0:
         # launchd may delay an agent if another one with its label was loaded shortly before.
@@ -252,21 +260,21 @@ def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: flo
         time.sleep(_PAUSE_SECONDS)
 
 
-def _boot_out(runtime_id: str) -> None:
+def _boot_out(runtime_id: str, seconds: float) -> None:
     """Make launchd stop and unload the agent; return once it is unloaded.
 
     launchctl may return before that, and a bootstrap of the same label would then fail.
     """
     service = _service_target(runtime_id)
-    deadline = time.monotonic() + _STOP_SECONDS
-    booted_out = _launchctl("bootout", service, timeout=_STOP_SECONDS)
+    deadline = time.monotonic() + seconds
+    booted_out = _launchctl("bootout", service, timeout=seconds)
     # The status is not enough: for an agent that is not loaded, some releases return 5, some 3.
     while _Job.of(runtime_id) is not None:
         if booted_out.returncode not in (0, _OPERATION_NOW_IN_PROGRESS):
             raise ServiceError(f"launchd cannot unload {service}: {_last_line(booted_out.stderr)}")
         if time.monotonic() > deadline:
             raise ServiceError(
-                f"launchd did not stop {service} within {_STOP_SECONDS:.0f} s; see `launchctl print {service}`"
+                f"launchd did not stop {service} within {seconds:.0f} s; see `launchctl print {service}`"
             )
         time.sleep(_PAUSE_SECONDS)
 

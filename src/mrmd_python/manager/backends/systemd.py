@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrmd_python.manager.backends import unit
-from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run
+from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run, stop_limit
 from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.environment import SERVICE
@@ -20,7 +20,6 @@ from mrmd_python.runtime.validate import is_id
 
 _ANSWER_SECONDS = 10.0
 _BACKSTOP_SECONDS = 30.0  # longer than the unit's own start timeout
-_STOP_SECONDS = 30.0  # longer than the unit's TimeoutStopSec
 _NOT_LOADED = 5  # exit status of `systemctl stop` if no such unit is loaded (systemctl(1), "Exit status")
 _ALL_UNITS = f"{UNIT_PREFIX}?*{UNIT_SUFFIX}"
 # Variables of the manager that say who the user is and how to reach the session's services.
@@ -88,7 +87,7 @@ class SystemdBackend(Backend):
                 raise ServiceError(f"cannot stop {name}: {error}") from None
             path.unlink(missing_ok=True)  # without a manager there is no unit
             return
-        stopped = _systemctl("stop", name, timeout=_STOP_SECONDS)
+        stopped = _systemctl("stop", name, timeout=stop_limit(record))
         if stopped.returncode not in (0, _NOT_LOADED):
             raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
         if _is_enabled(name):

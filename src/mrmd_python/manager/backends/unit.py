@@ -7,7 +7,7 @@ from pathlib import Path
 from mrmd_python.manager.backends.base import template
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
-from mrmd_python.runtime.spec import RuntimeSpec, server_command
+from mrmd_python.runtime.spec import RuntimeSpec, server_command, stop_seconds
 
 UNIT_PREFIX = "mrmd-python@"
 UNIT_SUFFIX = ".service"
@@ -70,6 +70,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
                 f"ExecStart={_command_line(spec.server_command())}",
             ],
             "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
+            "TimeoutStopSec": [f"TimeoutStopSec={stop_seconds(spec.stop_timeout)}s"],
             "OOMPolicy": ["OOMPolicy=continue", *(["", "# Limits.", *limits] if limits else [])],
         }
     )
