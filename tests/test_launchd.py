@@ -74,7 +74,7 @@ def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False, "Crashed": True},
         "ThrottleInterval": 10,
-        "ExitTimeOut": 10,
+        "ExitTimeOut": 15,
         "AbandonProcessGroup": False,
         "ProcessType": "Interactive",
     }

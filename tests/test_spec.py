@@ -15,6 +15,7 @@ _OTHERS: dict[str, object] = {
     "backend": "fork",
     "idle_timeout": 7200,
     "timeout": 5,
+    "stop_timeout": 60,
     "managed": True,
     "until_eof": True,
     "token": True,

@@ -21,6 +21,16 @@ def test_watchdog_restarts_hanging_server_on_its_port(box: Machine) -> None:
     assert "Watchdog timeout" in log
 
 
+def test_frozen_runtime_goes_on_when_it_is_thawed(box: Machine) -> None:
+    client = box.start("a")
+    client.execute("x = 1")
+    unit = "mrmd-python@a.service"
+    assert box.read("systemctl", "--user", "show", "--property=WatchdogUSec", "--value", unit) in ("0", "infinity")
+    box.read("systemctl", "--user", "freeze", unit)
+    box.read("systemctl", "--user", "thaw", unit)
+    assert client.value("x") == "1"
+
+
 @pytest.mark.parametrize(
     "code", ["while time.monotonic() < end: pass", "hashlib.pbkdf2_hmac('sha512', b'', b'', 3 * 10**6)"]
 )
