@@ -111,10 +111,10 @@ def test_session_with_missing_environment_is_rejected(client: Client, here: Mach
     (here.home / "bare" / "bin").mkdir()
     before = client.get("/sessions")
     for environment, code, message in (
-        ({"cwd": "/nowhere"}, "no_such_folder", "'/nowhere' does not exist"),
-        ({"cwd": "~/file"}, "no_such_folder", "file' does not exist"),
-        ({"cwd": "~no-such-user/x"}, "no_such_folder", "no-such-user/x' does not exist"),
-        ({"cwd": "x" * 5000}, "no_such_folder", "does not exist"),
+        ({"cwd": "/nowhere"}, "no_such_directory", "'/nowhere' does not exist"),
+        ({"cwd": "~/file"}, "no_such_directory", "file' does not exist"),
+        ({"cwd": "~no-such-user/x"}, "no_such_directory", "no-such-user/x' does not exist"),
+        ({"cwd": "x" * 5000}, "no_such_directory", "does not exist"),
         ({"virtualenv": "x" * 5000}, "no_such_virtualenv", "does not exist"),
         ({"executable": "~/loop/python", "virtualenv": "~/loop"}, "no_such_executable", "does not exist"),
         ({"virtualenv": "/nowhere"}, "no_such_virtualenv", "'/nowhere' does not exist"),

@@ -44,7 +44,7 @@ class Environment(msgspec.Struct, frozen=True):
         virtualenv, executable = _absolute(self.virtualenv, cwd), _absolute(self.executable, cwd)
         variables = self.env or {}
         if not os.path.isdir(cwd):
-            raise RefusedError(422, "no_such_folder", f"the directory {str(cwd)!r} does not exist")
+            raise RefusedError(422, "no_such_directory", f"the directory {str(cwd)!r} does not exist")
         if executable is None and virtualenv is None:
             return SessionEnvironment(default.executable, default.virtualenv, str(cwd), variables)
         python = _interpreter(virtualenv, executable)

@@ -319,7 +319,7 @@ def _files(typed: str) -> "list[Match]":
                 if entry.name.startswith(beginning) and (beginning or not entry.name.startswith(".")):
                     is_directory = entry.is_dir()
                     label = f"{entry.name}/" if is_directory else entry.name
-                    found.append(match(label, "value", type="folder" if is_directory else "file"))
+                    found.append(match(label, "value", type="directory" if is_directory else "file"))
     except (OSError, ValueError):  # no such directory, or a NUL in the path
         return []
     return found
