@@ -1,11 +1,13 @@
 """A full disk, a missing bus or a broken user manager: clear errors, and no half-installed unit."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +160,51 @@ def test_commands_work_after_the_clock_was_set(machine: Machine, step: str) -> N
     machine.read(*faked, "--id", "b")
     assert "running" in machine.mrmd("--list").stdout
     assert machine.mrmd("--kill", "b").returncode == 0
+
+
+def test_runtime_directory_of_another_user_is_ignored(own_box: Box) -> None:
+    """As after su, which leaves root's in the environment."""
+    dev = own_box.user
+    own_box.root.read("install", "-d", "-m", "700", "/run/user/0/systemd")
+    for directory in ("/run/user/0", "/nowhere", "/tmp", ""):
+        env = {"XDG_RUNTIME_DIR": directory, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/0/bus"}
+        assert dev.mrmd("--list", env=env).stdout.startswith("No runtimes")
+        started = dev.mrmd("--id", "a", env=env)
+        assert (started.returncode, started.stderr) == (0, "")
+        assert dev.info("a", env=env)["backend"] == "systemd"
+        assert dev.mrmd("--kill", "a", env=env).returncode == 0
+    assert _left(dev) == ""
+
+
+def test_home_with_any_name_gets_a_unit(own_box: Box) -> None:
+    root = own_box.root
+    home = '/home/a "b" $c\\d `é'
+    root.read("systemctl", "stop", "user@4242.service")
+    root.read("mv", "/home/dev", home)
+    root.read("sed", "-i", f"s|:/home/dev:|:{home.replace(chr(92), chr(92) * 2)}:|", "/etc/passwd")
+    root.read("systemctl", "start", "user@4242.service")
+    dev = dataclasses.replace(own_box.user, home=Path(home), environ={**own_box.user.environ, "HOME": home})
+    started = dev.mrmd("--id", "a")
+    assert (started.returncode, started.stderr) == (0, "")
+    assert dev.info("a")["backend"] == "systemd"
+    assert dev.client("a").value("import os; os.getcwd()") == repr(home)
+    assert dev.mrmd("--kill", "a").returncode == 0
+
+
+def test_user_manager_of_the_host_is_not_used_in_a_toolbox(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    root.read("touch", "/run/.containerenv")
+    assert dev.start("a").value("1 + 1") == "2"
+    assert dev.info("a")["backend"] == "systemd", "a container that systemd has booted has its own user manager"
+    assert dev.mrmd("--kill", "a").returncode == 0
+    root.read("rm", "/run/systemd/container", "/run/.containerenv")
+    for marker, env in (("/run/.toolboxenv", {}), ("/run/.containerenv", {}), (None, {"DISTROBOX_ENTER_PATH": "/x"})):
+        if marker is not None:
+            root.read("touch", marker)
+        started = dev.mrmd("--id", "a", env=env)
+        assert "note: started as a daemon, not a systemd unit: the user manager that answers" in started.stderr
+        assert dev.info("a")["backend"] == "fork"
+        assert_error(dev.mrmd("--id", "b", "--backend", "systemd", env=env), 1, "toolbox", "--backend fork")
+        assert dev.mrmd("--kill", "a").returncode == 0
+        if marker is not None:
+            root.read("rm", marker)

@@ -20,9 +20,13 @@ class Home:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Home":
-        """Return the home that an environment selects."""
+        """Return the home that an environment selects.
+
+        Raises:
+            ServiceError: it names none, and the user has no home directory.
+        """
         named = environ.get("MRMD_HOME")
-        return cls(Path(named).absolute() if named else Path.home() / ".mrmd")
+        return cls(Path(named).absolute() if named else user_home() / ".mrmd")
 
     def record(self, runtime_id: str) -> Path:
         """Return the registry file of a runtime."""
@@ -90,6 +94,20 @@ class Home:
                 f"cannot write to {error.filename}: {error.strerror}. "
                 "Make it writable, or set MRMD_HOME to another directory"
             ) from None
+
+
+def user_home() -> Path:
+    """Return the user's home directory.
+
+    Raises:
+        ServiceError: HOME is not set, and the user is not in the password database, as in a container with any uid.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ServiceError(
+            f"HOME is not set, and the user {os.getuid()} is not in the password database: set HOME or MRMD_HOME"
+        ) from None
 
 
 def make_directory(path: Path) -> None:

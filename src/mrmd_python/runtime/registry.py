@@ -142,8 +142,17 @@ def read(home: Home, runtime_id: str) -> Record | None:
 
 
 def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]:
-    """Yield each registered id with its record, or with the error in reading it; sorted by id."""
-    for runtime_id in sorted(path.stem for path in (home.root / "runtimes").glob("*.json") if is_id(path.stem)):
+    """Yield each registered id with its record, or with the error in reading it; sorted by id.
+
+    Raises:
+        OSError: the directory exists, but cannot be read.
+    """
+    try:
+        names = os.listdir(home.root / "runtimes")
+    except FileNotFoundError:
+        return
+    ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    for runtime_id in sorted(filter(is_id, ids)):
         try:
             record = read(home, runtime_id)
         except UnreadableRecordError as error:

@@ -1,10 +1,12 @@
 """The interface of a backend: a way to run a server that outlives the command that started it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from mrmd_python.manager.usage import processes_of
 from mrmd_python.runtime import ServiceError
@@ -197,6 +199,18 @@ def template(directory: str, name: str) -> str:
     """Return a template: packed into the wheel, or in `directory` at the top of the source tree."""
     packaged = _PACKAGED_TEMPLATES / name
     return (packaged if packaged.exists() else _TREE / directory / name).read_text(encoding="utf-8")
+
+
+def open_log(log: Path) -> BinaryIO:
+    """Open a log to append to it, and create it for its owner alone if it does not exist.
+
+    Raises:
+        ServiceError: it cannot be written.
+    """
+    try:
+        return open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
+    except OSError as error:
+        raise ServiceError(f"cannot write the log {log}: {error.strerror}; remove it or change its owner") from None
 
 
 def tail(log: Path, start: int) -> str:

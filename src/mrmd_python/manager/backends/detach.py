@@ -1,10 +1,10 @@
 """The process between a caller and a daemon: it starts the daemon and exits (daemon(7), "SysV Daemons").
 
-    python -I -S detach.py READY,DESCRIPTOR... LOG COMMAND...
+    python -I -S detach.py READY,DESCRIPTOR... COMMAND...
 
-This process leads a new session; the daemon, its child, does not, so a terminal that the daemon opens never becomes its
-controlling terminal. This is a separate program rather than a fork of the caller, because a fork of a process with
-threads may only exec. It imports almost nothing, to be fast.
+The daemon's standard streams are those of this process. This process leads a new session; the daemon, its child, does
+not, so a terminal that the daemon opens never becomes its controlling terminal. This is a separate program rather than a
+fork of the caller, because a fork of a process with threads may only exec. It imports almost nothing, to be fast.
 """
 
 import os
@@ -16,7 +16,7 @@ _SIGHUP, _SIGKILL, _SIGSTOP = 1, 9, 19 if sys.platform == "linux" else 17
 
 def main() -> None:
     """Start the daemon with these descriptors open; if that fails, write the reason to the pipe READY."""
-    descriptors, log, *command = sys.argv[1:]
+    descriptors, *command = sys.argv[1:]
     ready, *others = map(int, descriptors.split(","))
     for descriptor in (ready, *others):
         os.set_inheritable(descriptor, True)
@@ -26,11 +26,6 @@ def main() -> None:
             command[0],
             command,
             os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
             # Undo signals that the caller blocks or ignores, except nohup's SIGHUP (daemon(7)).
             setsigmask=(),
             setsigdef=set(_STANDARD) - {_SIGHUP, _SIGKILL, _SIGSTOP},

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-from mrmd_python.manager.backends.base import Backend, StartFailedError, tail
+from mrmd_python.manager.backends.base import Backend, StartFailedError, open_log, tail
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, claim
@@ -36,18 +37,19 @@ class ForkBackend(Backend):
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Fork the daemon and wait until it reports on a pipe that it is ready."""
         log = home.log(spec.id)
-        before = log.stat().st_size if log.exists() else 0
-        reader, writer = os.pipe()
-        # The daemon inherits the claim, so that a second start finds the id claimed from the beginning.
-        claimed = claim(home.claim(spec.id))
-        if claimed is None:
-            raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
-        try:
-            command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
-            _daemonize(command, environment, log, [writer, claimed])
-        finally:  # the clean-up of an interrupted start removes the claim, which must not be held then
-            os.close(writer)
-            os.close(claimed)
+        with open_log(log) as output:
+            before = os.fstat(output.fileno()).st_size
+            reader, writer = os.pipe()
+            # The daemon inherits the claim, so that a second start finds the id claimed from the beginning.
+            claimed = claim(home.claim(spec.id))
+            if claimed is None:
+                raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
+            try:
+                command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
+                _daemonize(command, environment, output, [writer, claimed])
+            finally:  # the clean-up of an interrupted start removes the claim, which must not be held then
+                os.close(writer)
+                os.close(claimed)
         with open(reader, encoding="utf-8") as pipe:
             if not wait:
                 return
@@ -82,15 +84,17 @@ def _command(spec: RuntimeSpec) -> list[str]:
     return [*nice, *spec.server_command()]
 
 
-def _daemonize(command: list[str], environment: Mapping[str, str], log: Path, descriptors: list[int]) -> None:
-    """Run `command` as a daemon that inherits nothing but the environment and `descriptors`.
+def _daemonize(command: list[str], environment: Mapping[str, str], log: BinaryIO, descriptors: list[int]) -> None:
+    """Run `command` as a daemon that inherits nothing but the environment, the log and `descriptors`.
 
     The first descriptor is a pipe: an error in starting the command is written to it.
     """
     subprocess.run(
-        [sys.executable, "-I", "-S", str(_DETACH), ",".join(map(str, descriptors)), str(log), *command],
+        [sys.executable, "-I", "-S", str(_DETACH), ",".join(map(str, descriptors)), *command],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
         pass_fds=descriptors,
         start_new_session=True,
         check=False,

@@ -14,13 +14,14 @@ from mrmd_python.manager.backends.base import (
     Backend,
     NotInstalledError,
     StartFailedError,
+    open_log,
     run,
     stop_limit,
     tail,
     template,
 )
 from mrmd_python.runtime import ServiceError, registry
-from mrmd_python.runtime.files import Home, make_directory, write_atomically
+from mrmd_python.runtime.files import Home, make_directory, user_home, write_atomically
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service, stop_seconds
 
@@ -111,10 +112,10 @@ class LaunchdBackend(Backend):
         try:
             make_directory(path.parent)
             write_atomically(path, content)
-            log.touch(mode=0o600)  # launchd would create it readable for others
-            logged = log.stat().st_size
         except OSError as error:
             raise ServiceError(f"cannot write {error.filename or path}: {error.strerror}") from None
+        with open_log(log) as file:  # launchd would create it readable for others
+            logged = os.fstat(file.fileno()).st_size
         _bootstrap(spec.id, None)
         if wait:
             _wait_until_announced(home, spec.id, logged, spec.timeout + _BACKSTOP_SECONDS)
@@ -147,7 +148,10 @@ class LaunchdBackend(Backend):
 
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether there is a property list for this id."""
-        return _plist_path(runtime_id).exists()
+        try:
+            return _plist_path(runtime_id).exists()
+        except ServiceError:  # the user has no home directory
+            return False
 
     def enable(self, runtime_id: str) -> str:
         """Make launchd load the agent at login, by moving its file; this does not affect a running server."""
@@ -187,11 +191,11 @@ def _plist_path(runtime_id: str) -> Path:
 
 
 def _login_path(runtime_id: str) -> Path:
-    return Path.home() / "Library" / "LaunchAgents" / f"{_label(runtime_id)}.plist"
+    return user_home() / "Library" / "LaunchAgents" / f"{_label(runtime_id)}.plist"
 
 
 def _plain_path(runtime_id: str) -> Path:
-    return Path.home() / "Library" / "Application Support" / "mrmd-python" / f"{_label(runtime_id)}.plist"
+    return user_home() / "Library" / "Application Support" / "mrmd-python" / f"{_label(runtime_id)}.plist"
 
 
 def _domain() -> str:

@@ -13,7 +13,7 @@ from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartF
 from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.environment import SERVICE
-from mrmd_python.runtime.files import Home, make_directory, write_atomically
+from mrmd_python.runtime.files import Home, make_directory, user_home, write_atomically
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.runtime.validate import is_id
@@ -41,7 +41,9 @@ class SystemdBackend(Backend):
         self._manager_variables: frozenset[str] | None = None
 
     def detect(self) -> None:
-        """Check that the user manager answers, and that it looks for units where this process would write them."""
+        """Check that the user manager answers, sees the same files, and looks for units where they will be written."""
+        if _manager_is_outside():
+            raise ServiceError("the user manager that answers in this toolbox or distrobox is the host's")
         self._manager_variables = _manager_variables()
 
     def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
@@ -172,7 +174,7 @@ def unit_path(runtime_id: str) -> Path:
 
 def _unit_directory() -> Path:
     """Return the directory for the user's own units (systemd.unit(5), "User Unit Search Path")."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or user_home() / ".config") / "systemd" / "user"
 
 
 def _encode(content: str) -> bytes:
@@ -233,8 +235,7 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 
 def _environ() -> dict[str, str]:
-    # su, sudo and cron leave XDG_RUNTIME_DIR unset, and without it systemctl does not find the user manager.
-    return {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}", **os.environ, "LC_ALL": "C.UTF-8"}
+    return {**os.environ, "XDG_RUNTIME_DIR": _runtime_directory(), "LC_ALL": "C.UTF-8"}
 
 
 def _checked(verb: str, *arguments: str) -> None:
@@ -260,17 +261,54 @@ def _manager_variables() -> frozenset[str]:
         raise ServiceError(answer.stderr.strip() or "the user manager does not answer")
     found = _properties(answer.stdout)
     directory = _unit_directory()
-    if str(directory) not in found.get("UnitPath", "").split():
+    if str(directory) not in _words(found.get("UnitPath", "")):
         raise ServiceError(
             f"the user manager does not look for units in {directory}: HOME or XDG_CONFIG_HOME differ from its own"
         )
-    names = {word.lstrip("\"'$").partition("=")[0] for word in found.get("Environment", "").split()}
+    names = {word.partition("=")[0] for word in _words(found.get("Environment", ""))}
     return frozenset(name for name in names if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name))
+
+
+def _words(shown: str) -> list[str]:
+    r"""Return the elements of a list as ``systemctl show`` prints it.
+
+    An element is in double quotes if it has characters that a shell would interpret, with a backslash before each of
+    ``"\`$``; control characters are escaped as in C, which no path or name that is looked for here has.
+    """
+    return [
+        re.sub(r"\\(.)", r"\1", quoted) if quoted else plain
+        for quoted, plain in re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', shown)
+    ]
 
 
 def _socket() -> Path:
     """Return the manager's private socket. If it does not exist, systemctl would fail, too, but more slowly."""
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "systemd", "private")
+    return Path(_runtime_directory(), "systemd", "private")
+
+
+def _runtime_directory() -> str:
+    """Return the user's XDG_RUNTIME_DIR.
+
+    su, sudo and cron leave the variable unset or another user's, and then systemctl does not find the user manager. The
+    directory must be owned by the user (XDG Base Directory Specification).
+    """
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    try:
+        if named and os.stat(named).st_uid == os.geteuid():
+            return named
+    except OSError:
+        pass
+    return f"/run/user/{os.geteuid()}"
+
+
+def _manager_is_outside() -> bool:
+    """Return whether this is a container that shares the home and the user manager of its host, but not the system.
+
+    toolbox and distrobox make such ones. Where systemd has booted the container itself, there is
+    /run/systemd/container.
+    """
+    is_container = any(map(os.path.exists, ("/run/.toolboxenv", "/run/.containerenv")))
+    return (is_container or "DISTROBOX_ENTER_PATH" in os.environ) and not os.path.exists("/run/systemd/container")
 
 
 def _is_enabled(name: str) -> bool:
