@@ -22,6 +22,7 @@ _COLORS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stop
 _VENV_SOURCES = {
     "option": "named by --venv",
     "own": "mrmd-python is installed in it",
+    "uv": "uv run extends it",
     "VIRTUAL_ENV": "named by VIRTUAL_ENV",
     "system": "the system's Python: no venv was named or active",
 }

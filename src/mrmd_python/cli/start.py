@@ -21,7 +21,7 @@ from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import is_loopback
-from mrmd_python.runtime.venv import Venv, unused_project_venv
+from mrmd_python.runtime.venv import Venv, notes_on_unused
 
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
@@ -101,13 +101,13 @@ def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoRet
 
 
 def _spec(options: Mapping[str, Any]) -> RuntimeSpec:
-    """Return the spec for the options, and note if the project has a venv that is not used."""
+    """Return the spec for the options, and print a note on each environment that the user may have meant."""
     needs_token = options["token"] or not is_loopback(options["host"])
     spec = RuntimeSpec.from_options({**options, "token": needs_token}, os.environ)
     if options["python"] is None:
-        unused = unused_project_venv(Path(spec.cwd), Venv(spec.venv, spec.python, spec.venv_source))
-        if unused is not None:
-            output.note(f"{unused} is not used; to use it: --venv {unused}")
+        chosen = Venv(spec.venv, spec.python, spec.venv_source)
+        for note in notes_on_unused(Path(spec.cwd), chosen, os.environ):
+            output.note(note)
     return spec
 
 

@@ -1,6 +1,6 @@
 """What the command line, the manager and the server share about a runtime: spec, files, processes, interpreter.
 
-Nothing here starts a process.
+Nothing here starts a runtime.
 """
 
 

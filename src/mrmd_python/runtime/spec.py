@@ -1,12 +1,11 @@
 """How to start a runtime: the spec, and the command line of the server."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, working_directory
+from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, own_python, working_directory
 
 DEFAULT_STOP_TIMEOUT = 5
 # How much longer the server may take to stop than the processes of its sessions.
@@ -135,11 +134,11 @@ class RuntimeSpec:
 def server_command(options: Iterable[str]) -> list[str]:
     """Return the command that serves the runtime with these options in the foreground.
 
-    It runs this interpreter without PYTHONPATH and the like (-E), and names the package by its path: ``-m`` would
+    It runs without PYTHONPATH and the like (-E), and names the package by its path: ``-m`` would
     import modules from the working directory.
     """
     package = Path(__file__).resolve().parents[1]
-    return [sys.executable, "-E", str(package), "--foreground", *options]
+    return [own_python(), "-E", str(package), "--foreground", *options]
 
 
 def _option(each: "Field[Any]") -> str:

@@ -59,9 +59,12 @@ def _interpreter(virtualenv: Path | None, executable: Path | None) -> Path:
     """Return the Python of the virtualenv, or the executable; if both are given, they must belong together."""
     if executable is None:
         assert virtualenv is not None
-        executable = python_of(virtualenv)
+        problem = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
+        try:
+            executable = python_of(virtualenv)
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
         if executable is None:
-            problem = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
             raise RefusedError(422, "no_such_virtualenv", f"the virtualenv {str(virtualenv)!r} {problem}")
     if not (os.path.isfile(executable) and os.access(executable, os.X_OK)):
         problem = "is not an executable file" if os.path.exists(executable) else "does not exist"
