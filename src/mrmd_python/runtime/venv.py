@@ -98,7 +98,9 @@ def python_of(prefix: Path) -> Path | None:
         python = prefix / "bin" / name
         try:
             python.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except PermissionError:
+            raise
+        except OSError:
             continue
         return python
     return None
@@ -121,7 +123,7 @@ def notes_on_unused(cwd: Path, chosen: Venv, environ: Mapping[str, str]) -> list
             if python_of(path) is None or path.samefile(chosen.prefix):
                 continue
             found.setdefault(path.resolve(), f"{path} is not used; to use it: --venv {path}")
-        except OSError as error:
+        except PermissionError as error:
             found.setdefault(path, f"{path} is not used: {error.strerror}")
     return list(found.values())
 

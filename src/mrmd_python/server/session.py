@@ -12,6 +12,7 @@ from mrmd_python.server.execution_queue import ExecutionQueue, failed
 from mrmd_python.server.history import History
 from mrmd_python.server.session_output import SessionOutput
 from mrmd_python.server.spawn import SpawnedWorker, spawn
+from mrmd_python.server.upgrade import upgrade
 from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
 from mrmd_python.server.worker_start import SessionStartError, WorkerStart
 
@@ -259,6 +260,10 @@ class Session:
         await link.interrupts_delivered()  # a late one must not hit the next message
 
     async def _start_worker(self, spawned: SpawnedWorker | None = None) -> None:
+        upgraded = upgrade() if spawned is None else None
+        if upgraded is not None:
+            self._set_state("dead")
+            raise SessionStartError(upgraded)
         self._set_state("starting")
         self._output.begin_process()
         self._start = WorkerStart(self.environment)

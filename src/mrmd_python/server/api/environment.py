@@ -62,7 +62,7 @@ def _interpreter(virtualenv: Path | None, executable: Path | None) -> Path:
         problem = "has no bin/python" if os.path.isdir(virtualenv) else "does not exist"
         try:
             executable = python_of(virtualenv)
-        except OSError as error:
+        except PermissionError as error:
             problem = f"cannot be read: {error.strerror}"
         if executable is None:
             raise RefusedError(422, "no_such_virtualenv", f"the virtualenv {str(virtualenv)!r} {problem}")

@@ -15,6 +15,7 @@ from mrmd_python.server.api.route import SESSIONS, Route
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.session import Session, SessionJson
 from mrmd_python.server.sessions import DEFAULT, EnvironmentConflictError, Sessions, TooManySessionsError
+from mrmd_python.server.upgrade import upgrade
 from mrmd_python.server.worker_start import SessionStartError
 
 LANGUAGES = ["python", "py", "python3"]
@@ -120,6 +121,9 @@ async def _check_requirements(body: SessionRequest, environment: SessionEnvironm
     version = body.python_version.strip()
     if not version and not body.dependencies:
         return
+    upgraded = upgrade()
+    if upgraded is not None:
+        raise RefusedError(422, "session_start_failed", upgraded)
     # This imports packaging, which would slow down the start of a runtime.
     from mrmd_python.server.requirements import BadRequirementError, PackageListError, unmet_requirements
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from mrmd_python.server.upgrade import upgrade
+
 _SCRIPTS = ("runtime", "terminal", "cells", "completion", "sessions", "variables", "page")
 
 
@@ -16,8 +18,11 @@ def page_response(runtime: str) -> web.Response:
     Its Content-Security-Policy (https://www.w3.org/TR/CSP3/) allows only the page's own script and connections to the
     runtime, so output that the page displays can run nothing.
     """
-    text = _read("page.html").replace("{{runtime}}", escape(runtime)).replace("{{style}}", _read("page.css"))
-    text = text.replace("{{script}}", "\n".join(_read(f"{name}.js") for name in _SCRIPTS))
+    try:
+        text = _read("page.html").replace("{{runtime}}", escape(runtime)).replace("{{style}}", _read("page.css"))
+        text = text.replace("{{script}}", "\n".join(_read(f"{name}.js") for name in _SCRIPTS))
+    except FileNotFoundError:
+        return web.Response(status=503, text=f"There is no console: {upgrade() or 'its files are missing'}.\n")
     policy = (
         f"default-src 'none'; script-src {_csp_hash('script', text)}; style-src {_csp_hash('style', text)}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
