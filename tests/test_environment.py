@@ -136,6 +136,35 @@ def test_cwd_defaults_to_callers_and_cannot_shadow_server_modules(here: Machine)
     assert client.value("1 + 1", session="other") == "2"
 
 
+def test_pythonpath_cannot_shadow_the_commands_modules(here: Machine) -> None:
+    """It is for the sessions, and a project may have a module of any name."""
+    folder = here.home / "modules"
+    folder.mkdir()
+    for name in ("click", "dataclasses", "json", "msgspec", "pathlib", "shutil", "signal", "subprocess", "typing"):
+        (folder / f"{name}.py").write_text("raise SystemExit('imported from PYTHONPATH')")
+    (folder / "mine.py").write_text("value = 42")
+    elsewhere = {"PYTHONPATH": str(folder)}
+    for command in ("--list", "--help", "--version", "--kill-all"):
+        done = here.mrmd(command, env=elsewhere)
+        assert (done.returncode, done.stderr) == (0, "")
+    (folder / "dataclasses.py").unlink()  # IPython in the session needs these
+    for name in ("json", "pathlib", "shutil", "signal", "subprocess", "typing"):
+        (folder / f"{name}.py").unlink()
+    client = here.start("a", env=elsewhere)
+    assert client.value("import mine; mine.value") == "42"
+    assert client.execute("import click")["error"]["message"] == "imported from PYTHONPATH"
+    for command in ("--info", "--restart", "--kill"):
+        done = here.mrmd(command, "a", env=elsewhere)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert here.run(sys.executable, "-m", "mrmd_python.cli", "--kill-all", cwd=str(folder)).returncode == 0
+
+
+def test_pythonstartup_is_run_as_in_jupyter(here: Machine) -> None:
+    startup = here.home / "startup.py"
+    startup.write_text("from_startup = 42")
+    assert here.start("a", env={"PYTHONSTARTUP": str(startup)}).value("from_startup") == "42"
+
+
 def test_default_venv_is_the_one_that_has_mrmd_python(here: Machine) -> None:
     client = here.start("a")
     assert client.value("import sys; sys.prefix") == repr(sys.prefix)

@@ -1,15 +1,14 @@
 """A live Python runtime for notebook editors, run as a real user service."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # PYTHONPATH may have another module named typing, and the command imports this before its own
     from mrmd_python.app import create_app
 
 __version__ = "0.4.10"
 __all__ = ["__version__", "create_app"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import `create_app` when it is first used: the command line should not wait for its imports."""
     if name != "create_app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
