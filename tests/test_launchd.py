@@ -34,6 +34,7 @@ _SPEC = RuntimeSpec(
     venv_source="option",
     cwd='/w <&> "d" é\n',
     assets_dir="-assets",
+    umask="0027",
 )
 _SPECIAL = "a '\"%$\\\n<&>-é😀\t\x7f\u2028"
 _NOT_IN_XML = "\r\x01\x1b"
@@ -72,6 +73,7 @@ def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
         "StandardOutPath": "/home/x/.mrmd/logs/rt:a+b.log",
         "StandardErrorPath": "/home/x/.mrmd/logs/rt:a+b.log",
         "RunAtLoad": True,
+        "Umask": 0o27,
         "KeepAlive": {"SuccessfulExit": False, "Crashed": True},
         "ThrottleInterval": 10,
         "ExitTimeOut": 15,

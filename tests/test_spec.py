@@ -14,6 +14,7 @@ _OTHERS: dict[str, object] = {
     "assets_dir": "/-images",
     "backend": "fork",
     "idle_timeout": 7200,
+    "umask": "0077",
     "timeout": 5,
     "stop_timeout": 60,
     "managed": True,

@@ -286,8 +286,6 @@ def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> Non
         assert client.request("POST", "/execute", {"code": DRAWING, "assetDir": asset_dir}, headers)[1]["assets"]
     if machine.backend == "fork":
         _fill_log(client, headers, Path(variables["MRMD_HOME"], "logs"))
-        result = client.request("POST", "/execute", {"code": "import os; oct(os.umask(0))"}, headers)[1]
-        assert int(result["result"].strip("'"), 8) == int(umask, 8), "cells do not have the caller's umask"
     else:
         unit = f"{machine.home}/.config/systemd/user/mrmd-python@a.service"
         assert machine.read("stat", "--format=%a", unit) == "600"
@@ -296,6 +294,10 @@ def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> Non
     for line in listed:
         kind, mode, _ = line.split(" ", 2)
         assert mode == {"d": "700", "f": "600"}[kind], line
+    for _ in range(2):
+        ask = {"code": "import os; found = os.umask(0o22); os.umask(found); f'{found:03o}'", "session": "new"}
+        assert client.request("POST", "/execute", ask, headers)[1]["result"] == repr(umask), "code has the caller's umask"
+        assert machine.mrmd("--restart", "a", env=variables).returncode == 0
 
 
 def _fill_log(client: Client, headers: dict[str, str], directory: Path) -> None:

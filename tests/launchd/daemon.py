@@ -104,8 +104,8 @@ class Job:
                 stdout=output[0],
                 stderr=output[1],
                 start_new_session=True,
-                umask=0o022,
                 preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, keys.get("Nice", 0)),
+                umask=keys.get("Umask", 0o22),
             )
         finally:
             for descriptor in output:

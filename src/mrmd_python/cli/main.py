@@ -225,6 +225,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     "For backends",
     click.option("--python", hidden=True),
     click.option("--venv-source", hidden=True),
+    click.option("--umask", hidden=True),
     click.option("--until-eof", is_flag=True, hidden=True),
     click.option("--ready-fd", type=int, hidden=True),
     click.option("--claim-fd", type=int, hidden=True),

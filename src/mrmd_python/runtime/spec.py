@@ -1,5 +1,6 @@
 """How to start a runtime: the spec, and the command line of the server."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -44,6 +45,8 @@ class RuntimeSpec:
     backend: str | None = None
     # Stop after this many seconds without executions and clients; 0 for never.
     idle_timeout: int = 0
+    # The file mode creation mask of its processes, in octal; None for the service manager's.
+    umask: str | None = None
     # How many seconds it may take to answer.
     timeout: int = 90
     # How many seconds the processes of a session may take to end after SIGTERM.
@@ -82,6 +85,7 @@ class RuntimeSpec:
         if "python" not in values:
             found = find_venv(values.get("venv"), environ)
             values |= {"venv": found.prefix, "python": found.python, "venv_source": found.source}
+        values.setdefault("umask", _current_umask())
         if "assets_dir" in values:
             values["assets_dir"] = str(absolute_path(values["assets_dir"]))
         return cls(**values)
@@ -129,6 +133,13 @@ class RuntimeSpec:
     def server_command(self) -> list[str]:
         """Return the command that serves this runtime in the foreground, as a user could type it."""
         return server_command(self.options())
+
+
+def _current_umask() -> str:
+    """Return this process's umask, in octal. To read it is to set it (umask(2)): to a strict one, for other threads."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return f"{found:04o}"
 
 
 def server_command(options: Iterable[str]) -> list[str]:

@@ -3,8 +3,8 @@
     python -I -S detach.py READY,DESCRIPTOR... COMMAND...
 
 The daemon's standard streams are those of this process. This process leads a new session; the daemon, its child, does
-not, so a terminal that the daemon opens never becomes its controlling terminal. This is a separate program rather than a
-fork of the caller, because a fork of a process with threads may only exec. It imports almost nothing, to be fast.
+not, so a terminal that the daemon opens never becomes its controlling terminal. This is a separate program rather than
+a fork of the caller, because a fork of a process with threads may only exec. It imports almost nothing, to be fast.
 """
 
 import os

@@ -46,7 +46,7 @@ class ForkBackend(Backend):
                 raise ServiceError(f"{spec.id!r} is already running; see `mrmd-python --info {spec.id}`")
             try:
                 command = [*_command(spec), f"--ready-fd={writer}", f"--claim-fd={claimed}"]
-                _daemonize(command, environment, output, [writer, claimed])
+                _daemonize(command, environment, output, [writer, claimed], spec.umask)
             finally:  # the clean-up of an interrupted start removes the claim, which must not be held then
                 os.close(writer)
                 os.close(claimed)
@@ -84,7 +84,9 @@ def _command(spec: RuntimeSpec) -> list[str]:
     return [*nice, *spec.server_command()]
 
 
-def _daemonize(command: list[str], environment: Mapping[str, str], log: BinaryIO, descriptors: list[int]) -> None:
+def _daemonize(
+    command: list[str], environment: Mapping[str, str], log: BinaryIO, descriptors: list[int], umask: str | None
+) -> None:
     """Run `command` as a daemon that inherits nothing but the environment, the log and `descriptors`.
 
     The first descriptor is a pipe: an error in starting the command is written to it.
@@ -97,6 +99,7 @@ def _daemonize(command: list[str], environment: Mapping[str, str], log: BinaryIO
         stderr=log,
         pass_fds=descriptors,
         start_new_session=True,
+        umask=-1 if umask is None else int(umask, 8),
         check=False,
     )
 

@@ -95,6 +95,8 @@ class LaunchdBackend(Backend):
         }
         if spec.nice is not None:
             agent["Nice"] = spec.nice
+        if spec.umask is not None:
+            agent["Umask"] = int(spec.umask, 8)
         # XML 1.0 has no control characters, and reads a carriage return as a line feed.
         with suppress(ValueError, ExpatError):
             text = plistlib.dumps(agent, sort_keys=False)

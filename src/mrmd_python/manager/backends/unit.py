@@ -67,6 +67,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
                 "# The environment that the runtime was started with, without other variables of this manager.",
                 f"EnvironmentFile={_environment_file(home.environment(spec.id))}",
                 *([f"UnsetEnvironment={names}"] if names else []),
+                *([f"UMask={spec.umask}"] if spec.umask is not None else []),
                 f"ExecStart={_command_line(spec.server_command())}",
             ],
             "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
