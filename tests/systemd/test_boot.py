@@ -1,5 +1,6 @@
 """Which runtimes start at boot and which survive a logout, in boxes that reboot and whose user logs in and out."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +39,30 @@ def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
     assert dev.mrmd("--enable", "kept").returncode == 0
     assert dev.mrmd("--kill", "kept").returncode == 0
     assert dev.run("find", f"{dev.home}/.config/systemd/user/default.target.wants", "-type", "l").stdout == ""
+
+
+def test_enabled_runtime_waits_for_a_late_mount(own_box: Box) -> None:
+    """Its venv and its directory, as on a network or an encrypted disk; mrmd-python itself is in that venv."""
+    dev, root = own_box.user, own_box.root
+    root.read("mkdir", "-p", "/srv/disk/work", "/srv/late")
+    root.read("mount", "--bind", "/srv/disk", "/srv/late")
+    root.read(sys.executable, "-m", "venv", "--without-pip", "/srv/late/venv")
+    site = root.read("find", "/srv/late/venv", "-name", "site-packages")
+    paths = "\n".join(path for path in sys.path if path.endswith(("site-packages", "src")))
+    root.read("sh", "-c", 'printf %s "$1" > "$2"', "sh", paths, f"{site}/here.pth")
+    started = dev.run("/srv/late/venv/bin/python", "-m", "mrmd_python", "--id", "late", cwd="/srv/late/work")
+    assert started.returncode == 0, started.stderr
+    assert dev.mrmd("--enable", "late").returncode == 0
+    root.read("systemctl", "reboot")
+    own_box.boot()
+    dev, root = own_box.user, own_box.root
+    state = ("systemctl", "--user", "show", "--property=SubState", "--value", "mrmd-python@late")
+    wait_until(lambda: dev.read(*state) == "start-pre", "it waits")
+    root.read("mount", "--bind", "/srv/disk", "/srv/late")
+    wait_until(lambda: dev.states().get("late") == "running", "it has started")
+    assert dev.client("late").value("import os, sys; os.getcwd(), sys.prefix") == repr(
+        ("/srv/late/work", "/srv/late/venv")
+    )
 
 
 @contextmanager

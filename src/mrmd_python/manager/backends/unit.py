@@ -27,6 +27,14 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final NUL
 # How much longer than the server's own start timeout systemd waits, so that the server can report the reason.
 _START_MARGIN_SECONDS = 10
+# Where man(1) finds the manual from any shell; it finds that of a venv only from a shell with the venv on its PATH.
+_MANUALS = [Path(prefix, "share/man/man1") for prefix in ("/usr", "/usr/local")]
+# Some directories are mounted only after the user manager has begun to start what is enabled. RequiresMountsFor= knows
+# only mounts that exist or that the user manager itself mounts.
+_WAIT = (
+    'n=0; for path; do until [ -e "$path" ] || [ $n = 60 ]; do case $(systemctl --user is-system-running) in '
+    "initializing|starting) sleep 1; n=$((n + 1));; *) exit 0;; esac; done; done"
+)
 
 
 def unit_name(runtime_id: str) -> str:
@@ -68,7 +76,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
                 f"EnvironmentFile={_environment_file(home.environment(spec.id))}",
                 *([f"UnsetEnvironment={names}"] if names else []),
                 *([f"UMask={spec.umask}"] if spec.umask is not None else []),
-                f"ExecStart={_command_line(spec.server_command())}",
+                *_exec_start(spec.server_command(), spec.python, spec.cwd),
             ],
             "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
             "TimeoutStopSec": [f"TimeoutStopSec={stop_seconds(spec.stop_timeout)}s"],
@@ -79,14 +87,27 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
 
 def render_template() -> str:
     """Return the template unit: it starts any id, with the defaults of this installation."""
-    return _fill({"ExecStart": [f"ExecStart={_command_line(server_command([]))} --backend=systemd --id=%i"]})
+    wait, start = _exec_start(server_command([]))
+    return _fill({"ExecStart": [wait, f"{start} --backend=systemd --id=%i"]})
 
 
 def _fill(lines: Mapping[str, list[str]]) -> str:
     """Return the unit from the source tree, with the lines of some keys replaced."""
     unit = template("units", TEMPLATE)
+    if not any(next(directory.glob("mrmd-python.1*"), None) for directory in _MANUALS):
+        lines = {**lines, "Documentation": []}
     keys = "|".join(map(re.escape, lines))
-    return re.sub(rf"^({keys})=.*$", lambda match: "\n".join(lines[match[1]]), unit, flags=re.MULTILINE)
+    filled = {key: "".join(f"{line}\n" for line in lines[key]) for key in lines}
+    return re.sub(rf"^({keys})=.*\n", lambda match: filled[match[1]], unit, flags=re.MULTILINE)
+
+
+def _exec_start(command: list[str], *paths: str) -> list[str]:
+    """Return the lines that start a server, once its interpreter and the other `paths` are there."""
+    wait = ["/bin/sh", "-c", _WAIT, "sh", command[0], *paths]
+    return [
+        f"# At boot, wait for a minute if these are yet to be mounted.\nExecStartPre={' '.join(map(_quote_argument, wait))}",
+        f"ExecStart={_command_line(command)}",
+    ]
 
 
 def _command_line(command: list[str]) -> str:
