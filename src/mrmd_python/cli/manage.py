@@ -10,6 +10,7 @@ import click
 from mrmd_python.cli import output
 from mrmd_python.manager import manager, status
 from mrmd_python.manager.manager import Killed
+from mrmd_python.manager.usage import Usage
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 
@@ -111,16 +112,24 @@ def kill_all(*, as_json: bool) -> None:
     home = Home.of(os.environ)
     ended: dict[str, Killed] = {}
     errors: list[str] = []
-    for runtime_id in sorted({found.id for found in status.all_statuses(home)} | home.ids_with_environment()):
+
+    def add(runtime_id: str, killed: Killed) -> None:
+        ended[runtime_id] = killed
+        if not as_json:
+            click.echo(_killed_text(runtime_id, killed))
+
+    statuses = status.all_statuses(home)
+    dead = [found.record for found in statuses if found.state == "dead" and found.record is not None]
+    for runtime_id in manager.remove_dead(home, dead):
+        add(runtime_id, Killed(was_alive=False, freed=Usage(0, 0, None), swept=0))
+    for runtime_id in sorted({found.id for found in statuses} - ended.keys() | home.ids_with_environment()):
         try:
             killed = manager.kill(home, runtime_id)
         except (ServiceError, OSError) as error:
             errors.append(f"{runtime_id}: {error}")
             continue
         if killed is not None:
-            ended[runtime_id] = killed
-            if not as_json:
-                click.echo(_killed_text(runtime_id, killed))
+            add(runtime_id, killed)
     if as_json:
         output.print_json([_killed_as_json(runtime_id, killed) for runtime_id, killed in ended.items()])
     elif not ended and not errors:

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from mrmd_python.manager import FOREGROUND
 from mrmd_python.manager.backends import all_backends, backend_of, choose, load
 from mrmd_python.manager.backends.base import Backend, StartFailedError
 from mrmd_python.manager.usage import Usage, usage_of
-from mrmd_python.runtime import ServiceError, registry, token
+from mrmd_python.runtime import ServiceError, processes, registry, token
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, is_claimed, locked, remove
 from mrmd_python.runtime.marker import VARIABLE as MARKER
@@ -79,6 +79,7 @@ def start(
         except ServiceError as error:
             raise ServiceError(f"{error} ({note})" if note else str(error)) from None
         uninstall_others(spec.id, backend)
+        home.remove_old_logs()
         environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
         try:
             if spec.token:
@@ -159,6 +160,29 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         backend.stop(runtime_id, record)
         raise_if_alive(foreign, runtime_id)
         return Killed(was_alive, freed, _remove_leftovers(home, runtime_id, _stop_timeout(record)))
+
+
+def remove_dead(home: Home, records: Iterable[Record]) -> Iterator[str]:
+    """Remove the files of those runtimes that have ended and left no process; yield their ids.
+
+    `kill` does that too, but looks at each process of the machine for each runtime.
+    """
+    dead = {record.id: record for record in records}
+    if not dead:
+        return
+    home.prepare()
+    markers = {name: marker_of(name, environment_file.read(home.environment(name))) for name in dead}
+    alive = {value.partition("/")[0] for value in processes.values_of(MARKER)}
+
+    def is_removable(runtime_id: str) -> bool:
+        try:
+            is_same = registry.read(home, runtime_id) == dead[runtime_id]
+        except UnreadableRecordError:
+            return False
+        is_installed = any(backend.is_installed(runtime_id) for backend in all_backends())
+        return is_same and not is_installed and not is_claimed(home.claim(runtime_id))
+
+    yield from home.remove_files((name for name in dead if markers[name] not in alive), is_removable)
 
 
 def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:

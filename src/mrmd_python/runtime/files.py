@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,10 @@ from zlib import crc32
 
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.validate import is_id
+
+_DIRECTORIES = ("runtimes", "env", "logs", "locks", "ports", "tokens")
+_KEPT_LOGS = 50
+_PART_PREFIX_LENGTH = len(".mrmd-01234567-")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,17 @@ class Home:
         """Return the log file of a runtime whose log is not in the journal."""
         return self.root / "logs" / f"{runtime_id}.log"
 
+    def remove_old_logs(self) -> None:
+        """Remove the logs of runtimes that cannot be started again, except the newest."""
+        ended = [
+            log
+            for log in (self.root / "logs").glob("*.log")
+            if not (self.record(log.stem).exists() or self.environment(log.stem).exists())
+        ]
+        for log in sorted(ended, key=lambda log: log.stat().st_mtime, reverse=True)[_KEPT_LOGS:]:
+            for path in (log, log.with_name(f"{log.name}.1")):  # the older half is in the latter
+                path.unlink(missing_ok=True)
+
     def port(self, runtime_id: str) -> Path:
         """Return the file with the last port of a runtime, which it uses again if it is free."""
         return self.root / "ports" / runtime_id
@@ -69,9 +84,27 @@ class Home:
         return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
 
     def remove_start_files(self, runtime_id: str) -> None:
-        """Remove the files from which a runtime would be started again: environment, port and token."""
-        for path in (self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)):
+        """Remove the files that a runtime would be started again with: environment, port and token."""
+        for path in self._start_files(runtime_id):
             remove(path)
+
+    def remove_files(self, runtime_ids: Iterable[str], is_removable: Callable[[str], bool]) -> Iterator[str]:
+        """Remove the record and the start files of the ids that are removable while they are locked; yield them.
+
+        An id with partial files of killed writers is left to `remove`, which has to list the directories to find them.
+        """
+        parts = {name[:_PART_PREFIX_LENGTH] for directory in _DIRECTORIES for name in os.listdir(self.root / directory)}
+        for runtime_id in runtime_ids:
+            paths = (self.record(runtime_id), *self._start_files(runtime_id))
+            if parts.isdisjoint(map(_part_prefix, paths)):
+                with locked(self.lock(runtime_id)):
+                    if is_removable(runtime_id):
+                        for path in paths:
+                            path.unlink(missing_ok=True)
+                        yield runtime_id
+
+    def _start_files(self, runtime_id: str) -> tuple[Path, ...]:
+        return self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)
 
     def prepare(self) -> None:
         """Create the directories, with mode 0700.
@@ -82,7 +115,7 @@ class Home:
         try:
             for directory in (
                 self.root,
-                *(self.root / name for name in ("runtimes", "env", "logs", "locks", "ports", "tokens")),
+                *(self.root / name for name in _DIRECTORIES),
             ):
                 make_directory(directory)
                 if directory.stat().st_mode & 0o777 != 0o700:
@@ -138,8 +171,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 def remove(path: Path) -> None:
     """Remove a file written by `write_atomically`, and partial files of killed writers. No writer may be active."""
     path.unlink(missing_ok=True)
-    for part in path.parent.glob(f"{_part_prefix(path)}*"):
-        part.unlink(missing_ok=True)
+    prefix = _part_prefix(path)
+    for name in os.listdir(path.parent):  # glob() takes several times as long
+        if name.startswith(prefix):
+            (path.parent / name).unlink(missing_ok=True)
 
 
 def _part_prefix(path: Path) -> str:

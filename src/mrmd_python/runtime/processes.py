@@ -6,6 +6,7 @@ site-packages, and the import of psutil would slow down short commands.
 
 import errno
 import os
+import re
 import signal
 import sys
 import time
@@ -169,6 +170,12 @@ def descendants(pids: Iterable[int]) -> set[Process]:
                 found.add(child)
                 pending.append(child.pid)
     return found
+
+
+def values_of(variable: str) -> set[str]:
+    """Return the values that an environment variable has in all processes."""
+    pattern = re.compile(rb"\0%b=([^\0]*)\0" % variable.encode())
+    return {os.fsdecode(value) for pid in _pids() for value in pattern.findall(_environ(pid))}
 
 
 def with_variable(variable: str, value: str) -> set[Process]:

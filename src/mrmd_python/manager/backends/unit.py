@@ -87,8 +87,8 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
 
 def render_template() -> str:
     """Return the template unit: it starts any id, with the defaults of this installation."""
-    wait, start = _exec_start(server_command([]))
-    return _fill({"ExecStart": [wait, f"{start} --backend=systemd --id=%i"]})
+    *wait, start = _exec_start(server_command([]))
+    return _fill({"ExecStart": [*wait, f"{start} --backend=systemd --id=%i"]})
 
 
 def _fill(lines: Mapping[str, list[str]]) -> str:
@@ -105,7 +105,8 @@ def _exec_start(command: list[str], *paths: str) -> list[str]:
     """Return the lines that start a server, once its interpreter and the other `paths` are there."""
     wait = ["/bin/sh", "-c", _WAIT, "sh", command[0], *paths]
     return [
-        f"# At boot, wait for a minute if these are yet to be mounted.\nExecStartPre={' '.join(map(_quote_argument, wait))}",
+        "# At boot, wait up to a minute for these to be mounted.",
+        f"ExecStartPre={' '.join(map(_quote_argument, wait))}",
         f"ExecStart={_command_line(command)}",
     ]
 
