@@ -48,7 +48,7 @@ def test_kill_all_ends_the_processes_and_partial_files_of_dead_runtimes(here: Ma
     part.touch()
     with subprocess.Popen(["sleep", "1000"], env={"MRMD_RUNTIME": f"{marker}/0123456789abcdef"}) as left:
         killed = {each["id"]: each["processes"] for each in json.loads(here.mrmd("--kill-all", "--json").stdout)}
-        assert left.wait(timeout=20) == -9
+        assert left.wait(timeout=20) < 0
     assert killed == {"a": 0, "b": 1, "c": 0}
     assert [path for path in home.rglob("*") if path.is_file() and path.parent.name != "logs"] == []
 

@@ -296,7 +296,8 @@ def _check_modes(machine: Machine, umask: str, variables: dict[str, str]) -> Non
         assert mode == {"d": "700", "f": "600"}[kind], line
     for _ in range(2):
         ask = {"code": "import os; found = os.umask(0o22); os.umask(found); f'{found:03o}'", "session": "new"}
-        assert client.request("POST", "/execute", ask, headers)[1]["result"] == repr(umask), "code has the caller's umask"
+        result = client.request("POST", "/execute", ask, headers)[1]["result"]
+        assert result == repr(umask), "cells do not have the caller's umask"
         assert machine.mrmd("--restart", "a", env=variables).returncode == 0
 
 

@@ -172,7 +172,7 @@ def test_uv_run_with_gives_a_runtime_that_outlives_its_environment(here: Machine
     record = here.info("a")
     assert (record["venv"], record["venv_source"]) == (f"{project}/.venv", "uv")
     assert here.client("a").value("import sys; sys.prefix") == repr(f"{project}/.venv")
-    assert here.client("a").value("1 + 1", session="another") == "2", "the server's Python is still there"
+    assert here.client("a").value("1 + 1", session="another") == "2", "the server's Python is gone"
     assert here.mrmd("--restart", "a").returncode == 0
     isolated = _uv_run(here, "--isolated", "mrmd-python", "--id", "b")
     assert_error(isolated, 1, "uv removes", "--isolated", "--venv")

@@ -42,7 +42,7 @@ def test_upgraded_package_is_reported_where_a_session_cannot_start(here: Machine
     version_file.write_text(re.sub('__version__ = ".*"', '__version__ = "0.4.99"', version_file.read_text()))
     upgraded = "mrmd-python was upgraded since this runtime started; restart the runtime"
     assert _start_sessions(client) == [upgraded] * 3
-    assert client.value("kept") == "42", "what runs goes on"
+    assert client.value("kept") == "42", "the running session is lost"
 
 
 def test_removed_package_is_reported_where_it_is_missed(here: Machine) -> None:

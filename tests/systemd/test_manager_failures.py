@@ -173,7 +173,7 @@ def test_runtime_directory_of_another_user_is_ignored(own_box: Box) -> None:
         assert (started.returncode, started.stderr) == (0, "")
         assert dev.info("a", env=env)["backend"] == "systemd"
         assert dev.mrmd("--kill", "a", env=env).returncode == 0
-    assert _left(dev) == ""
+    assert dev.leftovers() == ""
 
 
 def test_home_with_any_name_gets_a_unit(own_box: Box) -> None:
@@ -195,7 +195,7 @@ def test_user_manager_of_the_host_is_not_used_in_a_toolbox(own_box: Box) -> None
     dev, root = own_box.user, own_box.root
     root.read("touch", "/run/.containerenv")
     assert dev.start("a").value("1 + 1") == "2"
-    assert dev.info("a")["backend"] == "systemd", "a container that systemd has booted has its own user manager"
+    assert dev.info("a")["backend"] == "systemd", "the user manager of a container that systemd has booted is not used"
     assert dev.mrmd("--kill", "a").returncode == 0
     root.read("rm", "/run/systemd/container", "/run/.containerenv")
     for marker, env in (("/run/.toolboxenv", {}), ("/run/.containerenv", {}), (None, {"DISTROBOX_ENTER_PATH": "/x"})):
