@@ -83,6 +83,11 @@ def test_unreadable_directory_is_named_and_not_taken_for_empty(own_box: Box) -> 
         assert started.stderr == note
         assert dev.mrmd("--kill", "a").returncode == 0
     assert_error(dev.mrmd("--venv", "/srv/venv"), 1, "/srv/venv cannot be read", "Permission denied")
+    config = {"XDG_CONFIG_HOME": "/srv/venv/config"}
+    assert dev.mrmd("--id", "a", "--backend", "fork", env=config).returncode == 0
+    for arguments in (["--list"], ["--kill", "a"]):
+        done = dev.mrmd(*arguments, env=config)
+        assert (done.returncode, done.stderr) == (0, "")
     root.read("mkdir", "-p", "/srv/home/.mrmd/runtimes")
     root.read("chmod", "0700", "/srv/home/.mrmd")
     for option in ("--list", "--kill-all"):

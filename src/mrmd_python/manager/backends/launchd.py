@@ -151,7 +151,7 @@ class LaunchdBackend(Backend):
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether there is a property list for this id."""
         try:
-            return _plist_path(runtime_id).exists()
+            return os.path.exists(_plist_path(runtime_id))
         except ServiceError:  # the user has no home directory
             return False
 
@@ -189,7 +189,7 @@ def _label(runtime_id: str) -> str:
 def _plist_path(runtime_id: str) -> Path:
     """Return the path of a runtime's property list: in LaunchAgents only if the agent starts at login."""
     at_login = _login_path(runtime_id)
-    return at_login if at_login.exists() else _plain_path(runtime_id)
+    return at_login if os.path.exists(at_login) else _plain_path(runtime_id)
 
 
 def _login_path(runtime_id: str) -> Path:

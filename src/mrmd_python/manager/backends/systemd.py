@@ -1,5 +1,6 @@
 """Runtimes as units of the systemd user manager."""
 
+import fnmatch
 import os
 import re
 import shlex
@@ -106,7 +107,7 @@ class SystemdBackend(Backend):
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether a start has written a unit for this id."""
         try:
-            return unit_path(runtime_id).exists()
+            return os.path.exists(unit_path(runtime_id))  # Path.exists() raises if the directory cannot be read
         except ServiceError:
             return False
 
@@ -115,8 +116,12 @@ class SystemdBackend(Backend):
         if not _socket().exists():
             return {}
         directory = _unit_directory()
-        units = {path.name: State("stopped", None, _is_enabled(path.name)) for path in directory.glob(_ALL_UNITS)}
-        if not units and not (directory / TEMPLATE).exists():
+        try:
+            names = fnmatch.filter(os.listdir(directory), _ALL_UNITS)
+        except OSError:  # the directory is missing or cannot be read, so no unit can be started from it
+            names = []
+        units = {name: State("stopped", None, _is_enabled(name)) for name in names}
+        if not units and not os.path.exists(directory / TEMPLATE):
             return {}
         try:
             answer = _systemctl("show", "--property=Id,ActiveState,MemoryCurrent", _ALL_UNITS)
@@ -312,7 +317,7 @@ def _manager_is_outside() -> bool:
 
 
 def _is_enabled(name: str) -> bool:
-    return (_unit_directory() / "default.target.wants" / name).is_symlink()
+    return os.path.islink(_unit_directory() / "default.target.wants" / name)
 
 
 def _verify(path: Path) -> None:
