@@ -77,11 +77,46 @@ def test_null_origin_is_accepted_from_electron(client: Client) -> None:
     assert client.request("GET", "/capabilities", headers=headers)[0] == 200
 
 
+def test_null_origin_of_a_page_with_a_referer_is_refused(client: Client) -> None:
+    """It is a document in a sandbox, such as one that a cell displayed; an editor's page is a file, which has none."""
+    headers = {"Origin": "null", "User-Agent": _ELECTRON, "Referer": f"http://localhost:{client.port}/"}
+    status, answer = client.request("POST", "/execute", {"code": "ran = 1"}, headers=headers)
+    assert (status, answer["code"]) == (403, "origin_refused")
+    assert client.execute("ran")["error"]["type"] == "NameError"
+
+
+@pytest.mark.parametrize(
+    ("policy", "headers"),
+    [
+        ("same-site", {}),
+        ("same-site", {"Sec-Fetch-Site": "same-site"}),
+        ("same-site", {"Sec-Fetch-Site": "cross-site"}),
+        ("same-site", {"Origin": "https://evil.example"}),
+        ("cross-origin", {"Sec-Fetch-Site": "cross-site", "Referer": "http://localhost:3000/"}),
+        ("cross-origin", {"Sec-Fetch-Site": "cross-site", "User-Agent": _ELECTRON}),
+        ("cross-origin", {"Origin": "http://localhost:3000"}),
+    ],
+)
+def test_only_editor_pages_may_embed_responses(client: Client, policy: str, headers: dict[str, str]) -> None:
+    url = client.execute(DRAWING)["assets"][0]["url"]
+    for target in (url, "/mrp/v1/sessions", "/nowhere", "/"):
+        answer = client.fetch("GET", target, **headers)
+        assert answer.headers["cross-origin-resource-policy"] == policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
         (403, {}),
         (403, {"Referer": "https://evil.example/localhost"}),
+        (403, {"Referer": "http://localhost!.evil.example/"}),
+        (403, {"Referer": "http://localhost:80.evil.example/"}),
+        (403, {"Referer": "http://localhost:99999999/"}),
+        (403, {"Referer": "http://127.0.0.1*evil.example"}),
+        (403, {"Referer": "http://[::1]evil.example/"}),
+        (200, {"Referer": "http://localhost"}),
+        (200, {"Referer": "http://[::1]:3000?x"}),
         (200, {"Referer": "http://localhost:3000/notebook"}),
         (200, {"User-Agent": _ELECTRON}),
         (403, {"User-Agent": _ELECTRON, "Referer": "https://evil.example/"}),
@@ -133,6 +168,9 @@ def test_options_without_preflight_headers_is_not_allowed(client: Client) -> Non
 def test_allowed_hosts_and_origins_are_accepted(here: Machine) -> None:
     options = ("--allow-host", "Kernel.example", "--allow-origin", "https://editor.example:8443")
     client = here.start("named", *options)
+    url = client.execute(DRAWING)["assets"][0]["url"]
+    policy = client.fetch("GET", url).headers["content-security-policy"]
+    assert policy.endswith(" https://editor.example:8443"), "it may frame what cells display"
     for headers, status in (
         ({"Host": "kernel.example"}, 200),
         ({"Host": f"KERNEL.example:{client.port}"}, 200),

@@ -88,7 +88,7 @@ def _check_assets(client: Client) -> None:
     content = Path(asset["path"]).read_bytes()
     status, headers, body = client.fetch("GET", asset["url"])
     assert (status, headers["content-type"], body) == (200, "image/svg+xml", content)
-    assert headers["content-security-policy"] == "sandbox allow-scripts"
+    assert headers["content-security-policy"].startswith("sandbox allow-scripts; ")
     assert headers["x-content-type-options"] == "nosniff"
     assert client.fetch("HEAD", asset["url"])[1]["content-length"] == str(len(content))
     for byte_range, part in (("1-3", content[1:4]), ("5-", content[5:]), ("-4", content[-4:]), ("0-99999", content)):
@@ -287,6 +287,14 @@ def test_killing_a_reaper_ends_only_its_session(here: Machine) -> None:
         assert "fresh session" in client.execute("1")["stderr"]
         assert here.alive(others) == others
         here.kill("KILL", others[0])
+
+
+def test_allowed_origin_may_frame_displayed_documents(here: Machine) -> None:
+    with served(here, f"{CHILD}, allow_origins=['https://editor.example']") as client:
+        url = client.execute(DRAWING)["assets"][0]["url"]
+        answer = client.fetch("GET", url, Origin="https://editor.example")
+        assert answer.headers["content-security-policy"].endswith(" https://editor.example")
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
 
 
 def test_service_outlives_the_program(here: Machine) -> None:

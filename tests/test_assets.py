@@ -175,7 +175,11 @@ def test_assets_are_served_with_their_mime_type(client: Client, mime: str) -> No
     (asset,) = client.execute(f"display({{{mime!r}: 'PHN2Zy8+', 'text/plain': {plain!r}}}, raw=True)")["assets"]
     headers = client.fetch("GET", asset["url"]).headers
     assert headers["content-type"] == ("text/html; charset=utf-8" if mime == "text/html" else mime)
-    assert headers["content-security-policy"] == "sandbox allow-scripts"
+    policy, _, ancestors = headers["content-security-policy"].partition("; frame-ancestors ")
+    assert policy.startswith("sandbox allow-scripts; default-src https: ")
+    assert "http:" not in policy
+    assert "'self'" not in policy
+    assert "'self' http://localhost:*" in ancestors
     assert headers["cache-control"] == "no-cache", "clients must revalidate: an update may replace the file"
 
 

@@ -1,6 +1,7 @@
 """Pages in a real browser: an editor can use a runtime, a foreign page cannot."""
 
 import http.server
+import json
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from selenium import webdriver
 
 from tests.browser import started
 from tests.client import DRAWING, Client
-from tests.machine import Machine
+from tests.machine import Machine, wait_until
 
 pytestmark = pytest.mark.xdist_group("browser")
 _ELECTRON = (
@@ -92,11 +93,60 @@ _DONE = {
     "again": "followed",
     "image": "shown",
 }
+# What a script in a document that a cell displays tries, and how far it gets.
+_DISPLAYED = """
+<body><script>
+const marked = (name) => ({method: 'POST', referrerPolicy: 'no-referrer', headers: {'Content-Type': 'application/json'},
+  body: JSON.stringify({code: `marks = [*globals().get('marks', []), '${name}']`})});
+const attempt = (name) => `fetch('BASE/execute', ${JSON.stringify(marked(name))})
+  .then((answer) => answer.status, () => 'blocked')`;
+const frame = (attributes) => new Promise((answer) => {
+  addEventListener('message', ({data}) => answer(data), {once: true});
+  const element = Object.assign(document.createElement('iframe'), attributes);
+  document.body.append(element); });
+const html = (name) => `<script>${attempt(name)}.then((found) => parent.postMessage(found, '*'))</` + 'script>';
+const blob = (text, type) => URL.createObjectURL(new Blob([text], {type}));
+const shown = (tag, url) => new Promise((answer) => {
+  const element = Object.assign(document.createElement(tag), {src: url});
+  element.onload = () => answer('loaded'); element.onerror = () => answer('blocked');
+  document.body.append(element); });
+(async () => {
+  const found = {};
+  found.script = await eval(attempt('script'));
+  found.worker = await new Promise((answer) => {
+    const worker = new Worker(blob(`${attempt('worker')}.then((found) => postMessage(found))`, 'text/javascript'));
+    worker.onmessage = ({data}) => answer(data); });
+  found.srcdoc = await frame({srcdoc: html('srcdoc')});
+  found.data = await frame({src: 'data:text/html,' + encodeURIComponent(html('data'))});
+  found.blob = await frame({src: blob(html('blob'), 'text/html')});
+  found.foreign = await new Promise((answer) => {
+    addEventListener('securitypolicyviolation', ({effectiveDirective}) => answer(effectiveDirective), {once: true});
+    void frame({src: 'FOREIGN'}).then(() => answer('shown')); });
+  found.beacon = navigator.sendBeacon('BASE/execute', marked('beacon').body);
+  found.http = await shown('img', 'BASE/assets/kept_0001.svg');
+  found.inline = await shown('img', "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>");
+  document.title = JSON.stringify(found);
+  if (parent !== window) parent.postMessage(found, '*');
+})();
+</script>
+"""
+_DISPLAYED_REACHED = {
+    **dict.fromkeys(("script", "worker", "srcdoc", "data", "blob", "http"), "blocked"),
+    "foreign": "frame-src",
+    "beacon": True,  # the browser says so before it asks the policy
+    "inline": "loaded",
+}
+_FRAMING = """
+const [url, done] = arguments;
+addEventListener('message', ({data}) => done(data));
+const frame = Object.assign(document.createElement('iframe'), {sandbox: 'allow-scripts', src: url});
+document.body.append(frame);
+"""
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        content = b"<!doctype html><meta charset=utf-8><body></body>"
+        content = b"<!doctype html><meta charset=utf-8><body><script>parent.postMessage('shown', '*')</script></body>"
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(content)))
@@ -144,7 +194,7 @@ def test_foreign_page_cannot_run_code_or_read_responses(
     assert found == {
         "json": "blocked: TypeError",
         "plain": "blocked: TypeError",
-        "opaque": "opaque",
+        "opaque": "blocked: TypeError",
         "beacon": found["beacon"],
         "read": "blocked: TypeError",
         "deleted": "blocked: TypeError",
@@ -209,3 +259,32 @@ def test_file_page_is_accepted_only_from_electron(browser: webdriver.Chrome, run
     assert "TypeError" in _run(browser, page.as_uri(), _EDITOR, base)
     with started(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
         assert _run(electron, page.as_uri(), _EDITOR, base) == _DONE
+
+
+def _display(runtime: Client, foreign: str) -> str:
+    """Have a cell display a document whose script tries to run code; return its URL."""
+    base = f"http://localhost:{runtime.port}/mrp/v1"
+    html = _DISPLAYED.replace("BASE", base).replace("FOREIGN", foreign)
+    (asset,) = runtime.execute(f"from IPython.display import HTML; HTML({html!r})")["assets"]
+    return f"http://localhost:{runtime.port}{asset['url']}"
+
+
+def test_displayed_document_cannot_run_code_in_electron(pages: int, runtime: Client, tmp_path: Path) -> None:
+    """Its scripts run, as plots need, but reach no runtime; nor does a page of another site that it frames."""
+    url = _display(runtime, f"http://attacker.test:{pages}/")
+    with started(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
+        electron.get(url)
+        wait_until(lambda: "inline" in electron.title, "its script has ended", 60)
+        assert json.loads(electron.title) == _DISPLAYED_REACHED
+    assert _marks(runtime) == "[]"
+
+
+@pytest.mark.parametrize("page", ["localhost", "127.0.0.1", "file"])
+def test_editor_frames_displayed_document(pages: int, runtime: Client, tmp_path: Path, page: str) -> None:
+    editor = tmp_path / "editor.html"
+    editor.write_text("<!doctype html><meta charset=utf-8><body></body>")
+    url = _display(runtime, f"http://attacker.test:{pages}/")
+    with started(tmp_path / "electron", f"--user-agent={_ELECTRON}") as electron:
+        electron.get(editor.as_uri() if page == "file" else f"http://{page}:{pages}/")
+        assert electron.execute_async_script(_FRAMING, url) == _DISPLAYED_REACHED
+    assert _marks(runtime) == "[]"

@@ -35,6 +35,7 @@ _RESPONSE_ONLY_HERE = _HOP_BY_HOP | {"date", "server"}
 # Headers in which proxies name the client that they forward for.
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_ASSETS = "/mrp/v1/assets/"
 _GONE = "the runtime has died, and its variables are lost; the next request starts it again"
 
 
@@ -71,27 +72,29 @@ class Proxy:
     async def _handle_request(self, scope: Message, receive: Receive, send: Send) -> None:
         received = [(name.decode("latin-1"), value.decode(errors="replace")) for name, value in scope["headers"]]
         headers = dict(reversed(received))  # the first of repeated headers counts
-        cors_headers = self._access.cors_headers(headers)
+        own_headers = self._access.response_headers(headers)
         try:
             self._access.check_peer(_connection(scope, headers))
             self._access.check_headers(headers)
             preflight = self._access.preflight_headers(scope["method"], headers)
             if preflight is not None:
-                await _start(send, 204, {**preflight, **cors_headers})
+                await _start(send, 204, {**preflight, **own_headers})
                 await send({"type": "http.response.body"})
                 return
             self._access.check_token(headers)
             target = _target(scope)
+            if target.startswith(_ASSETS):
+                own_headers["Content-Security-Policy"] = self._access.asset_policy
             address = await self._address()
             forwarded = _forwarded(received, _REQUEST_ONLY_HERE)
             if address.token is not None:
                 forwarded.append(("authorization", f"Bearer {address.token}"))
             url = URL(f"http://127.0.0.1:{address.port}{target}", encoded=True)
-            await _forward(scope["method"], url, forwarded, receive, send, cors_headers)
+            await _forward(scope["method"], url, forwarded, receive, send, own_headers)
         except RefusedError as error:
             body = f"{json.dumps(error.as_json())}\n".encode()
             entity_headers = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
-            await _start(send, error.status, {**entity_headers, **error.headers, **cors_headers})
+            await _start(send, error.status, {**entity_headers, **error.headers, **own_headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _address(self) -> Address:
@@ -142,7 +145,7 @@ def _forwarded(headers: Iterable[tuple[str, str]], dropped: frozenset[str]) -> l
 
 
 async def _forward(
-    method: str, url: URL, headers: list[tuple[str, str]], receive: Receive, send: Send, cors_headers: Mapping[str, str]
+    method: str, url: URL, headers: list[tuple[str, str]], receive: Receive, send: Send, own_headers: Mapping[str, str]
 ) -> None:
     """Forward a request and its response; return when the response is complete or the client has disconnected.
 
@@ -156,7 +159,7 @@ async def _forward(
     else:
         data = body or None
         is_read.set()
-    exchange = asyncio.ensure_future(_exchange(method, url, headers, data, send, cors_headers))
+    exchange = asyncio.ensure_future(_exchange(method, url, headers, data, send, own_headers))
     disconnect = asyncio.ensure_future(_disconnected(receive, is_read))
     try:
         await asyncio.wait({exchange, disconnect}, return_when=asyncio.FIRST_COMPLETED)
@@ -194,7 +197,7 @@ async def _exchange(
     headers: list[tuple[str, str]],
     data: bytes | AsyncIterator[bytes] | None,
     send: Send,
-    cors_headers: Mapping[str, str],
+    own_headers: Mapping[str, str],
 ) -> None:
     """Send a request to the runtime, and its response to the client."""
     # A session per request: not every server has a lifespan, at whose end a shared one could be closed.
@@ -212,7 +215,7 @@ async def _exchange(
                 (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers
             ]
             try:
-                await _start(send, response.status, {**dict(_forwarded(received, _RESPONSE_ONLY_HERE)), **cors_headers})
+                await _start(send, response.status, {**dict(_forwarded(received, _RESPONSE_ONLY_HERE)), **own_headers})
                 is_stream = response.content_type == "text/event-stream"
                 async for piece in _events(response) if is_stream else response.content.iter_any():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})

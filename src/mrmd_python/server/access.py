@@ -13,9 +13,24 @@ from mrmd_python.server.peer import Connection, can_identify_users
 _NAME = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _HOST = re.compile(rf"({_NAME})(?::[0-9]{{1,5}})?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_NAME})?(?::[0-9]{{1,5}})?")
+# The origin that a URL begins with. Before any other character, it would be only the beginning of an origin.
+_REFERER = re.compile(rf"({_ORIGIN.pattern})(?![^/?#])")
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[.*\]")
 _EDITOR_SCHEMES = ("file", "vscode-webview")
+# The policy of the documents that code displays (https://www.w3.org/TR/CSP3/). Their origin is `null`. Plots need
+# scripts, and libraries from the web. But nothing is requested by http, which is what runtimes on loopback speak. And
+# nothing is framed but what inherits this policy: a framed page of another site would have the origin `null` too.
+_ASSET_POLICY = (
+    "sandbox allow-scripts; default-src https: data: blob: 'unsafe-inline' 'unsafe-eval'; frame-src data: blob:; "
+    "object-src 'none'; form-action 'none'; frame-ancestors"
+)
+# Who may frame them: editors, and the window around a webview of VS Code.
+_EDITOR_ANCESTORS = (
+    "'self'",
+    *(f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1")),
+    *("file:", "vscode-webview:", "vscode-file:"),
+)
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
     "Access-Control-Allow-Headers": "content-type, authorization, last-event-id",
@@ -121,12 +136,26 @@ class Access:
                 {"WWW-Authenticate": f'{challenge}, error="invalid_token"'},
             )
 
-    def cors_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the CORS headers of a response: they say whether the page that sent the request may read it."""
+    def response_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers of every response: whether the page that sent the request may embed and read it.
+
+        https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header
+        """
         page = self._page(headers)
-        if "origin" not in headers or page is None or not page.is_allowed:
-            return {"Vary": "Origin"}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": page.origin}
+        is_allowed = page is not None and page.is_allowed
+        found = {
+            "Vary": "Origin",
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "cross-origin" if is_allowed else "same-site",
+        }
+        if page is not None and is_allowed and "origin" in headers:
+            found["Access-Control-Allow-Origin"] = page.origin
+        return found
+
+    @property
+    def asset_policy(self) -> str:
+        """The Content-Security-Policy of assets: a script in one runs without an origin and never reaches loopback."""
+        return " ".join((_ASSET_POLICY, *_EDITOR_ANCESTORS, *sorted(self.origins)))
 
     def preflight_headers(self, method: str, headers: Mapping[str, str]) -> dict[str, str] | None:
         """Return the headers of the response to a CORS preflight, or None if the request is not a preflight.
@@ -149,12 +178,13 @@ class Access:
             if headers.get("sec-fetch-site") != "cross-site":
                 return None
             # <img>, <script> and links send no Origin. A page can suppress its Referer, but not forge it.
-            match = _ORIGIN.match(headers.get("referer", ""))
-            origin = match[0] if match else "null"
+            match = _REFERER.match(headers.get("referer", ""))
+            origin = match[1] if match else "null"
         if origin == f"http://{headers.get('host')}":
             return None  # the server's own page
         if origin == "null":
-            return _Page(origin, "Electron/" in headers.get("user-agent", ""))
+            # An editor's page is a file, which has no Referer: a page that has one is a document in a sandbox.
+            return _Page(origin, "Electron/" in headers.get("user-agent", "") and "referer" not in headers)
         match = _ORIGIN.fullmatch(origin)
         if match is None:
             return _Page(origin, False)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from mrmd_python.server.access import Access
 from mrmd_python.server.api.error import Handler, RefusedError, json_errors
-from mrmd_python.server.api.route import SESSIONS
+from mrmd_python.server.api.route import ACCESS, SESSIONS
 from mrmd_python.server.api.routes import PREFIX, ROUTES
 from mrmd_python.server.connections import KEEP_ALIVE_SECONDS, Connections
 from mrmd_python.server.idleness import IdleTimer
@@ -39,14 +39,15 @@ async def serving(
     middlewares = [json_errors, _check_access(access), _count_requests(connections, idle_timer)]
     app = web.Application(middlewares=middlewares)
     app[SESSIONS] = sessions
+    app[ACCESS] = access
 
-    async def add_cors_headers(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(access.cors_headers(request.headers))
+    async def add_access_headers(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(access.response_headers(request.headers))
 
     async def show_page(request: web.Request) -> web.StreamResponse:
         return page_response(runtime)
 
-    app.on_response_prepare.append(add_cors_headers)
+    app.on_response_prepare.append(add_access_headers)
     app.router.add_get("/", show_page, name=_PAGE)
     for route in ROUTES:
         # aiohttp's default pattern for {name} excludes braces.

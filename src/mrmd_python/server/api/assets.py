@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from mrmd_python.server.api.error import RefusedError
-from mrmd_python.server.api.route import FILE, SESSIONS, Route
+from mrmd_python.server.api.route import ACCESS, FILE, SESSIONS, Route
 from mrmd_python.server.assets import content_type
 
 
@@ -16,9 +16,7 @@ async def get_asset(request: web.Request) -> web.StreamResponse:
     headers = {
         "Content-Type": content_type(path),
         "Cache-Control": "no-cache",  # an update of the display may replace it
-        # Scripts in HTML or SVG from a cell must not run with the runtime's origin.
-        "Content-Security-Policy": "sandbox allow-scripts",
-        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": request.app[ACCESS].asset_policy,
     }
     return web.FileResponse(path, headers=headers)
 

@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from mrmd_python.server.access import Access
 from mrmd_python.server.api.error import Handler
 from mrmd_python.server.api.request import Fields
 from mrmd_python.server.sessions import Sessions
 
 SESSIONS = web.AppKey("sessions", Sessions)
+ACCESS = web.AppKey("access", Access)
 
 
 # The media types of responses that are not JSON.

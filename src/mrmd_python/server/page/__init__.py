@@ -32,9 +32,7 @@ def page_response(runtime: str) -> web.Response:
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": policy,
         "Cache-Control": "no-cache",
-        "Cross-Origin-Resource-Policy": "same-origin",
         "Referrer-Policy": "same-origin",
-        "X-Content-Type-Options": "nosniff",
     }
     return web.Response(text=text, headers=headers)
 
