@@ -1,9 +1,12 @@
 """Images and explicit HTML become files; other displays go to the client as data."""
 
+import os
+from pathlib import Path
+
 import pytest
 
-from tests.client import Client, text_of
-from tests.machine import Machine, wait_until
+from tests.client import DRAWING, Client, text_of
+from tests.machine import Machine, box_root, wait_until
 
 _PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2])"
 
@@ -209,3 +212,67 @@ def test_unwritable_asset_dir_keeps_the_display(client: Client) -> None:
     assert result["success"]
     assert "/proc/nowhere" in result["stderr"]
     assert "image/png" in result["displayData"][0]["data"]
+
+
+def test_linked_default_directory_is_not_used(here: Machine, tmp_path: Path) -> None:
+    """It may come with a repository."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "private.svg").write_text("<svg/>")
+    (project / ".mrmd-assets").symlink_to(elsewhere)
+    client = here.start("linked", "--cwd", str(project))
+    _check_fallback(here, client, project, "it is a link")
+    assert [path.name for path in elsewhere.iterdir()] == ["private.svg"]
+    assert client.fetch("GET", "/mrp/v1/assets/private.svg").status == 404
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make another user's directory")
+@pytest.mark.parametrize("mode", [0o700, 0o777])
+def test_default_directory_of_another_user_is_not_used(here: Machine, tmp_path: Path, mode: int) -> None:
+    directory = tmp_path / ".mrmd-assets"
+    directory.mkdir()
+    (directory / "planted.html").write_text("<b>not mine</b>")
+    os.chown(directory, 65534, 65534)
+    directory.chmod(mode)
+    client = here.start("foreign", "--cwd", str(tmp_path))
+    _check_fallback(here, client, tmp_path, "it belongs to another user")
+    assert client.fetch("GET", "/mrp/v1/assets/planted.html").status == 404
+    assert here.mrmd("--kill", "foreign").returncode == 0
+
+
+def _check_fallback(here: Machine, client: Client, project: Path, reason: str) -> None:
+    result = client.execute(DRAWING, execId="a", assetDir=".mrmd-assets")
+    (asset,) = result["assets"]
+    own = Path(asset["path"]).parent
+    assert own.parent == here.home / ".mrmd" / "assets"
+    assert result["stderr"] == (
+        f"mrmd-python: note: images are saved in {own}: cannot use {project}/.mrmd-assets: {reason}\n"
+    )
+    assert client.fetch("GET", asset["url"]).status == 200
+    again = client.execute(DRAWING)
+    assert (Path(again["assets"][0]["path"]).parent, again["stderr"]) == (own, ""), "once is enough"
+
+
+def test_default_directory_becomes_unwritable_by_others(here: Machine, tmp_path: Path) -> None:
+    """Older versions created it with the permissions of the umask."""
+    directory = tmp_path / ".mrmd-assets"
+    directory.mkdir()
+    (directory / "old.svg").write_text("<svg/>")
+    directory.chmod(0o777)
+    client = here.start("old", "--cwd", str(tmp_path))
+    assert client.execute(DRAWING)["assets"][0]["path"].startswith(f"{directory}/")
+    assert directory.stat().st_mode & 0o777 == 0o755
+    assert client.fetch("GET", "/mrp/v1/assets/old.svg").status == 200
+
+
+@pytest.mark.systemd
+def test_two_users_share_a_project_directory(box: Machine, box_leader: int) -> None:
+    project = "/srv/project"
+    root = box_root(box_leader)
+    root.read("sh", "-c", f"mkdir -m 0777 {project} && mkdir -m 0700 {project}/.mrmd-assets")
+    client = box.start("second", "--cwd", project)
+    (asset,) = client.execute(DRAWING)["assets"]
+    assert asset["path"].startswith("/home/dev/.mrmd/assets/second/")
+    assert client.fetch("GET", asset["url"]).status == 200
+    root.read("rm", "-r", project)

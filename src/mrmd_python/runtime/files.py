@@ -71,6 +71,10 @@ class Home:
         """Return the file with the token that clients of a runtime must send."""
         return self.root / "tokens" / runtime_id
 
+    def assets(self, runtime_id: str) -> Path:
+        """Return the directory for what code displays, if the one in the working directory cannot be used."""
+        return self.root / "assets" / runtime_id
+
     def lock(self, runtime_id: str) -> Path:
         """Return the file that is locked while a runtime is started, restarted or killed."""
         return self.root / "locks" / f"{runtime_id}.lock"

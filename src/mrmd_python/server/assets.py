@@ -1,18 +1,13 @@
 """Displays, and the files that images, PDF documents and explicit HTML among them are saved to."""
 
 import base64
-import itertools
 import mimetypes
-import os
-import re
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from mrmd_python.runtime.files import make_directory
+from mrmd_python.server.asset_directories import AssetDirectories
 
 _AssetType = Literal["image", "svg", "html", "file"]
 
@@ -104,6 +99,8 @@ class Asset:
     mime_type: str
     asset_type: _AssetType
     display: Display = field(repr=False)
+    # Why it is not in the directory that it should be in, if so.
+    note: str | None = None
 
     def as_json(self) -> AssetJson:
         """Return MRP's Asset."""
@@ -126,57 +123,6 @@ class Asset:
         }
 
 
-class AssetDirectories:
-    """The directories that assets of this runtime were written to. Assets may be read only from these."""
-
-    def __init__(self, url_prefix: str, default: Path) -> None:
-        # The directory for assets of executions that name none.
-        self.default = default
-        self._url_prefix = url_prefix
-        self._directories = {default: None}
-
-    def url(self, path: Path) -> str:
-        """Return the URL of an asset."""
-        return f"{self._url_prefix}/{path.name}"
-
-    def create(self, directory: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
-        """Write a new asset of an execution. Its name has `number` or, if that file exists, the next free number.
-
-        Raises:
-            OSError: the directory cannot be written to.
-        """
-        make_directory(directory)
-        self._directories[directory] = None
-        # A client chooses the execId: it must not lead to another directory.
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
-        for next_number in itertools.count(number):
-            path = directory / f"{stem}_{next_number:04d}.{extension}"
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                break
-            except FileExistsError:
-                continue
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-        except OSError:
-            path.unlink()
-            raise
-        return path
-
-    def find(self, name: str) -> Path | None:
-        """Return the asset of that name, or None. Links and files outside the directories are not assets."""
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-            return None
-        return next(self._candidates(name), None)
-
-    def _candidates(self, name: str) -> Iterator[Path]:
-        for directory in reversed(self._directories):
-            path = directory / name
-            if path.is_file() and not path.is_symlink():
-                yield path
-
-
 class SessionAssets:
     """The assets of one session. An update of a display replaces the file of that display."""
 
@@ -185,17 +131,12 @@ class SessionAssets:
         # The files of the displays that can be updated, by display id and MIME type.
         self._updatable: dict[tuple[str, str], Path] = {}
 
-    @property
-    def default_directory(self) -> Path:
-        """The directory for new files of executions that name none."""
-        return self._directories.default
-
-    def save(self, display: Display, directory: Path, exec_id: str, number: int) -> Asset | None:
+    def save(self, display: Display, directory: Path | None, exec_id: str, number: int) -> Asset | None:
         """Write a display to a file, or return None if it has no form that is saved.
 
         Args:
             display: the display.
-            directory: the directory for a new file.
+            directory: the directory for a new file, if the execution names one.
             exec_id: the execution, for the name of a new file.
             number: the first number to try for that name.
 
@@ -206,12 +147,13 @@ class SessionAssets:
         if found is None:
             return None
         mime_type, kind, content = found
-        path = self._update_file(display, mime_type, content)
+        path, note = self._update_file(display, mime_type, content), None
         if path is None:
-            path = self._directories.create(directory, exec_id, number, kind.extension, content)
+            chosen, note = self._directories.choose(directory)
+            path = self._directories.create(chosen, exec_id, number, kind.extension, content)
         if display.display_id is not None:
             self._remember((display.display_id, mime_type), path)
-        return Asset(path, self._directories.url(path), len(content), mime_type, kind.asset_type, display)
+        return Asset(path, self._directories.url(path), len(content), mime_type, kind.asset_type, display, note)
 
     def update(self, display: Display) -> None:
         """Replace the file of the earlier display that this one updates, if it has one.
@@ -229,7 +171,7 @@ class SessionAssets:
             return None
         path = self._updatable.get((display.display_id, mime_type))
         if path is not None:
-            _replace(path, content)
+            self._directories.replace(path, content)
         return path
 
     def _remember(self, key: tuple[str, str], path: Path) -> None:
@@ -242,22 +184,6 @@ class SessionAssets:
 def content_type(path: Path) -> str:
     """Return the Content-Type of a file, from its name."""
     return _CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file atomically, and change its ETag; on an OSError, the old file stays."""
-    make_directory(path.parent)
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".")  # names of assets do not start with a dot
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        # aiohttp's ETag is the modification time, and the kernel gives files written within 10 ms the same one.
-        now = time.time_ns()
-        os.utime(part, ns=(now, now))
-        os.replace(part, path)
-    except OSError:
-        os.unlink(part)
-        raise
 
 
 def _content(data: Mapping[str, Any]) -> tuple[str, _Kind, bytes] | None:

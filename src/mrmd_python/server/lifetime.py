@@ -22,7 +22,7 @@ from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
 from mrmd_python.server.announce import announced
 from mrmd_python.server.api.routes import PREFIX
-from mrmd_python.server.assets import AssetDirectories
+from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.http import serving
 from mrmd_python.server.idleness import IdleTimer
@@ -70,7 +70,8 @@ async def _serve(context: ServerContext) -> None:
     spec = context.spec
     port = context.listeners[0].getsockname()[1]
     stopped = _stop_signal(context.stop_signals, until_eof=spec.until_eof)
-    assets = AssetDirectories(f"{PREFIX}/assets", Path(spec.assets_dir or Path(spec.cwd, ".mrmd-assets")))
+    named = Path(spec.assets_dir) if spec.assets_dir is not None else None
+    assets = AssetDirectories(f"{PREFIX}/assets", named, Path(spec.cwd), context.home.assets(spec.id))
     sessions = Sessions(SessionEnvironment(spec.python, spec.venv, spec.cwd), assets, spec.stop_timeout)
     start = asyncio.create_task(
         sessions.start_default(context.spawned, _CRASH_MESSAGE if context.has_crashed else None)

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
-from mrmd_python.server.assets import AssetDirectories, Display
+from mrmd_python.server.asset_directories import AssetDirectories
+from mrmd_python.server.assets import Display
 from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
 from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.execution_queue import ExecutionQueue, failed

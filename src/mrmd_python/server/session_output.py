@@ -4,7 +4,8 @@ import logging
 import re
 from pathlib import Path
 
-from mrmd_python.server.assets import AssetDirectories, Display, SessionAssets
+from mrmd_python.server.asset_directories import AssetDirectories
+from mrmd_python.server.assets import Display, SessionAssets
 from mrmd_python.server.execution import Execution
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class SessionOutput:
         self._session_id = session_id
         self._cwd = cwd
         self._assets = SessionAssets(assets)
+        self._has_noted_directory = False
         # The incomplete line of each stream, written while nothing runs.
         self._partial_lines = {"stdout": "", "stderr": ""}
         # The last line logged since `begin_process`: Python's error, if it cannot start a session.
@@ -64,14 +66,18 @@ class SessionOutput:
     def _save_asset(self, execution: Execution, display: Display) -> bool:
         """Save a display to a file if it has a form that is saved; return whether it has."""
         cell = execution.cell
-        directory = self._assets.default_directory if cell.asset_dir is None else Path(self._cwd, cell.asset_dir)
+        directory = None if cell.asset_dir is None else Path(self._cwd, cell.asset_dir)
         try:
             asset = self._assets.save(display, directory, cell.exec_id, execution.asset_count + 1)
         except OSError as error:
-            execution.text("stderr", f"mrmd-python: a display cannot be written to {directory}: {error.strerror}\n")
+            problem = f"a display cannot be written to {error.filename}: {error.strerror}"
+            execution.text("stderr", f"mrmd-python: {problem}\n")
             return False
         if asset is None:
             return False
+        if asset.note is not None and not self._has_noted_directory:
+            self._has_noted_directory = True
+            execution.text("stderr", f"mrmd-python: note: {asset.note}\n")
         execution.asset(asset)
         return True
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mrmd_python.server.analysis import AnalysisProcess
-from mrmd_python.server.assets import AssetDirectories
+from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
