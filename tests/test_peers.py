@@ -1,11 +1,16 @@
 """Connections of other local users are rejected."""
 
+import dataclasses
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.client import Client
@@ -31,7 +36,13 @@ if ending == "reset":
 if ending in ("reset", "close"):
     connection.close()
 else:
-    print(connection.makefile("rb").read().decode())
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except ConnectionResetError:
+        pass  # it is refused before it is read
+    print(answer.decode())
 """
 
 
@@ -121,6 +132,70 @@ def test_dual_stack_application_rejects_other_users(here: Machine) -> None:
         assert not _has_run(client)
 
 
+_HOLD = """
+import socket, sys, time
+port, count, start = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
+held = []
+for _ in range(count):
+    try:
+        held.append(socket.create_connection(("127.0.0.1", port), timeout=2))
+        held[-1].sendall(start)
+    except OSError:
+        pass
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def _held_by_another_user(client: Client, count: int, start: str) -> Iterator[None]:
+    """Have another user open connections, send `start` on each, and hold them while the block runs."""
+    command = ["prlimit", "--nofile=4096", "/usr/bin/python3", "-c", _HOLD, str(client.port), str(count), start]
+    with subprocess.Popen(
+        command, user=_NOBODY, group=_NOBODY, extra_groups=[], cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        yield
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def test_another_user_cannot_use_up_descriptors(here: Machine) -> None:
+    limited = dataclasses.replace(here, prefix=["prlimit", "--nofile=200:200"])
+    client = limited.start("a")
+    with _held_by_another_user(client, 400, "POST"):
+        assert client.call("GET", "/capabilities", timeout=5).status == 200
+
+
+def test_another_user_cannot_use_up_memory(client: Client) -> None:
+    client.get("/capabilities")
+    before = psutil.Process(client.pid).memory_info().rss
+    headers = "".join(f"X-{number}: {'x' * 8000}\r\n" for number in range(15))  # an argument has 128 KiB
+    with _held_by_another_user(client, 300, f"GET / HTTP/1.1\r\n{headers}"):
+        client.get("/capabilities")
+        assert psutil.Process(client.pid).memory_info().rss - before < 10_000_000
+
+
+def test_owner_is_known_when_one_descriptor_is_left(here: Machine) -> None:
+    client = here.start("a")
+    client.get("/capabilities")
+    with _one_descriptor_left(here, client.pid):
+        assert client.get("/capabilities")["runtime"] == "mrmd-python"
+
+
+@contextmanager
+def _one_descriptor_left(machine: Machine, pid: int) -> Iterator[None]:
+    """Let a process open one more descriptor while the block runs."""
+    names = machine.read("ls", f"/proc/{pid}/fd").split()
+    free = (number for number in itertools.count() if str(number) not in names)
+    next(free)
+    machine.read("prlimit", f"--pid={pid}", f"--nofile={next(free)}:")
+    yield
+    machine.read("prlimit", f"--pid={pid}", "--nofile=1024:")
+
+
 @pytest.mark.systemd
 def test_peer_check_falls_back_to_proc(box: Machine) -> None:
     """Runs in the box, where the runtime belongs to an unprivileged user and the tests still run as root."""
@@ -136,6 +211,10 @@ def test_peer_check_falls_back_to_proc(box: Machine) -> None:
         assert not _has_run(client)
         assert _execute(client, 4242, host).startswith("HTTP/1.1 200 ")
         client.post("/reset")
+    with _one_descriptor_left(box, client.pid):
+        answer = _execute(client, 4242)
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert '"peer_unknown"' in answer
     box.read("rm", "-r", str(limits.parent))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mrmd_python.server.api.error import RefusedError
-from mrmd_python.server.peer import Connection, can_identify_users
+from mrmd_python.server.peer import CannotTellError, Connection, can_identify_users
 
 _NAME = r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]"
 _HOST = re.compile(rf"({_NAME})(?::[0-9]{{1,5}})?")
@@ -67,7 +67,8 @@ class Access:
         None stands for a connection that is not TCP: the mode of its socket file protects it.
 
         Raises:
-            RefusedError: another user opened it, or it comes from another machine and there is no token.
+            RefusedError: another user opened it, or it comes from another machine and there is no token, or who opened
+                it cannot be found out.
         """
         if connection is None:
             return
@@ -79,7 +80,12 @@ class Access:
             return
         if not can_identify_users():
             return
-        uid = connection.client_uid()
+        try:
+            uid = connection.client_uid()
+        except CannotTellError as error:
+            raise RefusedError(
+                503, "peer_unknown", f"cannot determine now which user opened this connection: {error}; try again"
+            ) from None
         if uid is None:
             raise RefusedError(
                 403, "peer_refused", "cannot determine which user opened this connection: the client closed it"

@@ -1,14 +1,21 @@
-"""Accepts connections, and drops those that send no request."""
+"""Accepts connections, refuses those of other users, and drops those that send no request."""
 
 import asyncio
+import json
 import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+
+from mrmd_python.server import peer
+from mrmd_python.server.access import Access
+from mrmd_python.server.api.error import RefusedError
+from mrmd_python.server.peer import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -20,10 +27,55 @@ _BACKLOG = 1024
 _ACCEPT_LOG_SECONDS = 60.0
 
 
+class _Listener(socket.socket):
+    """A listening socket that checks who opened a connection as it accepts it: others get no descriptor to keep."""
+
+    def __init__(self, listener: socket.socket, access: Access) -> None:
+        super().__init__(fileno=listener.detach())
+        self._access = access
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            ConnectionAbortedError: it was refused and is closed; asyncio then accepts the next one.
+        """
+        connection, address = super().accept()
+        try:
+            self._access.check_peer(Connection.from_addresses(address, connection.getsockname()))
+        except RefusedError as error:
+            _refuse(connection, error)
+            raise ConnectionAbortedError from None
+        return connection, address
+
+
+def _refuse(connection: socket.socket, refusal: RefusedError) -> None:
+    """Answer before anything is read, as far as that can be done at once, and close the connection."""
+    body = f"{json.dumps(refusal.as_json())}\n"
+    headers = (
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: application/json; charset=utf-8",
+        "X-Content-Type-Options: nosniff",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    with connection:
+        connection.setblocking(False)
+        try:
+            connection.recv(65536)  # closing with unread data would discard the answer (RFC 1122, section 4.2.2.13)
+        except OSError:
+            pass
+        try:
+            connection.send("\r\n".join((*headers, "", body)).encode("ascii"))
+        except OSError:
+            pass
+
+
 class Connections:
     """The connections that have not sent a request yet, and their deadlines."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._deadlines: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
     def request_received(self, connection: asyncio.BaseProtocol) -> None:
@@ -43,8 +95,10 @@ class Connections:
             return connection
 
         loop.set_exception_handler(_LoopErrors().handle)
+        peer.prepare()
         acceptors = [
-            await loop.create_server(new_connection, sock=listener, backlog=_BACKLOG) for listener in listeners
+            await loop.create_server(new_connection, sock=_Listener(listener, self._access), backlog=_BACKLOG)
+            for listener in listeners
         ]
         try:
             yield

@@ -1,23 +1,20 @@
 """The aiohttp application: its routes, and the checks of every request."""
 
-import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from aiohttp import web
 
 from mrmd_python.server.access import Access
-from mrmd_python.server.api.error import Handler, RefusedError, json_errors
+from mrmd_python.server.api.error import Handler, json_errors
 from mrmd_python.server.api.route import ACCESS, SESSIONS
 from mrmd_python.server.api.routes import PREFIX, ROUTES
 from mrmd_python.server.connections import KEEP_ALIVE_SECONDS, Connections
 from mrmd_python.server.idleness import IdleTimer
 from mrmd_python.server.page import page_response
-from mrmd_python.server.peer import Connection
 from mrmd_python.server.sessions import Sessions
 
 if TYPE_CHECKING:  # not in every supported aiohttp
@@ -25,6 +22,10 @@ if TYPE_CHECKING:  # not in every supported aiohttp
 
 # How long clients have to read the end of their streams after all sessions have ended.
 _CLOSE_SECONDS = 1.0
+# Half of what aiohttp allows: unfinished headers are held in memory. One header may still be 8 KiB long, since browsers
+# send the cookies of all servers on localhost.
+_LONGEST_URL = 4096
+_MOST_HEADERS = 64
 # The name of the only route that needs no token.
 _PAGE = "page"
 
@@ -34,7 +35,7 @@ async def serving(
     runtime: str, sessions: Sessions, listeners: Iterable[socket.socket], access: Access, idle_timer: IdleTimer
 ) -> AsyncIterator[None]:
     """Answer requests to a runtime while the block runs."""
-    connections = Connections()
+    connections = Connections(access)
     # The access checks come first: a refused client must not keep an idle runtime alive.
     middlewares = [json_errors, _check_access(access), _count_requests(connections, idle_timer)]
     app = web.Application(middlewares=middlewares)
@@ -54,7 +55,14 @@ async def serving(
         pattern = PREFIX + re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             app.router.add_route(method, pattern, route.handler)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=_CLOSE_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        shutdown_timeout=_CLOSE_SECONDS,
+        max_line_size=_LONGEST_URL,
+        max_headers=_MOST_HEADERS,
+    )
     await runner.setup()
     assert runner.server is not None
     try:
@@ -65,15 +73,10 @@ async def serving(
 
 
 def _check_access(access: Access) -> "Middleware":
-    """Return the middleware that refuses requests that break the access rules."""
-    # The connections whose peer has been checked: once for each connection.
-    checked: WeakSet[asyncio.BaseTransport] = WeakSet()
+    """Return the middleware that refuses requests that break the access rules; those of others do not get here."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        transport = request.transport
-        if transport is None or transport not in checked:
-            checked.add(_check_peer(access, transport))
         access.check_headers(request.headers)
         preflight = access.preflight_headers(request.method, request.headers)
         if preflight is not None:
@@ -83,23 +86,6 @@ def _check_access(access: Access) -> "Middleware":
         return await handler(request)
 
     return check
-
-
-def _check_peer(access: Access, transport: asyncio.BaseTransport | None) -> asyncio.BaseTransport:
-    """Check who opened a connection, and return it.
-
-    Raises:
-        RefusedError: the peer may not connect, or the connection was closed before it could be checked.
-    """
-    try:
-        if transport is None:
-            raise ConnectionError
-        connection = transport.get_extra_info("socket")
-        access.check_peer(Connection.from_addresses(connection.getpeername(), connection.getsockname()))
-        connection.getpeername()  # raises if it was closed meanwhile, when its ports could belong to another connection
-    except OSError:
-        raise RefusedError(403, "peer_refused", "the client has closed this connection") from None
-    return transport
 
 
 def _count_requests(connections: Connections, idle_timer: IdleTimer) -> "Middleware":
