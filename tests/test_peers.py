@@ -148,11 +148,11 @@ sys.stdin.read()
 
 
 @contextmanager
-def _held_by_another_user(client: Client, count: int, start: str) -> Iterator[None]:
-    """Have another user open connections, send `start` on each, and hold them while the block runs."""
+def _held(uid: int, client: Client, count: int, start: str) -> Iterator[None]:
+    """Have a user open connections, send `start` on each, and hold them while the block runs."""
     command = ["prlimit", "--nofile=4096", "/usr/bin/python3", "-c", _HOLD, str(client.port), str(count), start]
     with subprocess.Popen(
-        command, user=_NOBODY, group=_NOBODY, extra_groups=[], cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, user=uid, group=uid, extra_groups=[], cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -165,7 +165,7 @@ def _held_by_another_user(client: Client, count: int, start: str) -> Iterator[No
 def test_another_user_cannot_use_up_descriptors(here: Machine) -> None:
     limited = dataclasses.replace(here, prefix=["prlimit", "--nofile=200:200"])
     client = limited.start("a")
-    with _held_by_another_user(client, 400, "POST"):
+    with _held(_NOBODY, client, 400, "POST"):
         assert client.call("GET", "/capabilities", timeout=5).status == 200
 
 
@@ -173,9 +173,24 @@ def test_another_user_cannot_use_up_memory(client: Client) -> None:
     client.get("/capabilities")
     before = psutil.Process(client.pid).memory_info().rss
     headers = "".join(f"X-{number}: {'x' * 8000}\r\n" for number in range(15))  # an argument has 128 KiB
-    with _held_by_another_user(client, 300, f"GET / HTTP/1.1\r\n{headers}"):
+    with _held(_NOBODY, client, 300, f"GET / HTTP/1.1\r\n{headers}"):
         client.get("/capabilities")
         assert psutil.Process(client.pid).memory_info().rss - before < 10_000_000
+
+
+@pytest.mark.parametrize("uid", [_NOBODY, os.geteuid()])
+def test_malformed_requests_do_not_fill_the_log(here: Machine, uid: int) -> None:
+    client = here.start("a")
+    log = here.home / ".mrmd" / "logs" / "a.log"
+    before = len(log.read_text())
+    for start in (f"GET /{'a' * 100_000} HTTP/1.1\r\n\r\n", "G\x1b]0;x\x07 / HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n"):
+        with _held(uid, client, 20, start):
+            pass
+    client.get("/capabilities")
+    added = log.read_text()[before:]
+    assert len(added.splitlines()) == (0 if uid == _NOBODY else 1), added
+    assert len(added) < 400
+    assert "\x1b" not in added
 
 
 def test_owner_is_known_when_one_descriptor_is_left(here: Machine) -> None:

@@ -11,6 +11,8 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
+from aiohttp.log import server_logger
 
 from mrmd_python.server import peer
 from mrmd_python.server.access import Access
@@ -24,7 +26,8 @@ KEEP_ALIVE_SECONDS = 75.0
 # How long the first request may take to send its headers. aiohttp before 3.14 has no such limit.
 _FIRST_REQUEST_SECONDS = 15.0
 _BACKLOG = 1024
-_ACCEPT_LOG_SECONDS = 60.0
+_LOG_SECONDS = 60.0
+_LOGGED_CHARACTERS = 200
 
 
 class _Listener(socket.socket):
@@ -95,6 +98,7 @@ class Connections:
             return connection
 
         loop.set_exception_handler(_LoopErrors().handle)
+        server_logger.addFilter(_MalformedRequests())
         peer.prepare()
         acceptors = [
             await loop.create_server(new_connection, sock=_Listener(listener, self._access), backlog=_BACKLOG)
@@ -111,16 +115,47 @@ class Connections:
         connection.force_close()
 
 
+class _LogLimit:
+    """Allows one line in the log each minute."""
+
+    def __init__(self) -> None:
+        self._logged_at: float | None = None
+
+    def allows(self) -> bool:
+        """Return whether a line may be logged now."""
+        now = time.monotonic()
+        if self._logged_at is not None and now < self._logged_at + _LOG_SECONDS:
+            return False
+        self._logged_at = now
+        return True
+
+
+class _MalformedRequests(logging.Filter):
+    """Logs a malformed request as one short line; aiohttp logs a traceback with all that the client has sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._limit = _LogLimit()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change such a record; return whether to log it."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        record.msg = f"refused a malformed request: {ascii(error.message)[:_LOGGED_CHARACTERS]}"
+        record.args, record.exc_info = (), None
+        return self._limit.allows()
+
+
 class _LoopErrors:
     """Logs the errors of the event loop."""
 
     def __init__(self) -> None:
-        self._logged_at: float | None = None
+        self._limit = _LogLimit()
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an error; once a minute, if no connection can be accepted, which asyncio tries again every second."""
         if context.get("message") != "socket.accept() out of system resource":
             loop.default_exception_handler(context)
-        elif self._logged_at is None or time.monotonic() > self._logged_at + _ACCEPT_LOG_SECONDS:
-            self._logged_at = time.monotonic()
+        elif self._limit.allows():
             _log.error("cannot accept connections: %s", context.get("exception"))

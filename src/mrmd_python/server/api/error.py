@@ -53,5 +53,5 @@ async def json_errors(request: web.Request, handler: Handler) -> web.StreamRespo
         allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return json_response(body, error.status, allow)
     except Exception:
-        _log.exception("%s %s failed", request.method, request.path)
+        _log.exception("%s %.200a failed", request.method, request.path)
         return json_response({"error": "internal error; see the runtime's log", "code": "internal"}, 500)

@@ -71,7 +71,7 @@ async def _stream(request: web.Request, headers: Mapping[str, str], pieces: Asyn
         pass  # the client has disconnected; the execution continues
     except Exception:
         # The status has been sent. Only a broken connection can still report an error to the client.
-        _log.exception("%s %s failed after its response had begun", request.method, request.path)
+        _log.exception("%s %.200a failed after its response had begun", request.method, request.path)
         if request.transport is not None:
             request.transport.abort()
     return response
