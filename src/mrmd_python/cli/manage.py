@@ -18,6 +18,7 @@ from mrmd_python.runtime.files import Home
 def run(action: str, options: Mapping[str, Any]) -> None:
     """Run an action."""
     as_json = options["as_json"]
+    Home.of(os.environ).check_owner()
     match action:
         case "list":
             list_all(as_json=as_json)

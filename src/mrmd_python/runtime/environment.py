@@ -3,12 +3,13 @@
 The file has the syntax of EnvironmentFile= in systemd.exec(5), and units refer to it.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.files import write_atomically
+from mrmd_python.runtime.files import read_file, write_atomically
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.token import VARIABLE as TOKEN
 
@@ -78,9 +79,11 @@ def write(path: Path, environment: Mapping[str, str]) -> None:
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the environment that `write` wrote to `path`, or an empty one if there is no file."""
+    """Return the environment that `write` wrote to `path`, or an empty one if there is no file, or a link."""
     try:
-        text = path.read_bytes().decode()
-    except FileNotFoundError:
-        return {}
+        text = read_file(path).decode()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return {}
+        raise
     return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in _LINE.findall(text)}

@@ -1,7 +1,10 @@
 """The files of a user's runtimes, below ``~/.mrmd`` or ``MRMD_HOME``: their paths, locks, and how they are written."""
 
+import errno
 import fcntl
 import os
+import pwd
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +65,7 @@ class Home:
     def last_port(self, runtime_id: str) -> int | None:
         """Return the last port of a runtime, if known."""
         try:
-            port = int(self.port(runtime_id).read_text())
+            port = int(read_file(self.port(runtime_id)))
         except (OSError, ValueError):
             return None
         return port if 0 < port < 2**16 else None
@@ -110,22 +113,39 @@ class Home:
     def _start_files(self, runtime_id: str) -> tuple[Path, ...]:
         return self.environment(runtime_id), self.port(runtime_id), self.token(runtime_id)
 
+    def check_owner(self) -> None:
+        """Check that the home is this user's: its files say which processes `--kill` ends.
+
+        Raises:
+            ServiceError: it is another user's or, for root, would be created in another user's directory.
+        """
+        existing = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
+        if existing != self.root and os.geteuid() != 0:
+            return
+        for found in (existing.lstat(), existing.stat()):
+            if found.st_uid != os.geteuid():
+                raise ServiceError(
+                    f"{existing} belongs to {user_name(found.st_uid)}, and this runs as {user_name(os.geteuid())}: "
+                    "set HOME (`sudo -H` does) or MRMD_HOME to a directory of your own"
+                )
+
     def prepare(self) -> None:
         """Create the directories, with mode 0700.
 
         Raises:
-            ServiceError: they cannot be created or written to.
+            ServiceError: they cannot be created or written to, or are another user's.
         """
+        self.check_owner()
         try:
             for directory in (
                 self.root,
                 *(self.root / name for name in _DIRECTORIES),
             ):
                 make_directory(directory)
-                if directory.stat().st_mode & 0o777 != 0o700:
-                    directory.chmod(0o700)
+                # The user may have put the home on another disk.
+                _make_private(directory, 0 if directory == self.root else os.O_NOFOLLOW)
                 if not os.access(directory, os.W_OK | os.X_OK):
-                    raise PermissionError(13, "Permission denied", str(directory))
+                    raise PermissionError(errno.EACCES, "Permission denied", str(directory))
         except OSError as error:
             raise ServiceError(
                 f"cannot write to {error.filename}: {error.strerror}. "
@@ -145,6 +165,40 @@ def user_home() -> Path:
         raise ServiceError(
             f"HOME is not set, and the user {os.getuid()} is not in the password database: set HOME or MRMD_HOME"
         ) from None
+
+
+def _make_private(directory: Path, flags: int) -> None:
+    """Set the mode of a directory to 0700."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o777 != 0o700:
+            os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file in the home.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is a link.
+    """
+    with open(_open(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a file in the home, or create it with mode 0600, without following a link.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
+        raise
 
 
 def make_directory(path: Path) -> None:
@@ -179,6 +233,14 @@ def remove(path: Path) -> None:
     for name in os.listdir(path.parent):  # glob() takes several times as long
         if name.startswith(prefix):
             (path.parent / name).unlink(missing_ok=True)
+
+
+def user_name(uid: int) -> str:
+    """Return the login name of a user, or the uid if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _part_prefix(path: Path) -> str:
@@ -221,10 +283,10 @@ def _open_locked(path: Path, *, wait: bool) -> int | None:
     The holder may remove the file, so a lock counts only if the locked file still has that name.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.files import Home, remove, write_atomically
+from mrmd_python.runtime.files import Home, read_file, remove, write_atomically
 from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 from mrmd_python.runtime.validate import is_id
@@ -126,7 +126,7 @@ def read(home: Home, runtime_id: str) -> Record | None:
     """
     path = home.record(runtime_id)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_file(path))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.files import write_atomically
+from mrmd_python.runtime.files import read_file, write_atomically
 
 VARIABLE = "MRMD_TOKEN"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what may follow "Bearer " (RFC 6750, section 2.1)
@@ -53,7 +53,7 @@ def read(path: Path) -> str:
         ServiceError: the file is missing, unreadable or empty.
     """
     try:
-        token = path.read_text(encoding="ascii").strip()
+        token = read_file(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ServiceError(f"cannot read the token from {path}: {getattr(error, 'strerror', error)}") from None
     if not token:
