@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -382,3 +383,37 @@ def test_manual_documents_exactly_the_options(here: Machine) -> None:
         re.findall(r"(?<![\w-])--?[a-z][a-z-]*", "".join(re.findall(r"^  -.*?(?:  |$)", printed, re.MULTILINE)))
     )
     assert described == offered
+
+
+_HOSTILE = "\x1b]0;title\x07\x1b[2Jx\nmrmd-python forged\r\u202e"
+
+
+def _check_is_harmless(printed: str) -> None:
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", printed), ascii(printed)
+    assert "\nmrmd-python forged" not in printed
+    assert r"\x1b]0;title\x07" in printed
+
+
+def test_control_characters_in_names_are_shown_escaped(here: Machine) -> None:
+    project = here.home / _HOSTILE
+    project.mkdir()
+    venv.create(project / "venv", symlinks=True)
+    named = ("--venv", str(project / "venv"))
+    started = here.mrmd("--id", "a", "--assets-dir", str(project / "assets"), *named, cwd=str(project))
+    assert started.returncode == 0, started.stderr
+    for printed in (started.stdout, here.mrmd("--list").stdout, here.mrmd("--info", "a").stdout):
+        _check_is_harmless(printed)
+    for arguments in (["--id", "b", "--cwd", str(project / "missing")], ["--id", "b", "--venv", str(project)]):
+        failed = here.mrmd(*arguments)
+        assert failed.returncode == 1
+        _check_is_harmless(failed.stderr)
+
+
+def test_control_characters_are_logged_escaped(here: Machine) -> None:
+    client = here.start("a")
+    code = f"import threading; go = threading.Event()\ndef late():\n    go.wait(); print({_HOSTILE!r}, flush=True)\n"
+    client.execute(f"{code}threading.Thread(target=late).start()")
+    client.execute("threading.Timer(0.05, go.set).start()")
+    log = here.home / ".mrmd" / "logs" / "a.log"
+    wait_until(lambda: "forged" in log.read_text(), "it is logged")
+    _check_is_harmless(here.mrmd("--logs", "a").stdout)

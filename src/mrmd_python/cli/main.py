@@ -13,6 +13,7 @@ from mrmd_python import __version__
 from mrmd_python.cli import options as option
 from mrmd_python.manager import BACKENDS
 from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.printable import printable_lines
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _ACTIONS = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion")
@@ -302,10 +303,10 @@ def main() -> NoReturn:
         click.echo("mrmd-python: interrupted", err=True)
         status = _INTERRUPTED
     except ServiceError as error:
-        click.echo(f"mrmd-python: {error}", err=True)
+        click.echo(f"mrmd-python: {printable_lines(str(error))}", err=True)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"mrmd-python: {where}{error.strerror or error}", err=True)
+        click.echo(f"mrmd-python: {printable_lines(f'{where}{error.strerror or error}')}", err=True)
     _handle_ctrl_c(signal.SIG_DFL)  # the action is complete: end without a traceback
     sys.exit(status)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.printable import printable
 from mrmd_python.runtime.registry import OldRecordError, Record
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def no_such_runtime(runtime_id: str) -> ServiceError:
 
 def note(text: str) -> None:
     """Print a note to stderr."""
-    click.echo(f"mrmd-python: note: {text}", err=True)
+    click.echo(f"mrmd-python: note: {printable(text)}", err=True)
 
 
 def print_json(value: object) -> None:
@@ -78,7 +79,8 @@ def print_table(found: "list[Status]") -> None:
 def print_details(found: "Status") -> None:
     """Print all that is known of a runtime, one fact per line."""
     for name, value in _details(found).items():
-        click.echo(f"{name + ':':<9}{value}")
+        text = state_text(found.state) if name == "status" else printable(str(value))
+        click.echo(f"{name + ':':<9}{text}")
 
 
 def state_text(state: str) -> str:
@@ -144,12 +146,19 @@ def _row(found: "Status") -> tuple[str, ...]:
     if record is None:
         return (found.id, found.state, "-", "-", "-", "-", "-")
     where = (str(record.pid), str(record.port)) if found.state == "running" else ("-", "-")
-    return (found.id, found.state, *where, duration_text(found.uptime), memory_text(found.memory), record.venv)
+    return (
+        found.id,
+        found.state,
+        *where,
+        duration_text(found.uptime),
+        memory_text(found.memory),
+        printable(record.venv),
+    )
 
 
 def _details(found: "Status") -> dict[str, object]:
     record = found.record
-    details: dict[str, object] = {"id": found.id, "status": state_text(found.state)}
+    details: dict[str, object] = {"id": found.id, "status": found.state}
     if found.uptime is not None:
         details |= {"uptime": duration_text(found.uptime), "memory": memory_text(found.memory)}
     if record is not None:

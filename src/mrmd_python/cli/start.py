@@ -19,6 +19,7 @@ from mrmd_python.runtime import ServiceError, environment
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of
+from mrmd_python.runtime.printable import printable
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import is_loopback
 from mrmd_python.runtime.venv import Venv, notes_on_unused
@@ -48,10 +49,12 @@ def as_service(options: Mapping[str, Any]) -> None:
         ("cwd", record.cwd),
         ("log", record.log),
     ):
-        click.echo(f"  {name + ':':<6}{value}")
+        click.echo(f"  {name + ':':<6}{printable(str(value))}")
     if record.token_file is not None:
-        click.echo(f"  token: {record.token_file}")
-        click.echo(f'Clients must send it: curl -H "Authorization: Bearer $(cat {quote(record.token_file)})" ...')
+        click.echo(f"  token: {printable(record.token_file)}")
+        click.echo(
+            f'Clients must send it: curl -H "Authorization: Bearer $(cat {printable(quote(record.token_file))})" ...'
+        )
     click.echo(f"End it with: mrmd-python --kill {record.id}")
 
 
@@ -72,7 +75,7 @@ def in_foreground(options: Mapping[str, Any]) -> NoReturn:
         if not (by_backend or spec.managed):
             click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
             if spec.token:
-                click.echo(f"Its token will be in {home.token(spec.id)}.", err=True)
+                click.echo(f"Its token will be in {printable(str(home.token(spec.id)))}.", err=True)
         with serving(home, spec, options["claim_fd"]):
             server.serve(home, spec, service, partial(report, ready_fd, None))
     sys.stderr.flush()

@@ -12,6 +12,7 @@ from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, claim, locked
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of, new_marker
+from mrmd_python.runtime.printable import printable_lines
 from mrmd_python.runtime.registry import UnreadableRecordError
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 
@@ -96,7 +97,7 @@ def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: i
     try:
         yield
     except (ServiceError, OSError) as error:
-        print(error, file=sys.stderr, flush=True)
+        print(printable_lines(str(error)), file=sys.stderr, flush=True)
         report(ready_fd, str(error))
         sys.exit(status)
 

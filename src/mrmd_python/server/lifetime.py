@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import sweep
+from mrmd_python.runtime.printable import printable, printable_lines
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
@@ -149,6 +151,17 @@ class _DaemonLog(RotatingFileHandler):
             os.dup2(self.stream.fileno(), descriptor)
 
 
+class _LogFormatter(logging.Formatter):
+    """Shows control characters escaped, so that no message looks like another line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name in logging
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name in logging
+        return printable_lines(super().formatException(ei))
+
+
 def _start_log(file: Path | None) -> None:
     """Log to a file, or to stderr if there is none."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
@@ -156,4 +169,5 @@ def _start_log(file: Path | None) -> None:
     if file is not None:
         handler = _DaemonLog(file, maxBytes=_FILE_BYTES, backupCount=1, encoding="utf-8", errors="replace")
         form = f"%(asctime)s {form}"
-    logging.basicConfig(level=logging.INFO, format=form, handlers=[handler])
+    handler.setFormatter(_LogFormatter(form))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

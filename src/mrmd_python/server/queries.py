@@ -73,7 +73,8 @@ class QueryChannel(LineProtocol):
     def _on_answer(self, number: int, answer: bytes, error: str | None) -> None:
         self._overdue.discard(number)
         if error is not None:
-            _log.warning("a worker failed to answer a query:\n%s", error)
+            for error_line in error.splitlines():
+                _log.warning("a worker failed to answer a query: %s", error_line)
         future = self._pending.get(number)
         if future is not None and not future.done():
             future.set_result(answer if answer.startswith(b"{") else None)
