@@ -12,7 +12,7 @@ from tests.machine import Machine
 # Modules that IPython and its dependencies import or try to import.
 _LIBRARIES = (
     "IPython asttokens backcall colorama curio decorator docrepr exceptiongroup executing ipykernel ipyparallel "
-    "ipython_pygments_lexers jedi matplotlib matplotlib_inline nbformat numpy pandas parso pexpect pickleshare "
+    "ipython_pygments_lexers gi jedi matplotlib matplotlib_inline nbformat numpy pandas parso pexpect pickleshare pip "
     "prompt_toolkit psutil ptyprocess pure_eval pygments sphinx stack_data testpath traitlets trio "
     "typing_extensions wcwidth"
 )
@@ -36,6 +36,8 @@ _CELLS = (
     "!true",
     "%ls",
     "%debug",
+    "breakpoint()",
+    "%pip --version",
     "import asyncio; await asyncio.sleep(0)",
     "from IPython.display import HTML, Image, Markdown, display; display(HTML('<b>'), Markdown('x'))",
     "import http.server, logging.config, unittest, multiprocessing, concurrent.futures, mimetypes, tempfile",
@@ -47,6 +49,7 @@ _IMPORTED_BY_CELLS = "asyncio concurrent http logging mimetypes multiprocessing 
 def _set_traps(directory: Path) -> None:
     """Write modules and IPython configuration files that record their name when they run."""
     trap = f"with open({str(directory / 'ran')!r}, 'a') as file: file.write(__name__ + '\\n')\n"
+    (directory / ".pdbrc").write_text(f"!open({str(directory / 'ran')!r}, 'a').write('pdbrc\\n')\n")
     (directory / "profile_default" / "startup").mkdir(parents=True)
     for name in (
         "ipython_config",

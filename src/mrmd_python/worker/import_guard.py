@@ -13,6 +13,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Optional, Sequence
 
+from .import_hook import LoadHook
+
 # IPython and its dependencies, on all versions and platforms.
 _IPYTHON = frozenset(
     {"IPython", "asttokens", "backcall", "colorama", "decorator", "exceptiongroup", "executing", "jedi", "parso"}
@@ -43,10 +45,10 @@ class ImportGuard(MetaPathFinder):
         importer = _importer().partition(".")[0]
         if importer not in self._libraries or (importer in self._standard and fullname not in self._standard):
             return None
-        for finder in sys.meta_path:
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if finder is PathFinder:
                 spec = PathFinder.find_spec(fullname, [entry for entry in sys.path if entry], target)
-            elif finder is self or not hasattr(finder, "find_spec"):  # a finder of before PEP 451, up to Python 3.11
+            elif not hasattr(finder, "find_spec"):  # a finder of before PEP 451, up to Python 3.11
                 continue
             else:
                 spec = finder.find_spec(fullname, None, target)
@@ -79,5 +81,6 @@ def _standard_modules() -> "frozenset[str]":
 
 
 def install() -> None:
-    """Guard imports from now on."""
-    sys.meta_path.insert(0, ImportGuard())
+    """Guard imports from now on, also those that `import_hook` has to find: it asks the finders that follow it."""
+    position = 1 if isinstance(sys.meta_path[0], LoadHook) else 0
+    sys.meta_path.insert(position, ImportGuard())

@@ -24,8 +24,11 @@ class LoadHook(MetaPathFinder):
         if fullname not in self._callbacks:
             return None
         others = sys.meta_path[sys.meta_path.index(self) + 1 :]  # those before this one found nothing
-        specs = (finder.find_spec(fullname, path, target) for finder in others if hasattr(finder, "find_spec"))
-        spec = next((spec for spec in specs if spec is not None), None)
+        spec = None
+        for finder in others:  # a loop, not a generator, whose frame the import guard would take for the importer
+            spec = finder.find_spec(fullname, path, target) if hasattr(finder, "find_spec") else None
+            if spec is not None:
+                break
         if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = _with_callback(self._callbacks[fullname], spec.loader)
         return spec
@@ -51,5 +54,7 @@ def _with_callback(callback: LoadCallback, original: Loader) -> Loader:
 
 
 def install(callbacks: Mapping[str, LoadCallback]) -> None:
-    """Call each callback with its module whenever that module is loaded."""
+    """Call each callback with its module, now if it is loaded, and whenever it is loaded."""
+    for name in callbacks.keys() & sys.modules.keys():
+        callbacks[name](sys.modules[name])
     sys.meta_path.insert(0, LoadHook(callbacks))

@@ -1,5 +1,6 @@
 """Sets up libraries with rich output: matplotlib and plotly show figures in the client, pandas prints as in Jupyter."""
 
+import errno
 import os
 import sys
 from types import ModuleType, SimpleNamespace
@@ -21,6 +22,7 @@ def install() -> None:
     import_hook.install(
         {
             "matplotlib": _set_up_matplotlib,
+            "pdb": _set_up_pdb,
             "pandas.core.config_init": _set_up_pandas,
             "plotly.io._renderers": _set_up_plotly,
         }
@@ -44,6 +46,17 @@ def _set_up_matplotlib(module: ModuleType) -> None:
     # Until then, figures are shown at the end of a cell only if matplotlib is interactive.
     if sys.modules.pop(_INLINE_BACKEND, None) is not None:
         matplotlib.interactive(True)
+
+
+def _set_up_pdb(module: ModuleType) -> None:
+    """Have pdb read the user's ``~/.pdbrc``, but not the one in the working directory, whose commands it would run."""
+
+    def open_outside(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if file == ".pdbrc":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
+        return open(file, *args, **kwargs)
+
+    vars(module)["open"] = open_outside
 
 
 def _set_up_pandas(module: ModuleType) -> None:

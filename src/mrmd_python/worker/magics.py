@@ -1,10 +1,15 @@
 """Magics that in IPython need a terminal, an editor or Jupyter: they work as in ipykernel, or say what to use."""
 
+import os
+import shlex
+import sys
+
 from IPython.core import page
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.utils import openpy
 
+_RUN_PIP = os.path.join(os.path.dirname(__file__), "run_pip.py")
 _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
@@ -36,6 +41,12 @@ class SessionMagics(Magics):  # type: ignore[misc]
     def man(self, line: str) -> None:
         """Print a manual page."""
         page.page(self.shell.getoutput(f"man {line} | col -b", split=False))
+
+    @line_magic
+    def pip(self, line: str) -> None:
+        """Run pip for the session's Python."""
+        self.shell.system(f"{shlex.quote(sys.executable)} {shlex.quote(_RUN_PIP)} {line}")
+        print("Modules that are already imported keep their old version until the session is deleted.")
 
     @line_magic
     def edit(self, line: str) -> None:
