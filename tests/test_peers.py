@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from tests.client import Client
-from tests.machine import Machine
+from tests.machine import Machine, wait_until
 from tests.programs import CHILD, served
 
 pytestmark = pytest.mark.skipif(
@@ -120,6 +121,27 @@ def test_application_rejects_another_user(here: Machine) -> None:
         finally:
             os.kill(client.pid, signal.SIGCONT)
         assert not _has_run(client)
+
+
+def test_application_on_a_unix_socket_needs_a_token(here: Machine, tmp_path: Path) -> None:
+    """uvicorn makes one that all users may open, and does not say who did; so does a proxy before it."""
+    path = tmp_path / "socket"
+    for arguments, status in ((CHILD, 403), (f"{CHILD}, token='0123456789abcdef'", 200)):
+        program = f"import uvicorn, mrmd_python; uvicorn.run(mrmd_python.create_app({arguments}), uds={str(path)!r})"
+        with subprocess.Popen(here.command(sys.executable, "-c", program)) as process:
+            try:
+                wait_until(lambda: path.exists() and path.stat().st_mode & 0o777 == 0o666, "it listens")
+                for headers in ("", "X-Forwarded-For: 127.0.0.1\r\n"):
+                    with socket.socket(socket.AF_UNIX) as connection:
+                        connection.connect(str(path))
+                        token = "Authorization: Bearer 0123456789abcdef\r\nConnection: close\r\n"
+                        request = f"GET /mrp/v1/sessions HTTP/1.1\r\nHost: localhost\r\n{headers}{token}\r\n"
+                        connection.sendall(request.encode())
+                        assert connection.makefile("rb").readline().split()[1] == str(status).encode()
+            finally:
+                process.terminate()
+                process.wait(timeout=30)
+        path.unlink(missing_ok=True)
 
 
 def test_dual_stack_application_rejects_other_users(here: Machine) -> None:

@@ -74,7 +74,7 @@ class Proxy:
         headers = dict(reversed(received))  # the first of repeated headers counts
         own_headers = self._access.response_headers(headers)
         try:
-            self._access.check_peer(_connection(scope, headers))
+            self._check_peer(scope, headers)
             self._access.check_headers(headers)
             preflight = self._access.preflight_headers(scope["method"], headers)
             if preflight is not None:
@@ -97,6 +97,24 @@ class Proxy:
             await _start(send, error.status, {**entity_headers, **error.headers, **own_headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
+    def _check_peer(self, scope: Message, headers: Mapping[str, str]) -> None:
+        """Check who opened the connection of a request.
+
+        Raises:
+            RefusedError: it may not be used or, without a token, a proxy or a Unix socket hides who uses it. uvicorn
+                makes sockets that all users may open.
+        """
+        # With these headers, uvicorn replaces the address of a local client by the one that they claim.
+        is_forwarded = not _FORWARDED.isdisjoint(headers)
+        client = None if is_forwarded else scope.get("client")
+        if client is None and self._access.token is None:
+            raise RefusedError(
+                403,
+                "peer_refused",
+                "behind a proxy or on a Unix socket, create_app needs token=: clients look alike there",
+            )
+        self._access.check_peer(Connection.from_addresses(client, scope.get("server")))
+
     async def _address(self) -> Address:
         """Return the address of the runtime, after starting it if necessary.
 
@@ -108,13 +126,6 @@ class Proxy:
             return found if found is not None else await asyncio.to_thread(self._runtime.start)
         except (ServiceError, OSError) as error:
             raise RefusedError(503, "session_start_failed", str(error)) from None
-
-
-def _connection(scope: Message, headers: Mapping[str, str]) -> Connection | None:
-    """Return the connection of a request."""
-    # With these headers, uvicorn replaces the address of a local client by the one that they claim.
-    is_forwarded = not _FORWARDED.isdisjoint(headers)
-    return Connection.from_addresses(None if is_forwarded else scope.get("client"), scope.get("server"))
 
 
 def _target(scope: Message) -> str:
