@@ -1,5 +1,6 @@
 """Completion: from live objects, or by static analysis where the session cannot answer."""
 
+import dataclasses
 import json
 import os
 import re
@@ -532,3 +533,14 @@ def test_analysis_imports_no_module_from_the_working_directory(here: Machine) ->
     assert client.post("/format", {"code": "x=1"})["formatted"] == "x = 1"
     assert client.post("/is_complete", {"code": "x=1"})["status"] == "complete"
     assert list(here.home.glob("imported-*")) == []
+
+
+def test_only_the_user_can_write_to_the_cache_of_completion(here: Machine) -> None:
+    """It has pickles, which can run code."""
+    cache = here.home / "cache"
+    lax = dataclasses.replace(here, prefix=["sh", "-c", 'umask 0; exec "$@"', "sh"])
+    client = lax.start("a", env={"XDG_CACHE_HOME": str(cache)})
+    client.execute("1")
+    client.post("/complete", {"code": "import abc\ndef f(x): return abc\nf(1).", "cursor": 40})
+    wait_until(lambda: any(cache.rglob("*.pkl")), "jedi has written its cache")
+    assert [path for path in (cache, *cache.rglob("*")) if path.stat().st_mode & 0o022] == []

@@ -21,6 +21,7 @@ Query = dict[str, Any]
 
 def main() -> None:
     """Answer queries until the server closes stdin."""
+    os.umask(0o077)  # who can write to the cache of jedi, which has pickles, can run code here
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # so that what a library prints is not taken for an answer
     warnings.simplefilter("ignore")  # of the user's code, which is only parsed here
