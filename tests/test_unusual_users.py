@@ -89,10 +89,11 @@ def test_unreadable_directory_is_named_and_not_taken_for_empty(own_box: Box) -> 
         done = dev.mrmd(*arguments, env=config)
         assert (done.returncode, done.stderr) == (0, "")
     root.read("mkdir", "-p", "/srv/home/.mrmd/runtimes")
-    root.read("chmod", "0700", "/srv/home/.mrmd")
-    for option in ("--list", "--kill-all"):
-        assert_error(dev.mrmd(option, env={"HOME": "/srv/home"}), 1, "/srv/home/.mrmd", "Permission denied")
-    assert_error(dev.mrmd("--id", "a", env={"HOME": "/srv/home"}), 1, "/srv/home/.mrmd", "Permission denied")
+    for mode, owner, problem in (("0700", "root", "belongs to root"), ("0000", "dev", "Permission denied")):
+        root.read("chmod", mode, "/srv/home/.mrmd")
+        root.read("chown", owner, "/srv/home/.mrmd")
+        for option in (["--list"], ["--kill-all"], *([["--id", "a"]] if owner == "root" else [])):
+            assert_error(dev.mrmd(*option, env={"HOME": "/srv/home"}), 1, "/srv/home/.mrmd", problem)
 
 
 @pytest.mark.parametrize("backend", ["fork", "launchd"])
