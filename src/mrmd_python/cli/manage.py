@@ -40,7 +40,7 @@ def run(action: str, options: Mapping[str, Any]) -> None:
 
 def list_all(*, as_json: bool) -> None:
     """Print a line for each runtime."""
-    found = status.all_statuses(Home.of(os.environ))
+    found = status.with_gpu_memory(status.all_statuses(Home.of(os.environ)))
     if as_json:
         output.print_json([output.status_as_json(each) for each in found])
     elif found:
@@ -56,6 +56,7 @@ def info(runtime_id: str, *, as_json: bool) -> None:
         raise output.no_such_runtime(runtime_id)
     if found.error is not None:
         raise found.error
+    (found,) = status.with_gpu_memory([found])
     if as_json:
         output.print_json(output.status_as_json(found))
     else:

@@ -5,18 +5,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mrmd_python.manager import gpu
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.printable import printable
 from mrmd_python.runtime.registry import OldRecordError, Record
 
 if TYPE_CHECKING:
+    from mrmd_python.manager.gpu import GpuMemory
     from mrmd_python.manager.status import Status
 
 _COLORS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": None}
@@ -27,8 +29,9 @@ _VENV_SOURCES = {
     "VIRTUAL_ENV": "named by VIRTUAL_ENV",
     "system": "the system's Python: no venv was named or active",
 }
-_HEADINGS = ("ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "VENV")
+_HEADINGS = ("ID", "STATUS", "PID", "PORT", "UPTIME", "MEMORY", "GPU", "VENV")
 _STATUS = _HEADINGS.index("STATUS")
+_GPU = _HEADINGS.index("GPU")
 _SPINNER_FRAMES = "|/-\\"
 _SPINNER_DELAY_SECONDS = 0.3
 _FRAME_SECONDS = 0.1
@@ -51,7 +54,14 @@ def print_json(value: object) -> None:
 
 def status_as_json(found: "Status") -> dict[str, Any]:
     """Return what --list and --info print of a runtime as JSON: its record and its current state."""
-    state = {"status": found.state, "uptime": found.uptime, "memory": found.memory, "enabled": found.enabled}
+    state: dict[str, Any] = {
+        "status": found.state,
+        "uptime": found.uptime,
+        "memory": found.memory,
+        "gpuMemory": gpu.total(found.gpu_memory),
+        "gpuProcesses": [asdict(held) for held in found.gpu_memory],
+        "enabled": found.enabled,
+    }
     if found.error is not None:
         state["error"] = str(found.error)
     return record_as_json(found.id, found.record) | state
@@ -63,12 +73,17 @@ def record_as_json(runtime_id: str, record: Record | None) -> dict[str, Any]:
 
 
 def print_table(found: "list[Status]") -> None:
-    """Print a line for each runtime, and how to end those of older versions."""
+    """Print a line for each runtime, and how to end those of older versions.
+
+    The column for GPU memory is left out if no runtime uses a GPU.
+    """
     rows = [_HEADINGS, *map(_row, found)]
+    if not any(each.gpu_memory for each in found):
+        rows = [(*row[:_GPU], *row[_GPU + 1 :]) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        if row is not _HEADINGS:
+        if row is not rows[0]:
             cells[_STATUS] = cells[_STATUS].replace(row[_STATUS], state_text(row[_STATUS]))
         click.echo("  ".join(cells).rstrip())
     for each in found:
@@ -144,16 +159,10 @@ def _spin(text: str, ended: threading.Event) -> None:
 def _row(found: "Status") -> tuple[str, ...]:
     record = found.record
     if record is None:
-        return (found.id, found.state, "-", "-", "-", "-", "-")
+        return (found.id, found.state, "-", "-", "-", "-", "-", "-")
     where = (str(record.pid), str(record.port)) if found.state == "running" else ("-", "-")
-    return (
-        found.id,
-        found.state,
-        *where,
-        duration_text(found.uptime),
-        memory_text(found.memory),
-        printable(record.venv),
-    )
+    used = (duration_text(found.uptime), memory_text(found.memory), memory_text(gpu.total(found.gpu_memory)))
+    return (found.id, found.state, *where, *used, printable(record.venv))
 
 
 def _details(found: "Status") -> dict[str, object]:
@@ -161,6 +170,7 @@ def _details(found: "Status") -> dict[str, object]:
     details: dict[str, object] = {"id": found.id, "status": found.state}
     if found.uptime is not None:
         details |= {"uptime": duration_text(found.uptime), "memory": memory_text(found.memory)}
+    details |= _gpu_details(found.gpu_memory)
     if record is not None:
         details |= {
             "url": record.url,
@@ -179,3 +189,15 @@ def _details(found: "Status") -> dict[str, object]:
     if found.enabled is not None:
         details["enabled"] = "yes, it starts at login" if found.enabled else "no"
     return details
+
+
+def _gpu_details(found: "Iterable[GpuMemory]") -> dict[str, object]:
+    """Return a line for each GPU: what is allocated on it, and by which processes."""
+    by_gpu: dict[int, list[GpuMemory]] = {}
+    for held in found:
+        by_gpu.setdefault(held.gpu, []).append(held)
+    return {
+        f"gpu {index}": f"{memory_text(gpu.total(here))} on {here[0].name} "
+        f"({', '.join(f'PID {held.pid}: {memory_text(held.memory)}' for held in here)})"
+        for index, here in by_gpu.items()
+    }

@@ -1,9 +1,12 @@
 """The state of each runtime, from its record, its process and its service manager."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from mrmd_python.manager import gpu
 from mrmd_python.manager.backends import all_backends, load
 from mrmd_python.manager.backends.base import State
+from mrmd_python.manager.gpu import GpuMemory
 from mrmd_python.runtime import ServiceError, processes, registry
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
@@ -25,6 +28,8 @@ class Status:
     memory: int | None = None
     # Whether it starts at login; None if its backend cannot do that.
     enabled: bool | None = None
+    # What its processes have allocated on GPUs, if that was asked for.
+    gpu_memory: tuple[GpuMemory, ...] = ()
 
 
 def all_statuses(home: Home) -> list[Status]:
@@ -45,6 +50,21 @@ def status(home: Home, runtime_id: str) -> Status | None:
         found = error
     state = _states().get(runtime_id)
     return None if found is None and state is None else _status(runtime_id, found, state)
+
+
+def with_gpu_memory(found: Sequence[Status]) -> list[Status]:
+    """Return these runtimes with what their processes have allocated on GPUs."""
+    if not gpu.has_driver():
+        return list(found)
+    pids = {each.id: _processes(each) for each in found}
+    held = gpu.held_by(set().union(*pids.values()))
+    return [replace(each, gpu_memory=tuple(use for use in held if use.pid in pids[each.id])) for each in found]
+
+
+def _processes(found: Status) -> set[int]:
+    return (
+        load(found.record.backend).processes(found.record, None) if found.state == "running" and found.record else set()
+    )
 
 
 def _states() -> dict[str, State]:
