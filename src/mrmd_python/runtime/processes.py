@@ -59,10 +59,8 @@ class Process(NamedTuple):
             pidfd = _pidfd(self.pid)
             if not self.is_alive():
                 return False
-            if pidfd is None:
+            if pidfd is None or not _send_by_pidfd(pidfd, number):
                 os.kill(self.pid, number)
-            else:
-                signal.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:
             return False
         finally:
@@ -311,15 +309,27 @@ def _boot() -> str:
 
 
 def _pidfd(pid: int) -> int | None:
-    """Return a pidfd, which never refers to another process, or None on macOS and Linux before 5.3."""
+    """Return a pidfd, which never refers to another process, or None where there are none.
+
+    macOS and Linux before 5.3 have none. Sandboxes refuse them, by EPERM (seccomp(2)): pidfd_open(2) itself never does.
+    """
     if sys.platform != "linux":
         return None
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno == errno.ENOSYS:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
             return None
         raise
+
+
+def _send_by_pidfd(pidfd: int, number: int) -> bool:
+    """Send a signal; return False if that was refused: by a sandbox, or because the process is another user's."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except PermissionError:
+        return False
+    return True
 
 
 def _content(path: str) -> bytes:
