@@ -100,7 +100,13 @@ def print_details(found: "Status") -> None:
 
 def state_text(state: str) -> str:
     """Return a state, in color unless NO_COLOR is set."""
-    return state if "NO_COLOR" in os.environ else click.style(state, fg=_COLORS.get(state, "red"))
+    color = None if state.startswith("on ") else _COLORS.get(state, "red")
+    return state if "NO_COLOR" in os.environ else click.style(state, fg=color)
+
+
+def _state(found: "Status") -> str:
+    """Return the state as users see it: ``on HOST`` for a runtime that lives there."""
+    return f"on {found.record.hostname}" if found.state == "elsewhere" and found.record is not None else found.state
 
 
 def memory_text(amount: int | None) -> str:
@@ -158,6 +164,8 @@ def _spin(text: str, ended: threading.Event) -> None:
 
 def _row(found: "Status") -> tuple[str, ...]:
     record = found.record
+    if found.state == "elsewhere" and record is not None:
+        return (found.id, _state(found), "-", "-", "-", "-", "-", record.venv)
     if record is None:
         return (found.id, found.state, "-", "-", "-", "-", "-", "-")
     where = (str(record.pid), str(record.port)) if found.state == "running" else ("-", "-")
@@ -167,7 +175,7 @@ def _row(found: "Status") -> tuple[str, ...]:
 
 def _details(found: "Status") -> dict[str, object]:
     record = found.record
-    details: dict[str, object] = {"id": found.id, "status": found.state}
+    details: dict[str, object] = {"id": found.id, "status": _state(found)}
     if found.uptime is not None:
         details |= {"uptime": duration_text(found.uptime), "memory": memory_text(found.memory)}
     details |= _gpu_details(found.gpu_memory)

@@ -22,6 +22,7 @@ from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ANNOUNCE_SECONDS = 60.0
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     """
     home.prepare()
     with locked(home.lock(runtime_id)):
-        record = registry.read(home, runtime_id)
+        record = read_here(home, runtime_id)
         if not _exists(runtime_id, record):
             return None
         backend_of(runtime_id, record).restart(home, runtime_id, record)
@@ -141,8 +142,8 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
     home.prepare()
     with locked(home.lock(runtime_id)):
         try:
-            record = registry.read(home, runtime_id)
-            exists = record is not None
+            record = read_here(home, runtime_id)
+            exists = record is not None or is_claimed(home.claim(runtime_id))
         except UnreadableRecordError as error:
             if error.may_be_running:
                 raise
@@ -159,7 +160,15 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
         backend.stop(runtime_id, record)
         raise_if_alive(foreign, runtime_id)
-        return Killed(was_alive, freed, _remove_leftovers(home, runtime_id, _stop_timeout(record)))
+        swept = _sweep(home, runtime_id, _stop_timeout(record))
+        if is_claimed(home.claim(runtime_id)):
+            raise ServiceError(
+                f"{runtime_id!r} is still running, on another host or in another container: "
+                f"a process there holds {home.claim(runtime_id)}; end it there"
+            )
+        registry.delete(home, runtime_id)
+        home.remove_start_files(runtime_id)
+        return Killed(was_alive, freed, swept)
 
 
 def remove_dead(home: Home, records: Iterable[Record]) -> Iterator[str]:
@@ -202,6 +211,24 @@ def log_command(home: Home, runtime_id: str, *, lines: int, follow: bool) -> lis
     return None
 
 
+def read_here(home: Home, runtime_id: str) -> Record | None:
+    """Return the record of a runtime, or None.
+
+    Raises:
+        UnreadableRecordError: it cannot be read.
+        ServiceError: the runtime lives on another host or in another container, and cannot be handled from here.
+    """
+    record = registry.read(home, runtime_id)
+    if record is None or not registry.lives_elsewhere(home, record):
+        return record
+    where = f"{runtime_id!r} runs on {record.hostname}"
+    if record.process.boot() == processes.boot_id():
+        raise ServiceError(f"{where}, in another container, as PID {record.pid} there; run this command there")
+    raise ServiceError(
+        f"{where}; run this command there, or if that host or container no longer exists: rm {home.record(runtime_id)}"
+    )
+
+
 def _exists(runtime_id: str, record: Record | None) -> bool:
     return record is not None or any(backend.knows(runtime_id) for backend in all_backends())
 
@@ -211,34 +238,36 @@ def running(home: Home, runtime_id: str) -> Record | None:
 
     Raises:
         UnreadableRecordError: the record cannot be read, and its server is alive or may be.
-        ServiceError: a server of that id is alive, but does not announce itself.
+        ServiceError: a server of that id is alive, but elsewhere, or does not announce itself.
     """
     deadline = time.monotonic() + _ANNOUNCE_SECONDS
     while True:
-        claimed = is_claimed(home.claim(runtime_id))
         try:
-            record = registry.read(home, runtime_id)
+            record = read_here(home, runtime_id)
         except UnreadableRecordError as error:
-            if claimed or error.may_be_running:
+            if error.may_be_running or is_claimed(home.claim(runtime_id)):
                 raise
             record = None
         if record is not None and load(record.backend).is_alive(record):
             return record
-        if not claimed and not _is_active(runtime_id, record):
+        if not is_claimed(home.claim(runtime_id)) and not _is_active(runtime_id, record):
             break
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"a process of {runtime_id!r} is running, but did not answer within {_ANNOUNCE_SECONDS:.0f} s; "
                 f"to kill it: mrmd-python --kill {runtime_id}"
             )
-        time.sleep(0.05)  # there is nothing to wait on for both a lock file and a unit
+        time.sleep(_LOOK_SECONDS)  # there is nothing to wait on: a file system of the network reports no changes
     _end_leftovers(home, runtime_id, _stop_timeout(record))
     remove(home.token(runtime_id))  # the next start may be without a token; it does use the last port
     return None
 
 
 def _is_active(runtime_id: str, record: Record | None) -> bool:
-    """Return whether a service manager is running or starting an id. Asking one takes tens of milliseconds."""
+    """Wait while a service manager starts or stops an id; return whether it runs it.
+
+    Asking one takes tens of milliseconds.
+    """
     installed = (backend for backend in all_backends() if backend.is_installed(runtime_id))
     return any(each.is_active(runtime_id) for each in ([load(record.backend)] if record is not None else installed))
 
@@ -288,17 +317,20 @@ def _stop_timeout(record: Record | None) -> int:
     return DEFAULT_STOP_TIMEOUT if record is None else record.stop_timeout
 
 
-def _remove_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> int:
-    """Kill the processes that are left of a runtime and remove its files; return the number of processes."""
-    swept = _end_leftovers(home, runtime_id, stop_timeout)
+def _remove_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> None:
+    """Kill the processes that are left of a runtime and remove its files."""
+    _end_leftovers(home, runtime_id, stop_timeout)
     home.remove_start_files(runtime_id)
-    return swept
 
 
-def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> int:
-    """Kill the processes with the marker of an ended runtime, and remove its record; return their number."""
-    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
-    swept = sweep(marker, stop_timeout) if marker is not None else 0
+def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> None:
+    """Kill the processes that are left of an ended runtime, and remove its record."""
+    _sweep(home, runtime_id, stop_timeout)
     is_claimed(home.claim(runtime_id))  # removes a claim that no process holds
     registry.delete(home, runtime_id)
-    return swept
+
+
+def _sweep(home: Home, runtime_id: str, stop_timeout: int) -> int:
+    """Kill the processes with the marker of a runtime; return their number."""
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
+    return sweep(marker, stop_timeout) if marker is not None else 0

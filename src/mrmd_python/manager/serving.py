@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from mrmd_python.manager.manager import running, uninstall_others, write_environment
+from mrmd_python.manager.manager import read_here, running, uninstall_others, write_environment
 from mrmd_python.runtime import ServiceError, registry, token
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, claim, locked
@@ -80,7 +80,7 @@ def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[Non
 def _keep_environment(home: Home, runtime_id: str) -> None:
     """Write this process's environment as the runtime's, unless `start` has written one."""
     try:
-        registry.read(home, runtime_id)
+        read_here(home, runtime_id)
     except UnreadableRecordError as error:
         if error.may_be_running:
             raise

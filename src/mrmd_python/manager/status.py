@@ -8,7 +8,7 @@ from mrmd_python.manager.backends import all_backends, load
 from mrmd_python.manager.backends.base import State
 from mrmd_python.manager.gpu import GpuMemory
 from mrmd_python.runtime import ServiceError, processes, registry
-from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.files import Home, is_claimed
 from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
 
 
@@ -17,7 +17,7 @@ class Status:
     """The state of one runtime."""
 
     id: str
-    # running, starting, stopping, stopped, failed, dead, older or unreadable.
+    # running, starting, stopping, stopped, failed, dead, elsewhere, older or unreadable.
     state: str
     record: Record | None
     # The error in reading its registry file, if any.
@@ -36,9 +36,8 @@ def all_statuses(home: Home) -> list[Status]:
     """Return the runtimes that are registered or known to a service manager, sorted by id."""
     states = _states()
     found = dict(registry.read_all(home))
-    return [
-        _status(runtime_id, found.get(runtime_id), states.get(runtime_id)) for runtime_id in sorted({*found, *states})
-    ]
+    ids = sorted({*found, *states, *home.claimed_ids(apart_from=found)})
+    return [_status(home, runtime_id, found.get(runtime_id), states.get(runtime_id)) for runtime_id in ids]
 
 
 def status(home: Home, runtime_id: str) -> Status | None:
@@ -49,7 +48,9 @@ def status(home: Home, runtime_id: str) -> Status | None:
     except UnreadableRecordError as error:
         found = error
     state = _states().get(runtime_id)
-    return None if found is None and state is None else _status(runtime_id, found, state)
+    if found is None and state is None and not is_claimed(home.claim(runtime_id)):
+        return None
+    return _status(home, runtime_id, found, state)
 
 
 def with_gpu_memory(found: Sequence[Status]) -> list[Status]:
@@ -71,13 +72,15 @@ def _states() -> dict[str, State]:
     return {runtime_id: state for backend in all_backends() for runtime_id, state in backend.states().items()}
 
 
-def _status(runtime_id: str, found: Record | UnreadableRecordError | None, state: State | None) -> Status:
+def _status(home: Home, runtime_id: str, found: Record | UnreadableRecordError | None, state: State | None) -> Status:
     enabled = state.enabled if state is not None else None
     if isinstance(found, OldRecordError):
         return Status(runtime_id, "older" if found.may_be_running else "dead", None, found, enabled=enabled)
     if isinstance(found, UnreadableRecordError):
         return Status(runtime_id, "unreadable", None, found, enabled=enabled)
     if found is not None:
+        if registry.lives_elsewhere(home, found):
+            return Status(runtime_id, "elsewhere", found, enabled=enabled)
         try:
             backend = load(found.backend)
         except ServiceError as error:
@@ -88,5 +91,5 @@ def _status(runtime_id: str, found: Record | UnreadableRecordError | None, state
                 memory = sum(map(processes.memory, backend.processes(found, None)))
             return Status(runtime_id, "running", found, None, backend.uptime(found), memory, enabled)
     if state is None:
-        return Status(runtime_id, "dead", found)
+        return Status(runtime_id, "starting" if is_claimed(home.claim(runtime_id)) else "dead", found)
     return Status(runtime_id, state.status, found, enabled=enabled)

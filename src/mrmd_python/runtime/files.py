@@ -5,7 +5,7 @@ import fcntl
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,11 @@ class Home:
     def ids_with_environment(self) -> set[str]:
         """Return the ids with a captured environment. A stopped instance of the template unit has no other file."""
         return {path.stem for path in (self.root / "env").glob("*.env") if is_id(path.stem)}
+
+    def claimed_ids(self, *, apart_from: Container[str]) -> set[str]:
+        """Return the ids whose claims live processes hold. Those of `apart_from` are neither returned nor touched."""
+        claims = (self.root / "locks").glob("*.claim")
+        return {path.stem for path in claims if path.stem not in apart_from and is_id(path.stem) and is_claimed(path)}
 
     def remove_start_files(self, runtime_id: str) -> None:
         """Remove the files that a runtime would be started again with: environment, port and token."""

@@ -37,6 +37,10 @@ class Process(NamedTuple):
         found = _read(pid)
         return None if found is None else found[0]
 
+    def boot(self) -> str:
+        """Return the id of the boot that this process belongs to; empty on macOS."""
+        return self.started.rpartition(":")[0]
+
     def is_alive(self) -> bool:
         """Return whether this process is alive."""
         return Process.of(self.pid) == self
@@ -251,7 +255,7 @@ def _read(pid: int) -> tuple[Process, int] | None:
         except OSError:
             return None
         ended = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-        return None if ended else (Process(pid, f"{_boot()}:{fields[19].decode()}"), int(fields[1]))
+        return None if ended else (Process(pid, f"{boot_id()}:{fields[19].decode()}"), int(fields[1]))
     import psutil
 
     try:
@@ -298,7 +302,8 @@ def _command_line(pid: int) -> bytes:
         return b""
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return the id of this boot, on Linux."""
     global _boot_id
     if _boot_id is None:
         try:

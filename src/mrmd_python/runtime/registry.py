@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.files import Home, read_file, remove, write_atomically
+from mrmd_python.runtime.files import Home, is_claimed, read_file, remove, write_atomically
 from mrmd_python.runtime.processes import Process
+from mrmd_python.runtime.scope import Scope, has_locks_of_all_hosts
 from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 from mrmd_python.runtime.validate import is_id
 
@@ -73,6 +74,9 @@ class Record:
     spec: dict[str, Any]
     # The file with the token that clients must send, if any.
     token_file: str | None
+    # Where the pid means something (`Scope`); None in records of older versions.
+    hostname: str | None
+    pid_namespace: str | None
 
     @property
     def process(self) -> Process:
@@ -84,6 +88,13 @@ class Record:
         """Return how many seconds the processes of the runtime may take to end after SIGTERM."""
         timeout = self.spec.get("stop_timeout")
         return timeout if type(timeout) is int else DEFAULT_STOP_TIMEOUT
+
+    @property
+    def scope(self) -> Scope | None:
+        """Return where the server's pid means something; None if unknown."""
+        if self.hostname is None or self.pid_namespace is None:
+            return None
+        return Scope(self.hostname, self.process.boot(), self.pid_namespace)
 
     def runtime_spec(self) -> RuntimeSpec:
         """Return the spec that the runtime was started with.
@@ -105,6 +116,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "unit": (str, type(None)),
     "spec": (dict,),
     "token_file": (str, type(None)),
+    "hostname": (str, type(None)),
+    "pid_namespace": (str, type(None)),
 }
 
 
@@ -160,6 +173,19 @@ def read_all(home: Home) -> Iterator[tuple[str, Record | UnreadableRecordError]]
         else:
             if record is not None:
                 yield runtime_id, record
+
+
+def lives_elsewhere(home: Home, record: Record) -> bool:
+    """Return whether the server that wrote `record` lives on another host or in another PID namespace, or may do so.
+
+    Its process cannot be seen from here. The lock on its claim can, except by other hosts on some file systems.
+    """
+    scope = record.scope
+    if scope is None or scope.is_here():
+        return False
+    if scope.is_on_other_host() and not has_locks_of_all_hosts(home.root):
+        return True
+    return is_claimed(home.claim(record.id))
 
 
 def has_crashed(home: Home, runtime_id: str) -> bool:

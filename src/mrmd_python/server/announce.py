@@ -13,6 +13,7 @@ from mrmd_python.runtime import registry
 from mrmd_python.runtime.files import Home, write_atomically
 from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
+from mrmd_python.runtime.scope import Scope
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server.sessions import Sessions
 
@@ -28,7 +29,7 @@ def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record
     """Return the registry's record of this process."""
     me = Process.of(os.getpid())
     assert me is not None
-    now = registry.now()
+    now, scope = registry.now(), Scope.here()
     return Record(
         id=spec.id,
         pid=me.pid,
@@ -49,6 +50,8 @@ def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record
         venv_source=spec.venv_source,
         spec=spec.as_json(),
         token_file=str(home.token(spec.id)) if spec.token else None,
+        hostname=scope.hostname,
+        pid_namespace=scope.pid_namespace,
     )
 
 

@@ -127,7 +127,7 @@ class Backend:
         return processes_of(server, marker)
 
     def is_active(self, runtime_id: str) -> bool:
-        """Return whether the service manager is running or starting the server of an id."""
+        """Return whether the service manager runs the server of an id, after waiting while it starts or stops it."""
         return False
 
     def is_installed(self, runtime_id: str) -> bool:

@@ -100,9 +100,13 @@ class SystemdBackend(Backend):
         path.unlink(missing_ok=True)  # it is no longer loaded, so no daemon-reload is needed
 
     def is_active(self, runtime_id: str) -> bool:
-        """Return whether the unit is running, or being started, restarted or stopped."""
-        state = _systemctl("show", "--property=ActiveState", "--value", unit_name(runtime_id)).stdout.strip()
-        return state not in ("inactive", "failed", "")
+        """Return whether the unit is running, after waiting while it is being started, restarted or stopped."""
+        name = unit_name(runtime_id)
+        # A job like the one that is under way is merged with it, and systemctl waits for its end.
+        verb = {"activating": "start", "deactivating": "stop"}.get(_active_state(name))
+        if verb is not None:
+            _systemctl(verb, name, timeout=None)  # the unit has its own timeouts
+        return _active_state(name) not in ("inactive", "failed", "")
 
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether a start has written a unit for this id."""
@@ -170,6 +174,10 @@ class SystemdBackend(Backend):
         name = unit_name(runtime_id)
         log = f"journalctl --user --unit={shlex.quote(name)}"
         return Service(backend=self.name, unit=name, log=log, restartable=True)
+
+
+def _active_state(name: str) -> str:
+    return _systemctl("show", "--property=ActiveState", "--value", name).stdout.strip()
 
 
 def unit_path(runtime_id: str) -> Path:
