@@ -6,14 +6,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine, assert_error, wait_until
+from tests.client import Client
+from tests.machine import MRMD, Machine, assert_error, wait_until
 
 # Refuses system calls by EPERM (seccomp(2)): SYSCALLS PROGRAM [ARG...]
 _REFUSE = """
@@ -147,3 +151,37 @@ def test_waiting_for_a_unit_that_starts_does_not_poll_systemd(box: Machine) -> N
     assert box.start("a", env=env).pid != server
     asked = box.read("cat", log).splitlines()
     assert len(asked) <= 6, asked
+
+
+@contextmanager
+def _container(here: Machine, port: int) -> Iterator[Machine]:
+    """Run a runtime as PID 1 of a container; the value is its inside, for commands like those of `docker exec`."""
+    command = here.command(MRMD, "--foreground", "--id", "a", "--port", str(port))
+    with subprocess.Popen([*_OTHER_CONTAINER, *command], stderr=subprocess.DEVNULL) as container:
+        try:
+            wait_until(Client.at(port).answers, "it answers")
+            first = int(here.read("pgrep", "-P", str(container.pid)))
+            yield dataclasses.replace(here, prefix=["nsenter", f"--target={first}", "--pid", "--mount"])
+            os.kill(first, signal.SIGTERM)
+            assert container.wait(timeout=30) == 0, "docker stop ends it in order"
+        finally:
+            container.kill()
+
+
+def test_runtime_as_pid_1_reaps_orphans_that_are_not_its_own(here: Machine, free_port: int) -> None:
+    with _container(here, free_port) as inside:
+        assert inside.read("sh", "-c", "sleep 0.2 & echo started") == "started"
+        wait_until(lambda: inside.read("ps", "-e", "-o", "args=").count("sleep") == 0, "it is gone, and no zombie")
+        assert Client.at(free_port).value("1 + 1") == "2"
+
+
+def test_reaper_that_is_killed_leaves_foreign_orphans_of_pid_1_alone(here: Machine, free_port: int) -> None:
+    with _container(here, free_port) as inside:
+        foreign = int(inside.read("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"))
+        client = Client.at(free_port)
+        own = int(client.value(_START_DETACHED))
+        inside.kill("KILL", int(client.value("import os; os.getppid()")))
+        wait_until(lambda: inside.alive([own]) == [], "what the session started is gone")
+        assert client.value("1 + 1") == "2"
+        assert inside.alive([foreign]) == [foreign]
+        assert "Z" not in inside.read("ps", "-e", "-o", "stat=")

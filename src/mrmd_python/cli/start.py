@@ -100,6 +100,11 @@ def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoRet
     # Until the server sets its handlers and unblocks these signals, Python would print a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     command = spec.server_command()
+    if os.getpid() == 1:
+        from mrmd_python.server import init
+
+        # Not init itself, the parent of all, has the marker: what has it is ended with the runtime.
+        command = [command[0], "-I", "-S", init.__file__, f"{MARKER}={environ.pop(MARKER)}", *command]
     os.execve(command[0], command, environ)
 
 

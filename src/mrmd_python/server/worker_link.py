@@ -188,9 +188,10 @@ class WorkerLink:
         for alive in marker.end_marked(self._spawned.marker, self._spawned.stop_timeout):
             ended |= alive
             await asyncio.sleep(marker.PAUSE_SECONDS if alive else 0)
-        for process in ended:
+        # The worker has ended with its reaper, and they have become children of this process.
+        for pid in (*([] if self.pid is None else [self.pid]), *(process.pid for process in ended)):
             with suppress(ChildProcessError):
-                os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
+                os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not block
 
     def _control_closed(self) -> None:
         """Handle the end of the control socket: the worker is exiting, or must be ended because it closed it."""
