@@ -228,6 +228,46 @@ def test_kill_ends_processes_of_dead_server_and_reaper(here: Machine) -> None:
     assert here.alive(pids) == []
 
 
+# A process in a session of its own that has wiped its environment, as setproctitle does (proc_pid_stat(5), env_start).
+_START_RENAMED = """
+import subprocess, sys
+program = '''
+import ctypes, time
+start, end = map(int, open("/proc/self/stat").read().rpartition(")")[2].split()[47:49])
+ctypes.memset(start, 0, end - start)
+print(flush=True)
+time.sleep(1000)
+'''
+renamed = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, stdout=subprocess.PIPE)
+assert renamed.stdout.readline()
+renamed.pid
+"""
+
+
+@pytest.mark.parametrize("end", ["kill", "kill all", "start", "kill the reaper alone"])
+def test_process_without_its_environment_is_killed_when_server_and_reaper_were(here: Machine, end: str) -> None:
+    client = here.start("vllm")
+    renamed = int(client.value(_START_RENAMED))
+    other = int(client.value(_START_RENAMED, session="other"))
+    assert b"MRMD" not in Path(f"/proc/{renamed}/environ").read_bytes()
+    killed = [int(client.value("import os; os.getppid()"))]
+    if end != "kill the reaper alone":
+        killed += [client.pid, int(client.value("import os; os.getppid()", session="other"))]
+    for pid in killed:
+        here.kill("STOP", pid)
+    for pid in killed:
+        here.kill("KILL", pid)
+    _assert_gone(here, killed)
+    if end == "kill":
+        assert ": 2 processes, " in here.mrmd("--kill", "vllm").stdout
+    elif end == "kill all":
+        assert here.mrmd("--kill-all").returncode == 0
+    elif end == "start":
+        here.start("vllm")
+    _assert_gone(here, [renamed])
+    assert here.alive([other]) == ([other] if end == "kill the reaper alone" else [])
+
+
 _EXIT_MAIN_THREAD = """
 import os, subprocess, sys
 program = '''

@@ -16,7 +16,7 @@ from mrmd_python.runtime import ServiceError, processes, registry, token
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, is_claimed, locked, remove
 from mrmd_python.runtime.marker import VARIABLE as MARKER
-from mrmd_python.runtime.marker import foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
+from mrmd_python.runtime.marker import carried, foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
 from mrmd_python.runtime.registry import Record, UnreadableRecordError
 from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 
@@ -181,7 +181,7 @@ def remove_dead(home: Home, records: Iterable[Record]) -> Iterator[str]:
         return
     home.prepare()
     markers = {name: marker_of(name, environment_file.read(home.environment(name))) for name in dead}
-    alive = {value.partition("/")[0] for value in processes.values_of(MARKER)}
+    alive = carried(marker for marker in markers.values() if marker is not None)
 
     def is_removable(runtime_id: str) -> bool:
         try:

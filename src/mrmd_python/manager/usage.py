@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mrmd_python.manager import gpu
 from mrmd_python.runtime import processes
-from mrmd_python.runtime.marker import VARIABLE
+from mrmd_python.runtime.marker import carriers
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Usage:
 def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
     """Return the pids of a runtime: the live server, the processes with its marker, and the descendants of both."""
     roots = {server_pid} if server_pid is not None else set()
-    marked = processes.with_variable(VARIABLE, marker) if marker is not None else set()
+    marked = carriers(marker) if marker is not None else set()
     return roots | {process.pid for process in marked | processes.descendants(roots)}
 
 

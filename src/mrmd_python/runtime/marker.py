@@ -1,6 +1,7 @@
 """The marker: an environment variable of every process of a runtime, by which they are found and killed.
 
-So the processes are ended that the reaper missed, and that are not in the cgroup of a unit.
+So the processes are ended that the reaper missed, and that are not in the cgroup of a unit. On Linux, processes of
+sessions have a resource limit too that has no other effect: setproctitle overwrites the environment, not the limit.
 """
 
 import os
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 
 from mrmd_python.runtime import ServiceError, processes
-from mrmd_python.runtime.processes import Process
+from mrmd_python.runtime.processes import FileLocks, Process
 
 VARIABLE = "MRMD_RUNTIME"
 _SWEEP_SECONDS = 10.0
@@ -40,10 +41,33 @@ def session_marker(environ: Mapping[str, str]) -> str:
     return f"{match[0] if match is not None else new_marker('app')}/{os.urandom(8).hex()}"
 
 
-def marked(marker: str) -> set[Process]:
-    """Return every process with `marker` or a session's marker below it, and their descendants, except this process."""
+def file_locks(marker: str) -> FileLocks:
+    """Return the limit of file locks that processes with this marker have too, beginning with those of a session."""
+    runtime, *sessions = marker.rpartition(":")[2].split("/")
+    # Larger than every soft limit, as it must be, and lower than no limit.
+    return FileLocks(_number(sessions[-1]) if sessions else None, 2**62 + _number(runtime))
+
+
+def _number(digits: str) -> int:
+    return int(digits[:15], 16)
+
+
+def carriers(marker: str) -> set[Process]:
+    """Return every process with `marker` or a session's marker below it, and their descendants."""
     assert _MARKER.fullmatch(marker), marker
-    return {process for process in processes.with_variable(VARIABLE, marker) if process.pid != os.getpid()}
+    return processes.with_mark(VARIABLE, marker, file_locks(marker))
+
+
+def carried(markers: Iterable[str]) -> set[str]:
+    """Return those of these markers of runtimes that processes carry. It looks at each process once."""
+    variables = {value.partition("/")[0] for value in processes.values_of(VARIABLE)}
+    limits = {limit.hard for limit in FileLocks.of_all()}
+    return {marker for marker in markers if marker in variables or file_locks(marker).hard in limits}
+
+
+def marked(marker: str) -> set[Process]:
+    """Return the `carriers` of a marker, except this process."""
+    return {process for process in carriers(marker) if process.pid != os.getpid()}
 
 
 def end_marked(marker: str, seconds: float) -> Iterator[set[Process]]:

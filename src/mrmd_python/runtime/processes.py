@@ -1,4 +1,4 @@
-"""Processes: finds them by their parent or environment, and ends them.
+"""Processes: finds them by their parent or a mark that they have inherited, and ends them.
 
 On Linux it reads /proc, elsewhere it uses psutil. On Linux the standard library must be enough: the reaper runs without
 site-packages, and the import of psutil would slow down short commands.
@@ -7,6 +7,7 @@ site-packages, and the import of psutil would slow down short commands.
 import errno
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ _KILL_SECONDS = 5.0
 # client, and remove the shared memory and semaphores that it has left.
 _TRACKER_SECONDS = 1.0
 _MOST_SCANS = 100
+_RLIMIT_LOCKS = 10  # asm-generic/resource.h
 _LINUX = sys.platform == "linux"
 _boot_id: str | None = None
 
@@ -180,17 +182,49 @@ def values_of(variable: str) -> set[str]:
     return {os.fsdecode(value) for pid in _pids() for value in pattern.findall(_environ(pid))}
 
 
-def with_variable(variable: str, value: str) -> set[Process]:
-    """Return the processes with an environment variable set to `value` or `value/...`, and their descendants.
+class FileLocks(NamedTuple):
+    """A limit of file locks, RLIMIT_LOCKS (getrlimit(2)): the kernel has ignored it since 2.4.25, but passes it on.
 
-    Descendants, because a process may have overwritten its environment, as setproctitle does. The environments of other
-    users' processes cannot be read.
+    So it can be a mark. A process inherits it, also with an empty environment, and keeps it when it overwrites its
+    environment, as setproctitle does.
+    """
+
+    # None stands for any.
+    soft: int | None
+    hard: int
+
+    @classmethod
+    def of(cls, pid: int) -> "FileLocks | None":
+        """Return the limit of a process, or None if it has ended or is not ours."""
+        if sys.platform != "linux":
+            return None
+        try:
+            return cls(*resource.prlimit(pid, _RLIMIT_LOCKS))
+        except OSError:
+            return None
+
+    @classmethod
+    def of_all(cls) -> "set[FileLocks]":
+        """Return the limits of all processes."""
+        return {limit for limit in map(cls.of, _pids()) if limit is not None}
+
+    def is_of(self, pid: int) -> bool:
+        """Return whether a process has this limit."""
+        found = FileLocks.of(pid)
+        return found is not None and found.hard == self.hard and self.soft in (None, found.soft)
+
+
+def with_mark(variable: str, value: str, limit: FileLocks) -> set[Process]:
+    """Return the processes with an environment variable set to `value` or `value/...` or with a limit of file locks.
+
+    Their descendants are included: on macOS, there is no such limit. The environments of other users' processes cannot
+    be read.
     """
     entry = f"\0{variable}={value}".encode()
     found: set[Process] = set()
     for pid in _pids():
         environ = _environ(pid)
-        if entry + b"\0" in environ or entry + b"/" in environ:
+        if entry + b"\0" in environ or entry + b"/" in environ or limit.is_of(pid):
             process = Process.of(pid)
             if process is not None:
                 found.add(process)

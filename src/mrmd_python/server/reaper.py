@@ -1,10 +1,10 @@
 """The reaper: the parent of one worker. It ends every process that the worker started.
 
-    python -I -S reaper.py SERVER CONTROL REPLIES QUERIES STDOUT STDERR NOFILE SECONDS CWD PROGRAM [ARG...]
+    python -I -S reaper.py SERVER CONTROL REPLIES QUERIES STDOUT STDERR NOFILE SECONDS SOFT HARD CWD PROGRAM [ARG...]
 
 The first six arguments are inherited descriptors. PROGRAM is started with CONTROL, REPLIES and QUERIES open, and their
 numbers in MRMD_WORKER_FDS. NOFILE is its soft limit of descriptors: the server has raised its own. SECONDS is how long
-its processes may take to end after SIGTERM.
+its processes may take to end after SIGTERM. SOFT and HARD are their limit of file locks, a mark (runtime/marker.py).
 
 SERVER is a socket to the server, on which each message is a line of JSON. The reaper sends ``spawned`` with the `pid`,
 or ``failed`` with the `reason`, and at last ``exited`` with the wait `status`. It receives ``end``, and ``interrupt``,
@@ -29,6 +29,7 @@ _PAUSE_SECONDS = 0.05
 # arrives just before a system call would be handled only after it; SIGURG interrupts the call.
 _SIGURG_SECONDS = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 1, 15, 36  # linux/prctl.h
+_RLIMIT_LOCKS = 10  # asm-generic/resource.h
 _LINUX = sys.platform == "linux"
 
 
@@ -69,9 +70,13 @@ def _watch_children() -> int:
 
 def _spawn(server: int, given: "list[int]") -> int:
     """Fork and exec the worker in a new POSIX session; return its pid."""
-    nofile, _, cwd, *command = sys.argv[7:]
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (int(nofile), hard))
+    nofile, _, soft, hard, cwd, *command = sys.argv[7:]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(nofile), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if _LINUX:
+        try:
+            resource.setrlimit(_RLIMIT_LOCKS, (int(soft), int(hard)))
+        except ValueError:  # in a session of another runtime, whose lower limit this user may not raise
+            pass
     worker = os.fork()
     if worker == 0:
         try:

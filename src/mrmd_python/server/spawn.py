@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrmd_python.runtime.marker import VARIABLE as MARKER
-from mrmd_python.runtime.marker import session_marker
+from mrmd_python.runtime.marker import file_locks, session_marker
 from mrmd_python.server.descriptors import limit_of_children
 from mrmd_python.server.environment import SessionEnvironment
 
@@ -59,7 +59,7 @@ def spawn(environment: SessionEnvironment, stop_timeout: int) -> SpawnedWorker:
         stdout, worker_stdout = _pipe(ours, theirs)
         stderr, worker_stderr = _pipe(ours, theirs)
         given = [server_socket, worker_control, worker_replies, worker_queries, worker_stdout, worker_stderr]
-        numbers = [*given, limit_of_children(), stop_timeout]
+        numbers = [*given, limit_of_children(), stop_timeout, *file_locks(marker)]
         arguments = [*map(str, numbers), environment.cwd, environment.executable, str(_WORKER)]
         reaper = subprocess.Popen(
             [*_REAPER, *arguments],
