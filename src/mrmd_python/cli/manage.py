@@ -142,7 +142,8 @@ def kill_all(*, as_json: bool) -> None:
 
 def _killed_text(runtime_id: str, killed: Killed) -> str:
     freed = killed.freed
-    what = f"{freed.processes} processes, {output.memory_text(freed.memory)} of memory"
+    count = "1 process" if freed.processes == 1 else f"{freed.processes} processes"
+    what = f"{count}, {output.memory_text(freed.memory)} of memory"
     if freed.gpu_memory is not None:
         what += f", {output.memory_text(freed.gpu_memory)} of GPU memory"
     if killed.was_alive:
