@@ -112,6 +112,15 @@ def test_record_of_another_host_on_a_network_file_system_is_never_removed(here: 
     assert here.start("a").value("1 + 1") == "2"
 
 
+@pytest.mark.parametrize("command", ["--id", "--restart"])
+def test_runtime_of_a_container_that_has_ended_can_be_started_again(here: Machine, command: str) -> None:
+    ended = dataclasses.replace(here, prefix=_OTHER_CONTAINER)
+    assert ended.mrmd("--id", "a").returncode == 0, "it ends with its container, and so with this command"
+    wait_until(lambda: here.states() == {"a": "dead"}, "its claim is free")
+    assert here.mrmd(command, "a").returncode == 0
+    assert here.client("a").value("1 + 1") == "2"
+
+
 def test_record_of_before_a_reboot_is_dead(here: Machine) -> None:
     here.start("a")
     path = here.home / ".mrmd" / "runtimes" / "a.json"

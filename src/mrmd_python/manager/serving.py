@@ -59,6 +59,8 @@ def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[Non
                     token.write(home.token(spec.id), os.environ)
                 stack.enter_context(_claimed(home, spec.id, None))
         else:
+            if claim_fd is None:  # else `start` or `restart` has done this, and the claim would be taken for another's
+                _check_record(home, spec.id)
             stack.enter_context(_claimed(home, spec.id, claim_fd))
             _keep_environment(home, spec.id)
         yield
@@ -77,13 +79,17 @@ def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[Non
         os.close(descriptor)
 
 
-def _keep_environment(home: Home, runtime_id: str) -> None:
-    """Write this process's environment as the runtime's, unless `start` has written one."""
+def _check_record(home: Home, runtime_id: str) -> None:
+    """Raise ServiceError if the runtime lives elsewhere, or if its record cannot be read and it may be running."""
     try:
         read_here(home, runtime_id)
     except UnreadableRecordError as error:
         if error.may_be_running:
             raise
+
+
+def _keep_environment(home: Home, runtime_id: str) -> None:
+    """Write this process's environment as the runtime's, unless `start` has written one."""
     marker = os.environ[MARKER]
     if marker_of(runtime_id, environment_file.read(home.environment(runtime_id))) != marker:
         write_environment(home, runtime_id, os.environ, marker)
