@@ -63,9 +63,8 @@ def with_gpu_memory(found: Sequence[Status]) -> list[Status]:
 
 
 def _processes(found: Status) -> set[int]:
-    return (
-        load(found.record.backend).processes(found.record, None) if found.state == "running" and found.record else set()
-    )
+    record = found.record
+    return load(record.backend).processes(record, None) if record is not None and found.state == "running" else set()
 
 
 def _states() -> dict[str, State]:
