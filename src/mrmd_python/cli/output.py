@@ -94,8 +94,8 @@ def print_table(found: "list[Status]") -> None:
 def print_details(found: "Status") -> None:
     """Print all that is known of a runtime, one fact per line."""
     for name, value in _details(found).items():
-        text = state_text(found.state) if name == "status" else printable(str(value))
-        click.echo(f"{name + ':':<9}{text}")
+        text = printable(str(value))
+        click.echo(f"{name + ':':<9}{state_text(text) if name == 'status' else text}")
 
 
 def state_text(state: str) -> str:
