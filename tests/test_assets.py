@@ -1,6 +1,8 @@
 """Images and explicit HTML become files; other displays go to the client as data."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -276,3 +278,33 @@ def test_two_users_share_a_project_directory(box: Machine, box_leader: int) -> N
     assert asset["path"].startswith("/home/dev/.mrmd/assets/second/")
     assert client.fetch("GET", asset["url"]).status == 200
     root.read("rm", "-r", project)
+
+
+def test_server_answers_while_the_assets_directory_hangs(here: Machine, tmp_path: Path) -> None:
+    library, stalled = tmp_path / "stall.so", tmp_path / "stalled"
+    if shutil.which("cc") is None:
+        pytest.skip("this test needs a C compiler: apt-get install gcc libc6-dev")
+    source = Path(__file__).parent / "shims" / "stall.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-Wall", "-o", library, source, "-ldl"], check=True)
+    environ = {"LD_PRELOAD": str(library), "STALL_PATH": "project/.mrmd-assets", "STALL_WHILE": str(stalled)}
+    project = tmp_path / "project"
+    project.mkdir()
+    client = here.start("stalled", cwd=str(project), env=environ)
+    client.execute(f"{_PLOT};")
+    stalled.touch()
+    with client.streaming(f"print('before'); {_PLOT}; plt.show(); print('after')") as events:
+        assert next(event for event in events if event.name == "stdout").data["content"] == "before\n"
+        assert client.value("1 + 1", session="other") == "2", "the server answers while the file is written"
+        assert client.call("GET", "/assets/exec_0001.png", timeout=20).status == 404
+        rest = list(events)
+    asset = next(event.data for event in rest if event.name == "asset")
+    assert asset["path"].startswith(f"{here.home}/.mrmd/assets/stalled/")
+    assert "does not respond" in text_of(rest, "stderr")
+    assert text_of(rest, "stdout") == "after\n"
+    again = client.execute(f"{_PLOT}; plt.show()")
+    assert again["assets"][0]["path"].startswith(f"{here.home}/.mrmd/assets/stalled/")
+    stalled.unlink()
+    wait_until(
+        lambda: client.execute(f"{_PLOT}; plt.show()")["assets"][0]["path"].startswith(f"{project}/"),
+        "images are saved in the project again",
+    )

@@ -6,11 +6,16 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mrmd_python.runtime.files import make_directory
+from mrmd_python.server.file_thread import FileThread
+
+_Result = TypeVar("_Result")
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -29,33 +34,65 @@ class AssetDirectories:
         self._in_project = cwd / ".mrmd-assets"
         self._preferred = named or self._in_project
         self._own = own
-        self._known = {own: None, self._preferred: None}
+        self._known = {own: FileThread(), self._preferred: FileThread()}
 
     def url(self, path: Path) -> str:
         """Return the URL of an asset."""
         return f"{self._url_prefix}/{path.name}"
 
-    def choose(self, asked_for: Path | None) -> tuple[Path, str | None]:
-        """Return the directory for an execution, and a note if it is not the one that it should be."""
-        wanted = asked_for or self._preferred
-        if wanted == self._in_project:
-            try:
-                with self._opened(wanted, create=True):
-                    pass
-            except OSError as error:
-                return self._own, f"images are saved in {self._own}: cannot use {wanted}: {error.strerror}"
-        return wanted, None
+    async def create(
+        self, directory: Path | None, exec_id: str, number: int, extension: str, content: bytes
+    ) -> tuple[Path, str | None]:
+        """Write a new asset of an execution; return its path, and a note if it is not in the directory it should be in.
 
-    def create(self, directory: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
-        """Write a new asset of an execution. Its name has `number` or, if that file exists, the next free number.
+        Args:
+            directory: the directory, if the execution names one.
+            exec_id: the execution, for the name of the file.
+            number: the number in that name or, if that file exists, the first one to try.
+            extension: the extension of that name.
+            content: the content of the file.
 
         Raises:
             OSError: the directory cannot be written to.
         """
+        wanted = directory or self._preferred
+        try:
+            return await self._call(wanted, partial(self._create, wanted, exec_id, number, extension, content)), None
+        except OSError as error:
+            if wanted != self._in_project and not isinstance(error, TimeoutError):
+                raise
+            own, reason = self._own, error.strerror
+        path = await self._call(own, partial(self._create, own, exec_id, number, extension, content))
+        return path, f"images are saved in {own}: cannot use {wanted}: {reason}"
+
+    async def replace(self, path: Path, content: bytes) -> None:
+        """Replace an asset atomically, and change its ETag; on an OSError, the old file stays."""
+        await self._call(path.parent, partial(self._replace, path, content))
+
+    async def find(self, name: str) -> Path | None:
+        """Return the asset of that name, or None. Links and files outside the directories are not assets."""
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            return None
+        for directory in reversed(list(self._known)):
+            try:
+                if await self._call(directory, partial(self._is_asset, directory, name)):
+                    return directory / name
+            except OSError:
+                continue
+        return None
+
+    async def _call(self, directory: Path, function: Callable[[], _Result]) -> _Result:
+        """Make a call in the thread of its directory."""
+        thread = self._known.setdefault(directory, FileThread())
+        try:
+            return await thread.call(function)
+        except TimeoutError as error:
+            raise TimeoutError(error.errno, error.strerror, str(directory)) from None
+
+    def _create(self, directory: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
         # A client chooses the execId: it must not lead to another directory.
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
         with self._opened(directory, create=True) as opened:
-            self._known[directory] = None
             for next_number in itertools.count(number):
                 name = f"{stem}_{next_number:04d}.{extension}"
                 try:
@@ -65,8 +102,7 @@ class AssetDirectories:
                 return directory / name
         raise AssertionError("numbers do not end")
 
-    def replace(self, path: Path, content: bytes) -> None:
-        """Replace an asset atomically, and change its ETag; on an OSError, the old file stays."""
+    def _replace(self, path: Path, content: bytes) -> None:
         part = f".{os.urandom(8).hex()}"  # names of assets do not start with a dot
         with self._opened(path.parent, create=True) as opened:
             _write(opened, part, content)
@@ -79,21 +115,9 @@ class AssetDirectories:
                 os.unlink(part, dir_fd=opened)
                 raise
 
-    def find(self, name: str) -> Path | None:
-        """Return the asset of that name, or None. Links and files outside the directories are not assets."""
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-            return None
-        return next(self._candidates(name), None)
-
-    def _candidates(self, name: str) -> Iterator[Path]:
-        for directory in reversed(self._known):
-            try:
-                with self._opened(directory, create=False) as opened:
-                    found = os.stat(name, dir_fd=opened, follow_symlinks=False)
-            except OSError:
-                continue
-            if stat.S_ISREG(found.st_mode):
-                yield directory / name
+    def _is_asset(self, directory: Path, name: str) -> bool:
+        with self._opened(directory, create=False) as opened:
+            return stat.S_ISREG(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
 
     @contextmanager
     def _opened(self, directory: Path, *, create: bool) -> Iterator[int]:

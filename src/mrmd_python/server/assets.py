@@ -17,6 +17,14 @@ class _Kind(NamedTuple):
     asset_type: _AssetType
 
 
+class FileContent(NamedTuple):
+    """The form of a display that is saved."""
+
+    mime_type: str
+    kind: _Kind
+    data: bytes
+
+
 # By MIME type. If a display has several of these forms, the first one is saved.
 _KINDS = {
     "image/png": _Kind("png", "image"),
@@ -131,11 +139,14 @@ class SessionAssets:
         # The files of the displays that can be updated, by display id and MIME type.
         self._updatable: dict[tuple[str, str], Path] = {}
 
-    def save(self, display: Display, directory: Path | None, exec_id: str, number: int) -> Asset | None:
-        """Write a display to a file, or return None if it has no form that is saved.
+    async def save(
+        self, display: Display, content: FileContent, directory: Path | None, exec_id: str, number: int
+    ) -> Asset:
+        """Write a display to a file.
 
         Args:
             display: the display.
+            content: the form of it that is saved.
             directory: the directory for a new file, if the execution names one.
             exec_id: the execution, for the name of a new file.
             number: the first number to try for that name.
@@ -143,35 +154,25 @@ class SessionAssets:
         Raises:
             OSError: the file cannot be written.
         """
-        found = _content(display.data)
-        if found is None:
-            return None
-        mime_type, kind, content = found
-        path, note = self._update_file(display, mime_type, content), None
+        mime_type, kind, data = content
+        path, note = await self.update(display, content), None
         if path is None:
-            chosen, note = self._directories.choose(directory)
-            path = self._directories.create(chosen, exec_id, number, kind.extension, content)
+            path, note = await self._directories.create(directory, exec_id, number, kind.extension, data)
         if display.display_id is not None:
             self._remember((display.display_id, mime_type), path)
-        return Asset(path, self._directories.url(path), len(content), mime_type, kind.asset_type, display, note)
+        return Asset(path, self._directories.url(path), len(data), mime_type, kind.asset_type, display, note)
 
-    def update(self, display: Display) -> None:
-        """Replace the file of the earlier display that this one updates, if it has one.
+    async def update(self, display: Display, content: FileContent) -> Path | None:
+        """Replace the file of the earlier display that this one updates; return its path, or None if it has none.
 
         Raises:
             OSError: the file cannot be written.
         """
-        found = _content(display.data)
-        if found is not None:
-            mime_type, _, content = found
-            self._update_file(display, mime_type, content)
-
-    def _update_file(self, display: Display, mime_type: str, content: bytes) -> Path | None:
         if not display.update or display.display_id is None:
             return None
-        path = self._updatable.get((display.display_id, mime_type))
+        path = self._updatable.get((display.display_id, content.mime_type))
         if path is not None:
-            self._directories.replace(path, content)
+            await self._directories.replace(path, content.data)
         return path
 
     def _remember(self, key: tuple[str, str], path: Path) -> None:
@@ -186,15 +187,15 @@ def content_type(path: Path) -> str:
     return _CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
-def _content(data: Mapping[str, Any]) -> tuple[str, _Kind, bytes] | None:
-    """Return the MIME type, kind and bytes of the form that is saved, or None."""
+def file_content(data: Mapping[str, Any]) -> FileContent | None:
+    """Return the form of a display that is saved to a file, or None."""
     for mime_type, kind in _KINDS.items():
         value = data.get(mime_type)
         if isinstance(value, str) and value:
-            return mime_type, kind, _decoded(mime_type, value)
+            return FileContent(mime_type, kind, _decoded(mime_type, value))
     html = data.get("text/html")
     if isinstance(html, str) and data.get("text/plain") == _HTML_OBJECT:
-        return "text/html", _HTML, html.encode(errors="replace")
+        return FileContent("text/html", _HTML, html.encode(errors="replace"))
     return None
 
 

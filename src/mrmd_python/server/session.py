@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, TypedDict
 
 from mrmd_python.server.asset_directories import AssetDirectories
@@ -281,8 +281,8 @@ class Session:
         """Add output to the running execution or, if there is none, to the runtime's log."""
         self._output.text(self.running, stream, text)
 
-    def on_message(self, message: Message) -> None:
-        """Handle a message from the worker."""
+    def on_message(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """Handle a message from the worker; return a coroutine if that includes the writing of a file."""
         match message["op"]:
             case "hello" | "failed" | "fallback":
                 assert self._link is not None
@@ -294,17 +294,29 @@ class Session:
                 if self._wants_interrupt:
                     self.interrupt()
             case "done":
-                self.variable_count = message["variables"]
-                self._set_state("idle")
                 rich = message.get("rich")
+                saving = None
                 if self.running is not None and rich is not None:
-                    self._output.value(self.running, Display(rich["data"], rich["metadata"]))
-                self._end_running(message)
-                self._finish_request()
+                    saving = self._output.value(self.running, Display(rich["data"], rich["metadata"]))
+                if saving is not None:
+                    return self._handle_done(message, saving)
+                self._end_request(message)
             case "display":
-                self._output.display(self.running, _display(message))
+                return self._output.display(self.running, _display(message))
             case _ if self.running is not None:
                 self._handle_for_cell(self.running, message)
+        return None
+
+    async def _handle_done(self, message: Message, saving: Coroutine[Any, Any, None]) -> None:
+        await saving
+        self._end_request(message)
+
+    def _end_request(self, message: Message) -> None:
+        """End the running execution: the worker has handled its request."""
+        self.variable_count = message["variables"]
+        self._set_state("idle")
+        self._end_running(message)
+        self._finish_request()
 
     def _handle_for_cell(self, execution: Execution, message: Message) -> None:
         match message["op"]:

@@ -2,10 +2,12 @@
 
 import logging
 import re
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from mrmd_python.server.asset_directories import AssetDirectories
-from mrmd_python.server.assets import Display, SessionAssets
+from mrmd_python.server.assets import Display, FileContent, SessionAssets, file_content
 from mrmd_python.server.execution import Execution
 
 _log = logging.getLogger(__name__)
@@ -51,40 +53,47 @@ class SessionOutput:
             self._write_line(stream, line)
             self._partial_lines[stream] = ""
 
-    def display(self, execution: Execution | None, display: Display) -> None:
-        """Add a display to the running execution, or log it."""
+    def display(self, execution: Execution | None, display: Display) -> Coroutine[Any, Any, None] | None:
+        """Add a display to the running execution, or log it. Return the coroutine that does so if it writes a file."""
+        content = file_content(display.data)
         if execution is None:
-            self._write_display(display)
-        elif not self._save_asset(execution, display):
-            execution.display(display)
+            return self._log_display(display, content)
+        if content is not None:
+            return self._save(execution, display, content, execution.display)
+        execution.display(display)
+        return None
 
-    def value(self, execution: Execution, value: Display) -> None:
-        """Add the value of the last expression, in its rich forms."""
-        if not self._save_asset(execution, value):
-            execution.value(value)
+    def value(self, execution: Execution, value: Display) -> Coroutine[Any, Any, None] | None:
+        """Add the value of the last expression, in its rich forms, as `display` does."""
+        content = file_content(value.data)
+        if content is not None:
+            return self._save(execution, value, content, execution.value)
+        execution.value(value)
+        return None
 
-    def _save_asset(self, execution: Execution, display: Display) -> bool:
-        """Save a display to a file if it has a form that is saved; return whether it has."""
+    async def _save(
+        self, execution: Execution, display: Display, content: FileContent, add: Callable[[Display], None]
+    ) -> None:
+        """Save a display to a file and add that to the execution, or else `add` the display itself."""
         cell = execution.cell
         directory = None if cell.asset_dir is None else Path(self._cwd, cell.asset_dir)
         try:
-            asset = self._assets.save(display, directory, cell.exec_id, execution.asset_count + 1)
+            asset = await self._assets.save(display, content, directory, cell.exec_id, execution.asset_count + 1)
         except OSError as error:
             problem = f"a display cannot be written to {error.filename}: {error.strerror}"
             execution.text("stderr", f"mrmd-python: {problem}\n")
-            return False
-        if asset is None:
-            return False
+            add(display)
+            return
         if asset.note is not None and not self._has_noted_directory:
             self._has_noted_directory = True
             execution.text("stderr", f"mrmd-python: note: {asset.note}\n")
         execution.asset(asset)
-        return True
 
-    def _write_display(self, display: Display) -> None:
+    async def _log_display(self, display: Display, content: FileContent | None) -> None:
         """Log a display, unless its text was printed and is in the log already."""
         try:
-            self._assets.update(display)
+            if content is not None:
+                await self._assets.update(display, content)
         except OSError as error:
             _log.warning("session %s: an update of a display cannot be written: %s", self._session_id, error.strerror)
         if display.is_image or "text/plain" not in display.data:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +27,8 @@ _POLL_SECONDS = 0.005
 # How much longer than the stop timeout a reaper may take to end a session. If it takes longer, it has been stopped or
 # cannot keep up. The server has more time to stop (`spec.stop_seconds`).
 _REAPER_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
@@ -63,8 +67,11 @@ class Listener(Protocol):
     def on_text(self, stream: str, text: str) -> None:
         """The worker or a child wrote to `stream`: "stdout" or "stderr"."""
 
-    def on_message(self, message: Message) -> None:
-        """The worker sent a message. All output that it wrote before has been reported."""
+    def on_message(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """The worker sent a message. All output that it wrote before has been reported.
+
+        Nothing more is reported until the returned coroutine has ended.
+        """
 
     def on_exit(self, exit_: WorkerExit) -> None:
         """The worker and every process it started have ended. All their output has been reported."""
@@ -88,6 +95,9 @@ class WorkerLink:
         self._ended = asyncio.get_running_loop().create_future()
         self._connected = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
+        # The messages that have arrived since one that takes time to handle, and the task that handles it.
+        self._backlog: deque[Message] = deque()
+        self._handling: asyncio.Task[None] | None = None
         self._pipes = [
             OutputPipe(descriptor, spawned.secret.encode(), partial(listener.on_text, name))
             for name, descriptor in (("stdout", spawned.stdout), ("stderr", spawned.stderr))
@@ -158,6 +168,35 @@ class WorkerLink:
                     self._no_pending_interrupts.set()
 
     def _receive(self, message: Message) -> None:
+        self._backlog.append(message)
+        if self._handling is None:
+            self._handle_backlog()
+
+    def _handle_backlog(self) -> None:
+        """Report the messages, up to one that takes time to handle."""
+        while self._backlog:
+            message = self._backlog.popleft()
+            self._hold_output(message)
+            handling = self._listener.on_message(message)
+            if handling is not None:
+                self._control.pause_reading()
+                self._handling = asyncio.create_task(handling)
+                self._handling.add_done_callback(partial(self._handled, message))
+                return
+            self._release_output(message)
+
+    def _handled(self, message: Message, handling: "asyncio.Task[None]") -> None:
+        self._handling = None
+        self._release_output(message)
+        self._control.resume_reading()
+        error = handling.exception()
+        if error is not None:
+            _log.error("a message from a worker could not be handled", exc_info=error)
+        self._handle_backlog()
+        self._finish_if_closed()
+
+    def _hold_output(self, message: Message) -> None:
+        """Report all output that the worker wrote before a message, and stop there."""
         mark = message.get("mark")
         if mark is not None:
             for pipe in self._pipes:
@@ -165,8 +204,9 @@ class WorkerLink:
         if message["op"] == "done":
             for pipe in self._pipes:
                 pipe.end_text()
-        self._listener.on_message(message)
-        if mark is not None:
+
+    def _release_output(self, message: Message) -> None:
+        if message.get("mark") is not None:
             for pipe in self._pipes:
                 pipe.resume()
 
@@ -200,7 +240,10 @@ class WorkerLink:
 
     def _socket_closed(self) -> None:
         self._open_sockets -= 1
-        if self._open_sockets == 0:
+        self._finish_if_closed()
+
+    def _finish_if_closed(self) -> None:
+        if self._open_sockets == 0 and self._handling is None:
             self._finish()
 
     def _finish(self) -> None:

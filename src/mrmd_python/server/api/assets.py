@@ -10,7 +10,7 @@ from mrmd_python.server.assets import content_type
 async def get_asset(request: web.Request) -> web.StreamResponse:
     """GET /assets/{name}."""
     name = request.match_info["name"]
-    path = request.app[SESSIONS].assets.find(name)
+    path = await request.app[SESSIONS].assets.find(name)
     if path is None:
         raise RefusedError(404, "unknown_asset", f"there is no asset {name!r}")
     headers = {

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, ClassVar, TypedDict
 
 import msgspec
@@ -13,6 +14,7 @@ from mrmd_python.server.api.request import FieldError, Fields, read_body
 from mrmd_python.server.api.response import Success, json_response
 from mrmd_python.server.api.route import SESSIONS, Route
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.file_thread import FileThread
 from mrmd_python.server.session import Session, SessionJson
 from mrmd_python.server.sessions import DEFAULT, EnvironmentConflictError, Sessions, TooManySessionsError
 from mrmd_python.server.upgrade import upgrade
@@ -73,7 +75,10 @@ async def create_session(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, SessionRequest)
     if body.language.lower() not in LANGUAGES:
         raise RefusedError(422, "unknown_language", f"this runtime runs Python, not {body.language!r}")
-    environment = body.environment.resolved(sessions.environment)
+    try:
+        environment = await FileThread().call(partial(body.environment.resolved, sessions.environment))
+    except TimeoutError:
+        raise RefusedError(422, "no_such_directory", "a path in the environment does not respond") from None
     try:
         if sessions.get(body.id) is not None:
             environment = sessions.get_or_create(body.id, environment).environment
