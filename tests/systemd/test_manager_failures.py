@@ -46,21 +46,32 @@ def test_start_can_be_interrupted_at_any_time(machine: Machine, delay: float) ->
 
 def test_hanging_manager_is_reported(own_box: Box) -> None:
     dev, root = own_box.user, own_box.root
+    ended = dev.start("ended")
     client = dev.start("before")
+    dev.start("stopped")
+    dev.read("systemctl", "--user", "stop", "mrmd-python@stopped")
     manager = root.read("systemctl", "show", "--property=MainPID", "--value", "user@4242.service")
-    commands = (["--id", "a", "--backend", "systemd"], ["--list"], ["--kill", "before"], ["--id", "b", "--json"])
+    commands = (
+        ["--id", "a", "--backend", "systemd"],
+        ["--list", "--json"],
+        ["--kill", "ended"],
+        ["--id", "b", "--json"],
+    )
     with root.stopped(int(manager)), ThreadPoolExecutor() as pool:  # each waits for the manager, some more than once
         refused, listed, killed, started = pool.map(lambda arguments: dev.mrmd(*arguments), commands)
         assert_error(refused, 1, "did not answer", "within 10 s", "--backend fork")
-        assert listed.returncode == 0
-        assert "before  running" in listed.stdout, "runtimes in the registry must still be listed"
-        assert_error(killed, 1, "did not answer")
+        states = {found["id"]: found["status"] for found in json.loads(listed.stdout)}
+        assert states["before"] == "running", "runtimes in the registry must still be listed"
+        assert states["stopped"] == "unknown"
+        assert (killed.returncode, killed.stderr) == (0, "")
+        assert not ended.answers()
         assert started.returncode == 0, started.stderr
         assert (
             "note: started as a daemon, not a systemd unit: the systemd user manager did not answer" in started.stderr
         )
         assert Client.of_record(json.loads(started.stdout)).value("1 + 1") == "2"
     assert client.value("1 + 1") == "2"
+    assert "ended" not in dev.states()
     assert dev.mrmd("--kill-all").returncode == 0
     assert dev.leftovers() == ""
 
@@ -87,6 +98,57 @@ def test_without_user_manager_only_the_daemon_backend_works(own_box: Box) -> Non
     assert_error(refused, 1, "the systemd backend is not available", "/run/user/4242/systemd/private")
     assert_error(dev.mrmd("--id", "b", "--memory-max", "1G"), 1, "--memory-max: cannot be enforced for a daemon")
     assert dev.mrmd("--kill-all").returncode == 0
+
+
+def test_without_user_manager_units_are_listed_kept_and_removed_as_a_whole(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    for runtime_id in ("killed", "kept"):
+        dev.start(runtime_id)
+        assert dev.mrmd("--enable", runtime_id).returncode == 0
+    dev.read("systemctl", "--user", "enable", "mrmd-python@template")
+    root.read("systemctl", "stop", "user@4242.service")
+    stopped = dict.fromkeys(("kept", "killed", "template"), "stopped")
+    assert dev.states() == stopped
+    assert dev.info("kept")["enabled"] is True
+    for runtime_id in ("kept", "template"):
+        refused = dev.mrmd("--id", runtime_id)
+        assert_error(refused, 1, f"{runtime_id!r} is a systemd unit", "loginctl enable-linger", "--backend fork")
+    assert_error(dev.mrmd("--restart", "kept"), 1, "no user manager is running", "loginctl enable-linger")
+    assert_error(dev.mrmd("--enable", "kept"), 1, "no user manager is running", "loginctl enable-linger")
+    assert dev.states() == stopped, "nothing has changed"
+    assert dev.mrmd("--kill", "killed").returncode == 0
+    assert dev.mrmd("--disable", "template").returncode == 0
+    assert dev.states() == {"kept": "stopped"}
+    root.read("systemctl", "start", "user@4242.service")
+    wait_until(lambda: dev.states() == {"kept": "running"}, "only the enabled one has started by itself")
+    root.read("systemctl", "stop", "user@4242.service")
+    dev.start("kept", "--backend", "fork")
+    assert dev.info("kept")["backend"] == "fork"
+    assert dev.mrmd("--kill", "kept").returncode == 0
+    root.read("systemctl", "start", "user@4242.service")
+    assert dev.read("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*") == ""
+    assert dev.leftovers() == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--runtime"]])
+def test_masked_unit_stays_masked(box: Machine, options: list[str]) -> None:
+    box.start("template")
+    assert box.mrmd("--kill", "template").returncode == 0
+    units = ["mrmd-python@a.service", "mrmd-python@.service"]
+    box.read("sh", "-c", "mv ~/.config/systemd/user/mrmd-python@.service ~")
+    box.read("systemctl", "--user", "mask", *options, *units)
+    try:
+        assert_error(box.mrmd("--id", "a"), 1, "mrmd-python@a.service is masked", "unmask", "--backend fork")
+        by_template = box.mrmd("--id", "b")
+        assert_error(by_template, 1, "mrmd-python@b.service is masked", "unmask mrmd-python@.service")
+        assert box.states() == {}
+        assert box.start("a", "--backend", "fork").value("1 + 1") == "2"
+        assert box.mrmd("--kill", "a").returncode == 0
+        states = box.run("systemctl", "--user", "is-enabled", *units).stdout.split()
+        assert states == [f"masked{'-runtime' if options else ''}"] * 2
+    finally:
+        box.read("systemctl", "--user", "unmask", *options, *units)
+    assert box.start("a").value("1 + 1") == "2"
 
 
 def test_commands_work_while_the_manager_reloads(box: Machine) -> None:

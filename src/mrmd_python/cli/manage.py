@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -107,6 +108,7 @@ def kill(runtime_id: str, *, as_json: bool) -> None:
         output.print_json([_killed_as_json(runtime_id, killed)])
     else:
         click.echo(_killed_text(runtime_id, killed))
+    _note_files_left(killed)
 
 
 def kill_all(*, as_json: bool) -> None:
@@ -119,11 +121,13 @@ def kill_all(*, as_json: bool) -> None:
         ended[runtime_id] = killed
         if not as_json:
             click.echo(_killed_text(runtime_id, killed))
+        _note_files_left(killed)
 
     statuses = status.all_statuses(home)
     dead = [found.record for found in statuses if found.state == "dead" and found.record is not None]
-    for runtime_id in manager.remove_dead(home, dead):
-        add(runtime_id, Killed(was_alive=False, freed=Usage(0, 0, None), swept=0))
+    with suppress(ServiceError, OSError):  # it is a faster `kill`, which names what it cannot remove
+        for runtime_id in manager.remove_dead(home, dead):
+            add(runtime_id, Killed(was_alive=False, freed=Usage(0, 0, None), swept=0, left=()))
     for runtime_id in sorted({found.id for found in statuses} - ended.keys() | home.ids_with_environment()):
         try:
             killed = manager.kill(home, runtime_id)
@@ -150,7 +154,13 @@ def _killed_text(runtime_id: str, killed: Killed) -> str:
         return f"Ended {runtime_id!r} and every process it started: {what} freed."
     if freed.processes:
         return f"{runtime_id!r} was already dead; ended its remaining processes: {what} freed."
-    return f"{runtime_id!r} was already dead; removed its files."
+    return f"{runtime_id!r} was already dead" + ("." if killed.left else "; removed its files.")
+
+
+def _note_files_left(killed: Killed) -> None:
+    if killed.left:
+        paths = ", ".join(str(error.filename) for error in killed.left)
+        output.note(f"these files could not be removed ({killed.left[0].strerror}): {paths}")
 
 
 def _killed_as_json(runtime_id: str, killed: Killed) -> dict[str, object]:
@@ -161,4 +171,5 @@ def _killed_as_json(runtime_id: str, killed: Killed) -> dict[str, object]:
         "memory": killed.freed.memory,
         "gpuMemory": killed.freed.gpu_memory,
         "processesSwept": killed.swept,
+        "filesLeft": [error.filename for error in killed.left],
     }

@@ -1,11 +1,13 @@
 """Starting, restarting and killing runtimes."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 from mrmd_python.manager import FOREGROUND
@@ -45,6 +47,8 @@ class Killed:
     freed: Usage
     # The number of processes that survived the backend's stop and were killed by their marker.
     swept: int
+    # The files of the runtime that could not be removed.
+    left: tuple[OSError, ...]
 
 
 def start(
@@ -74,7 +78,7 @@ def start(
         if record is not None:
             _refuse_without_token(spec, record)
             return Started(record, already_running=True)
-        backend, note = choose(spec.backend)
+        backend, note = choose(spec.backend, spec.id)
         try:
             spec = backend.prepare(spec)
         except ServiceError as error:
@@ -91,7 +95,7 @@ def start(
                 raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
         except BaseException:
             with _uninterrupted():
-                backend.stop(spec.id, None)  # it may be about to be restarted
+                _uninstall(spec.id, backend)  # it may be about to be restarted
                 _remove_leftovers(home, spec.id, spec.stop_timeout)
             raise
         return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
@@ -158,7 +162,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
         marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
         freed = usage_of(backend.processes(record, marker))
         foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
-        backend.stop(runtime_id, record)
+        files = backend.stop(runtime_id, record)
         raise_if_alive(foreign, runtime_id)
         swept = _sweep(home, runtime_id, _stop_timeout(record))
         if is_claimed(home.claim(runtime_id)):
@@ -166,9 +170,7 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
                 f"{runtime_id!r} is still running, on another host or in another container: "
                 f"a process there holds {home.claim(runtime_id)}; end it there"
             )
-        registry.delete(home, runtime_id)
-        home.remove_start_files(runtime_id)
-        return Killed(was_alive, freed, swept)
+        return Killed(was_alive, freed, swept, _remove_all([*files, *home.files(runtime_id)]))
 
 
 def remove_dead(home: Home, records: Iterable[Record]) -> Iterator[str]:
@@ -276,7 +278,13 @@ def uninstall_others(runtime_id: str, successor: Backend | None) -> None:
     """Remove an id from the backends other than the one that is about to start it."""
     for backend in all_backends():
         if backend.is_installed(runtime_id) and (successor is None or backend.name != successor.name):
-            backend.stop(runtime_id, None)
+            _uninstall(runtime_id, backend)
+
+
+def _uninstall(runtime_id: str, backend: Backend) -> None:
+    """Stop an id in a backend, and remove the files from which it would start again."""
+    for path in backend.stop(runtime_id, None):
+        remove(path)
 
 
 def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
@@ -318,7 +326,7 @@ def _stop_timeout(record: Record | None) -> int:
 
 
 def _remove_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> None:
-    """Kill the processes that are left of a runtime and remove its files."""
+    """Kill the processes that are left of a runtime, and remove its files."""
     _end_leftovers(home, runtime_id, stop_timeout)
     home.remove_start_files(runtime_id)
 
@@ -334,3 +342,15 @@ def _sweep(home: Home, runtime_id: str, stop_timeout: int) -> int:
     """Kill the processes with the marker of a runtime; return their number."""
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
     return sweep(marker, stop_timeout) if marker is not None else 0
+
+
+def _remove_all(paths: Iterable[Path]) -> tuple[OSError, ...]:
+    """Remove these files; return the errors of those that exist and cannot be removed."""
+    errors = []
+    for path in paths:
+        try:
+            remove(path)
+        except OSError as error:
+            if os.path.lexists(path):  # on a read-only disk, it need not exist for an error
+                errors.append(error)
+    return tuple(errors)

@@ -17,7 +17,7 @@ class Status:
     """The state of one runtime."""
 
     id: str
-    # running, starting, stopping, stopped, failed, dead, elsewhere, older or unreadable.
+    # running, starting, stopping, stopped, failed, unknown, dead, elsewhere, older or unreadable.
     state: str
     record: Record | None
     # The error in reading its registry file, if any.

@@ -100,6 +100,10 @@ class Home:
         for path in self._start_files(runtime_id):
             remove(path)
 
+    def files(self, runtime_id: str) -> list[Path]:
+        """Return the files that `--kill` removes, besides locks; not all exist."""
+        return [self.record(runtime_id), *self._start_files(runtime_id)]
+
     def remove_files(self, runtime_ids: Iterable[str], is_removable: Callable[[str], bool]) -> Iterator[str]:
         """Remove the record and the start files of the ids that are removable while they are locked; yield them.
 
@@ -107,7 +111,7 @@ class Home:
         """
         parts = {name[:_PART_PREFIX_LENGTH] for directory in _DIRECTORIES for name in os.listdir(self.root / directory)}
         for runtime_id in runtime_ids:
-            paths = (self.record(runtime_id), *self._start_files(runtime_id))
+            paths = self.files(runtime_id)
             if parts.isdisjoint(map(_part_prefix, paths)):
                 with locked(self.lock(runtime_id)):
                     if is_removable(runtime_id):

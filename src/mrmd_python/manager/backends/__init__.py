@@ -27,22 +27,41 @@ def all_backends() -> Iterator[Backend]:
     return map(load, BACKENDS)
 
 
-def choose(name: str | None) -> tuple[Backend, str | None]:
-    """Return the backend of a name or, if None, the best one that works here, with a note if a better one does not.
+def choose(name: str | None, runtime_id: str) -> tuple[Backend, str | None]:
+    """Return the backend of a name or, if None, the one that has this id, or the best one that works here.
+
+    With the best one goes a note if a better one does not work.
 
     Raises:
-        ServiceError: the named backend does not work here.
+        ServiceError: the named backend does not work here, nor does the one that has this id.
     """
     name = name or os.environ.get("MRMD_BACKEND") or None
     if name is not None:
-        if name not in BACKENDS:
-            raise ServiceError(f"MRMD_BACKEND is {name!r}: it must be one of {', '.join(BACKENDS)}")
-        backend = load(name)
-        try:
-            backend.detect()
-        except ServiceError as error:
-            raise ServiceError(f"the {name} backend is not available: {error}; use --backend fork") from None
-        return backend, None
+        return _named(name), None
+    installed = next((backend for backend in all_backends() if backend.is_installed(runtime_id)), None)
+    if installed is None:
+        return _best()
+    try:
+        installed.detect()
+    except ServiceError as error:
+        raise ServiceError(
+            f"{runtime_id!r} is {installed.noun}, and {error}; to make it a daemon instead: --backend fork"
+        ) from None
+    return installed, None
+
+
+def _named(name: str) -> Backend:
+    if name not in BACKENDS:
+        raise ServiceError(f"MRMD_BACKEND is {name!r}: it must be one of {', '.join(BACKENDS)}")
+    backend = load(name)
+    try:
+        backend.detect()
+    except ServiceError as error:
+        raise ServiceError(f"the {name} backend is not available: {error}; use --backend fork") from None
+    return backend
+
+
+def _best() -> tuple[Backend, str | None]:
     note = None
     for backend in all_backends():
         if not backend.automatic:

@@ -33,7 +33,7 @@ class NotInstalledError(ServiceError):
 class State:
     """A runtime as its service manager sees it."""
 
-    # starting, stopping, stopped or failed: the state to show if its server does not answer.
+    # starting, stopping, stopped, failed or unknown: the state to show if its server does not answer.
     status: str
     # Bytes, or None if unknown.
     memory: int | None
@@ -104,14 +104,17 @@ class Backend:
         """
         raise NotImplementedError
 
-    def stop(self, runtime_id: str, record: Record | None) -> None:
-        """Stop the server, if it is alive, and remove what `start` installed; return once it has ended.
+    def stop(self, runtime_id: str, record: Record | None) -> list[Path]:
+        """Stop the server, if it is alive; return once it has ended, with the files that could start it again.
+
+        The caller removes these files.
 
         Raises:
             ServiceError: it does not stop.
         """
         if record is not None:
             record.process.terminate(stop_seconds(record.stop_timeout))
+        return []
 
     def is_alive(self, record: Record) -> bool:
         """Return whether the server that wrote `record` is alive."""
@@ -135,7 +138,7 @@ class Backend:
         return False
 
     def states(self) -> dict[str, State]:
-        """Return the runtimes that the service manager knows, by id; an empty dict if it does not answer."""
+        """Return the runtimes that the service manager has, by id: from their files if it does not answer."""
         return {}
 
     def knows(self, runtime_id: str) -> bool:

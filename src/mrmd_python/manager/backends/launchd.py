@@ -130,15 +130,12 @@ class LaunchdBackend(Backend):
         timeout = _START_SECONDS if record is None else record.runtime_spec().timeout
         _wait_until_announced(home, runtime_id, logged, timeout + _BACKSTOP_SECONDS)
 
-    def stop(self, runtime_id: str, record: Record | None) -> None:
-        """Boot the agent out and remove it."""
-        try:
+    def stop(self, runtime_id: str, record: Record | None) -> list[Path]:
+        """Boot the agent out; without launchd, stop its process."""
+        with suppress(NotInstalledError):
             _boot_out(runtime_id, stop_limit(record))
-        except NotInstalledError as error:
-            if record is not None and record.process.is_alive():
-                raise ServiceError(f"cannot stop {_service_target(runtime_id)}: {error}") from None
         super().stop(runtime_id, record)
-        _plist_path(runtime_id).unlink(missing_ok=True)
+        return [path for path in (_login_path(runtime_id), _plain_path(runtime_id)) if path.exists()]
 
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the agent is running or about to be restarted."""

@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,12 @@ class SystemdBackend(Backend):
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Write the unit, load it and start it; systemctl waits for READY=1."""
         name, path = unit_name(spec.id), unit_path(spec.id)
+        if _shown(name, "LoadState") == "masked":
+            mask = Path(_shown(name, "FragmentPath")).name  # of the unit or of the template
+            raise ServiceError(
+                f"{name} is masked, so systemd does not start it; "
+                f"to change that: systemctl --user unmask {shlex.quote(mask or name)}; or use --backend fork"
+            )
         variables = self._manager_variables if self._manager_variables is not None else _manager_variables()
         content = _encode(unit.render(home, spec, variables - environment.keys() - _USER_VARIABLES - SERVICE))
         try:
@@ -80,24 +86,23 @@ class SystemdBackend(Backend):
         _systemctl("reset-failed", name)
         _start("restart", name, None, wait=True)  # the unit has its own timeouts
 
-    def stop(self, runtime_id: str, record: Record | None) -> None:
-        """Stop the unit, whose cgroup ends with it, and remove it."""
-        name, path = unit_name(runtime_id), unit_path(runtime_id)
+    def stop(self, runtime_id: str, record: Record | None) -> list[Path]:
+        """Stop and disable the unit, whose cgroup ends with it; without a manager, stop its process."""
+        name = unit_name(runtime_id)
+        directories = {_unit_directory()}
         try:
-            _manager_variables()
+            _check_manager()
+            fragment = Path(_shown(name, "FragmentPath"))
         except ServiceError as error:
-            if record is not None and record.process.is_alive():
-                raise ServiceError(f"cannot stop {name}: {error}") from None
-            path.unlink(missing_ok=True)  # without a manager there is no unit
-            return
-        stopped = _systemctl("stop", name, timeout=stop_limit(record))
-        if stopped.returncode not in (0, _NOT_LOADED):
-            raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
-        if _is_enabled(name):
-            _systemctl("disable", name)
-        _systemctl("reset-failed", name)
+            # A manager that hangs may be about to start it.
+            if record is None and not isinstance(error, NotInstalledError):
+                raise
+        else:
+            if fragment.name == name:  # the manager's XDG_CONFIG_HOME may differ
+                directories.add(fragment.parent)
+            _stop(name, directories, stop_limit(record))
         super().stop(runtime_id, record)
-        path.unlink(missing_ok=True)  # it is no longer loaded, so no daemon-reload is needed
+        return [path for directory in directories for path in _files(directory, name)]
 
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the unit is running, after waiting while it is being started, restarted or stopped."""
@@ -109,37 +114,27 @@ class SystemdBackend(Backend):
         return _active_state(name) not in ("inactive", "failed", "")
 
     def is_installed(self, runtime_id: str) -> bool:
-        """Return whether a start has written a unit for this id."""
+        """Return whether a start has written a unit for this id, or it is an enabled instance of the template."""
         try:
-            return os.path.exists(unit_path(runtime_id))  # Path.exists() raises if the directory cannot be read
+            return bool(_files(_unit_directory(), unit_name(runtime_id)))
         except ServiceError:
             return False
 
     def states(self) -> dict[str, State]:
         """Return the units that are loaded or in the user's unit directory."""
-        if not _socket().exists():
-            return {}
         directory = _unit_directory()
-        try:
-            names = fnmatch.filter(os.listdir(directory), _ALL_UNITS)
-        except OSError:  # the directory is missing or cannot be read, so no unit can be started from it
-            names = []
-        units = {name: State("stopped", None, _is_enabled(name)) for name in names}
-        if not units and not os.path.exists(directory / TEMPLATE):
+        found = [path.name for each in (directory, *_wants(directory)) for path in _paths(each)]
+        names = {name for name in fnmatch.filter(found, _ALL_UNITS) if _files(directory, name)}
+        if not names and not os.path.exists(directory / TEMPLATE):
             return {}
+        loaded, status = {}, "stopped"
         try:
-            answer = _systemctl("show", "--property=Id,ActiveState,MemoryCurrent", _ALL_UNITS)
+            loaded = _loaded_units()
+        except NotInstalledError:
+            pass
         except ServiceError:
-            return {}
-        for block in answer.stdout.split("\n\n"):
-            found = _properties(block)
-            if found:
-                memory = found.get("MemoryCurrent", "")  # "[not set]" where there is no memory controller
-                units[found["Id"]] = State(
-                    _STATUSES.get(found["ActiveState"], "starting"),
-                    int(memory) if memory.isdecimal() else None,
-                    _is_enabled(found["Id"]),
-                )
+            status = "unknown"
+        units = {name: State(status, None, _is_enabled(name)) for name in names} | loaded
         return {id_of_unit(name): units[name] for name in units if is_id(id_of_unit(name))}
 
     def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
@@ -153,12 +148,20 @@ class SystemdBackend(Backend):
 
     def enable(self, runtime_id: str) -> str:
         """Make the manager start the unit when the manager starts: at login, or at boot if lingering is on."""
+        _check_manager()
         _checked("enable", unit_name(runtime_id))
         return "boot" if _lingers() else "your next login, and at boot once `loginctl enable-linger` is run"
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
-        _checked("disable", unit_name(runtime_id))
+        name = unit_name(runtime_id)
+        try:
+            _check_manager()
+        except NotInstalledError:
+            for link in _links(_unit_directory(), name):
+                link.unlink()
+        else:
+            _checked("disable", name)
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
         """Warn an SSH user if lingering is off: then the user manager stops with the last login session."""
@@ -190,6 +193,37 @@ def _unit_directory() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or user_home() / ".config") / "systemd" / "user"
 
 
+def _files(directory: Path, name: str) -> list[Path]:
+    """Return the files from which systemd can start a unit: the unit, and the links that enable it."""
+    unit = directory / name
+    exists = os.path.exists(unit) and not _is_mask(unit)  # Path.exists() raises if the directory cannot be read
+    return [*([unit] if exists else []), *_links(directory, name)]
+
+
+def _links(directory: Path, name: str) -> list[Path]:
+    """Return the links that enable a unit, as [Install] in it asks for (systemd.unit(5))."""
+    links = (wants / name for wants in _wants(directory))
+    return [link for link in links if os.path.islink(link)]
+
+
+def _wants(directory: Path) -> list[Path]:
+    """Return the directories of the links that enable units."""
+    return [path for path in _paths(directory) if path.suffix in (".wants", ".requires")]
+
+
+def _paths(directory: Path) -> list[Path]:
+    """Return the paths in a directory; none if it is missing or cannot be read, since no unit can be started from it."""
+    try:
+        return list(map(directory.joinpath, os.listdir(directory)))
+    except OSError:
+        return []
+
+
+def _is_mask(path: Path) -> bool:
+    """Return whether a unit is empty or a link to /dev/null, so that systemd does not start it (systemd.unit(5))."""
+    return os.path.exists(path) and path.stat().st_size == 0
+
+
 def _encode(content: str) -> bytes:
     try:
         return content.encode()
@@ -199,8 +233,18 @@ def _encode(content: str) -> bytes:
 
 def _install_template(directory: Path) -> None:
     path, content = directory / TEMPLATE, unit.render_template().encode()
-    if not path.exists() or path.read_bytes() != content:
+    if not path.exists() or (not _is_mask(path) and path.read_bytes() != content):
         write_atomically(path, content)
+
+
+def _stop(name: str, directories: Iterable[Path], seconds: float) -> None:
+    """Stop and disable a unit, and let the manager forget its failures."""
+    stopped = _systemctl("stop", name, timeout=seconds)
+    if stopped.returncode not in (0, _NOT_LOADED):
+        raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
+    if any(_links(directory, name) for directory in directories):
+        _systemctl("disable", name)
+    _systemctl("reset-failed", name)
 
 
 def _start(verb: str, name: str, timeout: float | None, *, wait: bool) -> None:
@@ -251,14 +295,46 @@ def _environ() -> dict[str, str]:
     return {**os.environ, "XDG_RUNTIME_DIR": _runtime_directory(), "LC_ALL": "C.UTF-8"}
 
 
-def _checked(verb: str, *arguments: str) -> None:
+def _checked(verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     done = _systemctl(verb, *arguments)
     if done.returncode != 0:
         raise ServiceError(f"`systemctl --user {' '.join([verb, *arguments])}` failed: {done.stderr.strip()}")
+    return done
+
+
+def _shown(name: str, key: str) -> str:
+    return _checked("show", f"--property={key}", "--value", name).stdout.strip()
+
+
+def _loaded_units() -> dict[str, State]:
+    """Return the units that the manager has loaded.
+
+    Raises:
+        ServiceError: there is no manager, or it does not answer.
+    """
+    _check_manager()
+    units: dict[str, State] = {}
+    answer = _checked("show", "--property=Id,LoadState,ActiveState,MemoryCurrent", _ALL_UNITS)
+    for block in answer.stdout.split("\n\n"):
+        found = _properties(block)
+        status = _STATUSES.get(found.get("ActiveState", "inactive"), "starting")
+        if not found or (found["LoadState"] == "masked" and status == "stopped"):
+            continue
+        memory = found.get("MemoryCurrent", "")  # "[not set]" where there is no memory controller
+        units[found["Id"]] = State(status, int(memory) if memory.isdecimal() else None, _is_enabled(found["Id"]))
+    return units
 
 
 def _properties(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _check_manager() -> None:
+    """Raise NotInstalledError if no user manager is running."""
+    if not _socket().exists():
+        # sd_booted(3): elsewhere there is no logind that could start one.
+        how = "; to start one: loginctl enable-linger" if os.path.isdir("/run/systemd/system") else ""
+        raise NotInstalledError(f"no user manager is running (there is no {_socket()}){how}")
 
 
 def _manager_variables() -> frozenset[str]:
@@ -267,8 +343,7 @@ def _manager_variables() -> frozenset[str]:
     Raises:
         ServiceError: there is no manager, it does not answer, or it looks for units in other directories.
     """
-    if not _socket().exists():
-        raise NotInstalledError(f"no user manager is running (there is no {_socket()})")
+    _check_manager()
     answer = _systemctl("show", "--property=UnitPath", "--property=Environment")
     if answer.returncode != 0:
         raise ServiceError(answer.stderr.strip() or "the user manager does not answer")
@@ -325,7 +400,7 @@ def _manager_is_outside() -> bool:
 
 
 def _is_enabled(name: str) -> bool:
-    return os.path.islink(_unit_directory() / "default.target.wants" / name)
+    return bool(_links(_unit_directory(), name))
 
 
 def _verify(path: Path) -> None:
@@ -351,7 +426,7 @@ def _lingers() -> bool:
 
 def _last_lines_of_last_run(name: str) -> str:
     """Return the last lines that a unit logged in its last run, or an empty string."""
-    invocation = _systemctl("show", "--property=InvocationID", "--value", name).stdout.strip()
+    invocation = _shown(name, "InvocationID")
     if not invocation:
         return ""
     return _read_journal(
