@@ -5,7 +5,9 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 import venv
 from collections.abc import Callable
@@ -113,6 +115,44 @@ def test_start_after_crash_reuses_the_port(here: Machine) -> None:
     assert (again.port, again.value("1 + 1")) == (client.port, "2"), (
         "the new runtime must reuse the port and require no token"
     )
+
+
+def test_failed_restart_can_be_repeated(machine: Machine) -> None:
+    directory = f"{machine.home}/project"
+    machine.read("mkdir", directory)
+    client = machine.start("a", "--cwd", directory, "--env", "GIVEN=yes", "--nice", "3")
+    machine.read("mv", directory, f"{directory}-away")
+    for _ in range(2):
+        failed = machine.mrmd("--restart", "a")
+        assert failed.returncode == 1
+        assert directory in failed.stderr
+        assert machine.states()["a"] in ("dead", "failed")
+    machine.read("mv", f"{directory}-away", directory)
+    done = machine.mrmd("--restart", "a", "--json")
+    assert done.returncode == 0, done.stderr
+    again = machine.client("a")
+    assert again.port == client.port
+    assert again.value("import os; os.getcwd()") == repr(directory)
+    assert again.value("os.environ['GIVEN'], os.nice(0)") == "('yes', 3)"
+    assert machine.mrmd("--kill", "a").returncode == 0
+    assert machine.leftovers() == ""
+
+
+def test_interrupted_restart_can_be_repeated(here: Machine) -> None:
+    command = here.script("python", f'[ -e {here.home}/hang ] && exec sleep 7531; exec {sys.executable} "$@"')
+    here.read("mkdir", "-p", f"{here.home}/venv/bin")
+    here.read("mv", command, f"{here.home}/venv/bin/python")
+    client = here.start("a", "--venv", f"{here.home}/venv", "--env", "GIVEN=yes")
+    here.read("touch", f"{here.home}/hang")
+    with subprocess.Popen(here.command(MRMD, "--restart", "a"), stderr=subprocess.PIPE, text=True) as restart:
+        wait_until(lambda: "sleep 7531" in here.read("ps", "-e", "-o", "args="), "the new server is starting")
+        restart.send_signal(signal.SIGINT)
+        assert restart.communicate(timeout=30)[1].strip() == "mrmd-python: interrupted"
+    wait_until(lambda: here.states() == {"a": "dead"}, "the runtime has ended")
+    here.read("rm", f"{here.home}/hang")
+    assert here.mrmd("--restart", "a").returncode == 0
+    again = here.client("a")
+    assert (again.port, again.value("import os; os.environ['GIVEN']")) == (client.port, "'yes'")
 
 
 def test_restart_rejects_foreground_runtime(here: Machine) -> None:

@@ -39,6 +39,10 @@ class Home:
         """Return the registry file of a runtime."""
         return self.root / "runtimes" / f"{runtime_id}.json"
 
+    def record_aside(self, runtime_id: str) -> Path:
+        """Return where the registry file of a daemon is while the daemon restarts."""
+        return self.root / "runtimes" / f"{runtime_id}.restart"
+
     def environment(self, runtime_id: str) -> Path:
         """Return the file with a runtime's captured environment."""
         return self.root / "env" / f"{runtime_id}.env"
@@ -102,7 +106,7 @@ class Home:
 
     def files(self, runtime_id: str) -> list[Path]:
         """Return the files that `--kill` removes, besides locks; not all exist."""
-        return [self.record(runtime_id), *self._start_files(runtime_id)]
+        return [self.record(runtime_id), self.record_aside(runtime_id), *self._start_files(runtime_id)]
 
     def remove_files(self, runtime_ids: Iterable[str], is_removable: Callable[[str], bool]) -> Iterator[str]:
         """Remove the record and the start files of the ids that are removable while they are locked; yield them.

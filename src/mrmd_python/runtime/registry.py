@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -199,6 +200,23 @@ def has_crashed(home: Home, runtime_id: str) -> bool:
 def delete(home: Home, runtime_id: str) -> None:
     """Remove the record of an id, valid or not."""
     remove(home.record(runtime_id))
+
+
+@contextmanager
+def set_aside(home: Home, runtime_id: str) -> Iterator[None]:
+    """Move the record of an id away while the block starts it again; move it back if that fails.
+
+    The record has the options for another restart. A server that found it would report that the last one has crashed.
+    A file can be renamed even where the disk is full.
+    """
+    path, aside = home.record(runtime_id), home.record_aside(runtime_id)
+    path.replace(aside)
+    try:
+        yield
+    except BaseException:
+        aside.replace(path)
+        raise
+    aside.unlink()
 
 
 def withdraw(home: Home, record: Record) -> None:

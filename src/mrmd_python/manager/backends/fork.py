@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mrmd_python.manager.backends.base import Backend, StartFailedError, open_log, tail
-from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import ServiceError, registry
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, claim
 from mrmd_python.runtime.marker import VARIABLE as MARKER
@@ -63,15 +63,20 @@ class ForkBackend(Backend):
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Stop the daemon, kill its remaining processes, and start it again with the same environment and options."""
         assert record is not None, "a daemon is known only by its record"
-        environment = environment_file.read(home.environment(runtime_id))
-        record.process.terminate(stop_seconds(record.stop_timeout))
-        marker = marker_of(runtime_id, environment)
-        if marker is not None:
-            sweep(marker, record.stop_timeout)
-        else:
-            environment[MARKER] = new_marker(runtime_id)
-            environment_file.write(home.environment(runtime_id), environment)
-        self.start(home, record.runtime_spec(), environment, wait=True)
+        spec, environment = record.runtime_spec(), environment_file.read(home.environment(runtime_id))
+        with registry.set_aside(home, runtime_id):
+            record.process.terminate(stop_seconds(record.stop_timeout))
+            marker = marker_of(runtime_id, environment)
+            if marker is not None:
+                sweep(marker, record.stop_timeout)
+            else:
+                environment[MARKER] = marker = new_marker(runtime_id)
+                environment_file.write(home.environment(runtime_id), environment)
+            try:
+                self.start(home, spec, environment, wait=True)
+            except BaseException:
+                sweep(marker, record.stop_timeout)
+                raise
 
     def service(self, home: Home, runtime_id: str) -> Service:
         """Return a service that writes its own log file."""

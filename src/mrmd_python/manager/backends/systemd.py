@@ -212,7 +212,7 @@ def _wants(directory: Path) -> list[Path]:
 
 
 def _paths(directory: Path) -> list[Path]:
-    """Return the paths in a directory; none if it is missing or cannot be read, since no unit can be started from it."""
+    """Return the paths in a directory; none if it cannot be read, since systemd then starts no unit from it."""
     try:
         return list(map(directory.joinpath, os.listdir(directory)))
     except OSError:
