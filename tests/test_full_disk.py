@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.client import text_of
-from tests.machine import MRMD, Machine, wait_until
+from tests.machine import MRMD, Machine, assert_error, wait_until
 
 _MEGABYTE = 2**20
 
@@ -122,6 +122,37 @@ def test_runtime_survives_full_home_disk_and_can_be_killed(disks: _Disks, here: 
     assert json.loads(disks.root.read(MRMD, "--list", "--json")) == []
     disks.make_room(directory)
     assert disks.root.start("a").value("6 * 7") == "42"
+
+
+def test_runtime_can_be_killed_where_no_file_can_be_created(disks: _Disks, here: Machine) -> None:
+    folder = here.home / ".mrmd"
+    disks.mount(folder, "256k,nr_inodes=40")
+    client = disks.root.start("a")
+    disks.root.run("sh", "-c", f"n=0; while : > {folder}/filler$n; do n=$((n + 1)); done")
+    assert_error(disks.root.mrmd("--id", "b"), 1, "No space left on device")
+    killed = disks.root.mrmd("--kill", "a")
+    assert (killed.returncode, killed.stderr) == (0, "")
+    assert "Ended 'a' and every process it started" in killed.stdout
+    assert not client.answers()
+    assert json.loads(disks.root.read(MRMD, "--list", "--json")) == []
+
+
+def test_kill_on_read_only_disk_names_the_files_that_stay(disks: _Disks, here: Machine) -> None:
+    folder = here.home / ".mrmd"
+    client = disks.root.start("a")
+    disks.root.read("mount", "--bind", str(folder), str(folder))
+    disks.root.read("mount", "-o", "remount,bind,ro", str(folder))
+    refused = disks.root.mrmd("--id", "b")
+    assert_error(refused, 1, "Read-only file system", "MRMD_HOME")
+    for _ in range(2):
+        killed = disks.root.mrmd("--kill", "a")
+        assert_error(killed, 0, "could not be removed (Read-only file system)", str(folder / "runtimes" / "a.json"))
+        assert str(folder / "tokens") not in killed.stderr, "only files that exist must be named"
+        assert disks.root.alive([client.pid]) == []
+        assert disks.root.states() == {"a": "dead"}
+    disks.root.read("umount", str(folder))
+    assert disks.root.read(MRMD, "--kill", "a") == "'a' was already dead; removed its files."
+    assert disks.root.leftovers() == ""
 
 
 def test_runtime_killed_on_full_disk_starts_again_once_there_is_room(disks: _Disks, here: Machine) -> None:

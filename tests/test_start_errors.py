@@ -290,3 +290,43 @@ def test_runtime_listens_on_both_loopback_addresses(here: Machine) -> None:
     for family in families:
         with socket.socket(family) as connection:
             connection.connect(("127.0.0.1" if family == socket.AF_INET else "::1", client.port))
+
+
+def _hanging_venv(machine: Machine) -> str:
+    """Make a venv whose interpreter never becomes ready, and return its path."""
+    machine.script("venv/bin/python", f"echo $$ > {machine.home}/starting; exec sleep 7532")
+    return f"{machine.home}/venv"
+
+
+def _is_starting(machine: Machine) -> bool:
+    pid = machine.run("cat", f"{machine.home}/starting").stdout.strip()
+    return pid != "" and machine.alive([int(pid)]) != []
+
+
+@pytest.mark.parametrize("backend", ["fork", pytest.param("systemd", marks=pytest.mark.systemd), "launchd"])
+def test_kill_ends_a_start_at_once(request: pytest.FixtureRequest, backend: str) -> None:
+    fixtures = {"fork": "here", "systemd": "box", "launchd": "mac"}
+    machine: Machine = request.getfixturevalue(fixtures[backend])
+    command = machine.command(MRMD, "--id", "a", "--venv", _hanging_venv(machine), "--timeout", "1h")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as start:
+        wait_until(lambda: _is_starting(machine), "the server is starting")
+        assert machine.states() == {"a": "starting"}
+        killed = machine.run(MRMD, "--kill", "a", timeout=20)
+        assert killed.returncode == 0, killed.stderr
+        assert "Ended 'a' and every process it started" in killed.stdout
+        printed = start.communicate(timeout=20)
+    assert printed == ("", "mrmd-python: 'a' was killed while it was starting\n")
+    assert not _is_starting(machine)
+    assert machine.states() == {}
+    assert machine.leftovers() == ""
+
+
+def test_kill_ends_every_start_that_waits(machine: Machine) -> None:
+    command = machine.command(MRMD, "--id", "a", "--venv", _hanging_venv(machine), "--timeout", "1h")
+    starts = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
+    wait_until(lambda: _is_starting(machine), "the server is starting")
+    while any(start.poll() is None for start in starts):
+        assert machine.run(MRMD, "--kill", "a", timeout=20).returncode == 0
+    for start in starts:
+        assert start.communicate(timeout=20)[1] == b"mrmd-python: 'a' was killed while it was starting\n"
+    assert machine.states() == {}

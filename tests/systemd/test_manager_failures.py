@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -193,6 +194,54 @@ def test_runtime_survives_disk_that_fills(own_box: Box) -> None:
     assert (again.port, again.value("1 + 1")) == (client.port, "2")
     assert dev.mrmd("--kill", "a").returncode == 0
     assert dev.run("find", directory, "-type", "f", "-not", "-path", "*/logs/*").stdout == ""
+
+
+def test_kill_works_with_libraries_that_break_systemctl(box: Machine) -> None:
+    used = box.read("sh", "-c", "ldd $(command -v systemctl) | sed -n 's/^\\s*\\(lib\\S*\\) =>.*/\\1/p'").split()
+    needed = box.read("ldd", sys.executable)
+    library = next(name for name in used if name not in needed)
+    box.read("sh", "-c", f"mkdir ~/lib && : > ~/lib/{library}")
+    env = {"LD_LIBRARY_PATH": f"{box.home}/lib"}
+    try:
+        assert box.run("systemctl", "--user", "status", env=env).returncode == 127
+        client = box.start("a", env=env)
+        assert box.info("a", env=env)["backend"] == "systemd"
+        assert client.value("import os; os.environ['LD_LIBRARY_PATH']") == repr(env["LD_LIBRARY_PATH"])
+        assert box.mrmd("--enable", "a", env=env).returncode == 0
+        assert "answers at" in box.mrmd("--logs", "a", env=env).stdout
+        assert box.mrmd("--restart", "a", env=env).returncode == 0
+        assert "Ended 'a'" in box.mrmd("--kill", "a", env=env).stdout
+    finally:
+        box.read("rm", "-r", f"{box.home}/lib")
+    assert box.leftovers() == ""
+
+
+def test_kill_works_with_another_configuration_directory(box: Machine) -> None:
+    client = box.start("a")
+    assert box.mrmd("--enable", "a").returncode == 0
+    killed = box.mrmd("--kill", "a", env={"XDG_CONFIG_HOME": f"{box.home}/elsewhere"})
+    assert (killed.returncode, killed.stderr) == (0, "")
+    assert not client.answers()
+    assert box.leftovers() == ""
+    assert box.run("find", f"{box.home}/.config/systemd", "-type", "l").stdout == ""
+
+
+def test_kill_in_read_only_home_names_the_files_that_stay(own_box: Box) -> None:
+    dev, root = own_box.user, own_box.root
+    client = dev.start("a")
+    assert dev.mrmd("--enable", "a").returncode == 0
+    root.read("mount", "--bind", "/home/dev", "/home/dev")
+    root.read("mount", "-o", "remount,bind,ro", "/home/dev")
+    killed = dev.mrmd("--kill", "a")
+    unit = "/home/dev/.config/systemd/user/mrmd-python@a.service"
+    link = "/home/dev/.config/systemd/user/default.target.wants/mrmd-python@a.service"
+    assert_error(killed, 0, "could not be removed (Read-only file system)", unit, link, "/home/dev/.mrmd/env/a.env")
+    assert "Ended 'a' and every process it started" in killed.stdout
+    assert not client.answers()
+    root.read("umount", "/home/dev")
+    assert dev.mrmd("--kill", "a").returncode == 0
+    assert dev.leftovers() == ""
+    assert dev.run("find", "/home/dev/.config/systemd", "-type", "l").stdout == ""
 
 
 def test_start_rejects_read_only_home(own_box: Box) -> None:

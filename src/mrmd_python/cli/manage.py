@@ -12,7 +12,7 @@ from mrmd_python.cli import output
 from mrmd_python.manager import manager, status
 from mrmd_python.manager.manager import Killed
 from mrmd_python.manager.usage import Usage
-from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import ServiceError, environment
 from mrmd_python.runtime.files import Home
 
 
@@ -69,7 +69,7 @@ def show_log(runtime_id: str, *, follow: bool, lines: int) -> NoReturn:
     command = manager.log_command(Home.of(os.environ), runtime_id, follow=follow, lines=lines)
     if command is None:
         raise output.no_such_runtime(runtime_id)
-    os.execvp(command[0], command)
+    os.execvpe(command[0], command, environment.for_programs(os.environ))
 
 
 def restart(runtime_id: str, *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,10 +13,11 @@ from types import MappingProxyType
 from mrmd_python.manager import FOREGROUND
 from mrmd_python.manager.backends import all_backends, backend_of, choose, load
 from mrmd_python.manager.backends.base import Backend, StartFailedError
-from mrmd_python.manager.usage import Usage, usage_of
+from mrmd_python.manager.usage import Usage, processes_of, usage_of
 from mrmd_python.runtime import ServiceError, processes, registry, token
 from mrmd_python.runtime import environment as environment_file
-from mrmd_python.runtime.files import Home, is_claimed, locked, remove
+from mrmd_python.runtime.files import Home, remove
+from mrmd_python.runtime.locks import claim, is_claimed, is_end_requested, locked, release, request_end
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import carried, foreign_descendants, marker_of, new_marker, raise_if_alive, sweep
 from mrmd_python.runtime.registry import Record, UnreadableRecordError
@@ -25,6 +26,7 @@ from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _ANNOUNCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.25
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,17 @@ def start(
         try:
             if spec.token:
                 token.write(home.token(spec.id), environ)
+            _raise_if_killed(home, spec.id)
             backend.start(home, spec, environment, wait=wait)
             record = registry.read(home, spec.id)
             if record is None and wait:
                 raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
-        except BaseException:
+        except BaseException as error:
             with _uninterrupted():
                 _uninstall(spec.id, backend)  # it may be about to be restarted
                 _remove_leftovers(home, spec.id, spec.stop_timeout)
+            if isinstance(error, StartFailedError):
+                _raise_if_killed(home, spec.id)
             raise
         return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
 
@@ -114,8 +119,18 @@ def restart(home: Home, runtime_id: str) -> Record | None:
         record = read_here(home, runtime_id)
         if not _exists(runtime_id, record):
             return None
-        backend_of(runtime_id, record).restart(home, runtime_id, record)
+        try:
+            backend_of(runtime_id, record).restart(home, runtime_id, record)
+        except StartFailedError:
+            _raise_if_killed(home, runtime_id)
+            raise
         return registry.read(home, runtime_id)
+
+
+def _raise_if_killed(home: Home, runtime_id: str) -> None:
+    """Raise ServiceError if `kill` waits for the lock of an id, which this process holds."""
+    if is_end_requested(home.lock(runtime_id)):
+        raise ServiceError(f"{runtime_id!r} was killed while it was starting")
 
 
 def enable(home: Home, runtime_id: str) -> str | None:
@@ -143,34 +158,75 @@ def kill(home: Home, runtime_id: str) -> Killed | None:
     Raises:
         ServiceError: some of its processes do not end, or an older version started it, which this one cannot kill.
     """
-    home.prepare()
-    with locked(home.lock(runtime_id)):
-        try:
-            record = read_here(home, runtime_id)
-            exists = record is not None or is_claimed(home.claim(runtime_id))
-        except UnreadableRecordError as error:
-            if error.may_be_running:
-                raise
-            record, exists = None, True
-        if not (exists or home.environment(runtime_id).exists() or _exists(runtime_id, None)):
-            return None
-        try:
-            backend = backend_of(runtime_id, record)
-        except ServiceError:  # a backend of a newer version: kill the process, if it is on this machine
-            backend = load(FOREGROUND)
-        was_alive = backend.is_alive(record) if record is not None else is_claimed(home.claim(runtime_id))
-        marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
-        freed = usage_of(backend.processes(record, marker))
-        foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
-        files = backend.stop(runtime_id, record)
-        raise_if_alive(foreign, runtime_id)
-        swept = _sweep(home, runtime_id, _stop_timeout(record))
-        if is_claimed(home.claim(runtime_id)):
-            raise ServiceError(
-                f"{runtime_id!r} is still running, on another host or in another container: "
-                f"a process there holds {home.claim(runtime_id)}; end it there"
-            )
-        return Killed(was_alive, freed, swept, _remove_all([*files, *home.files(runtime_id)]))
+    with _locked_to_kill(home, runtime_id) as freed:
+        killed = _kill(home, runtime_id)
+    return killed if freed is None else Killed(True, freed, 0, killed.left if killed is not None else ())
+
+
+@contextmanager
+def _locked_to_kill(home: Home, runtime_id: str) -> Iterator[Usage | None]:
+    """Hold the lock of an id; if a start or restart holds it, end that, and yield what was freed.
+
+    Where the lock cannot be opened, as on a full or read-only disk, hold nothing: there, nothing can be started either.
+    """
+    lock, descriptor, freed = home.lock(runtime_id), None, None
+    with suppress(OSError):
+        while (descriptor := claim(lock)) is None:
+            freed = _end_start(home, runtime_id) or freed
+            time.sleep(_PAUSE_SECONDS)
+    try:
+        yield freed
+    finally:
+        if descriptor is not None:
+            release(lock, descriptor)
+
+
+def _end_start(home: Home, runtime_id: str) -> Usage | None:
+    """End a start that another process is waiting for; return what was freed, or None if there is nothing to end."""
+    try:
+        record = read_here(home, runtime_id)
+    except UnreadableRecordError:
+        record = None
+    if record is not None and load(record.backend).is_alive(record):
+        return None  # it is ready, or it is being stopped
+    request_end(home.lock(runtime_id))
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
+    freed = usage_of(processes_of(None, marker))
+    for backend in all_backends():
+        if backend.is_installed(runtime_id):
+            backend.stop(runtime_id, None)
+    if marker is not None:
+        sweep(marker, DEFAULT_STOP_TIMEOUT)
+    return freed if freed.processes else None
+
+
+def _kill(home: Home, runtime_id: str) -> Killed | None:
+    try:
+        record = read_here(home, runtime_id)
+        exists = record is not None or is_claimed(home.claim(runtime_id))
+    except UnreadableRecordError as error:
+        if error.may_be_running:
+            raise
+        record, exists = None, True
+    if not (exists or home.environment(runtime_id).exists() or _exists(runtime_id, None)):
+        return None
+    try:
+        backend = backend_of(runtime_id, record)
+    except ServiceError:  # a backend of a newer version: kill the process, if it is on this machine
+        backend = load(FOREGROUND)
+    was_alive = backend.is_alive(record) if record is not None else is_claimed(home.claim(runtime_id))
+    marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
+    freed = usage_of(backend.processes(record, marker))
+    foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
+    files = backend.stop(runtime_id, record)
+    raise_if_alive(foreign, runtime_id)
+    swept = _sweep(home, runtime_id, _stop_timeout(record))
+    if is_claimed(home.claim(runtime_id)):
+        raise ServiceError(
+            f"{runtime_id!r} is still running, on another host or in another container: "
+            f"a process there holds {home.claim(runtime_id)}; end it there"
+        )
+    return Killed(was_alive, freed, swept, _remove_all([*files, *home.files(runtime_id)]))
 
 
 def remove_dead(home: Home, records: Iterable[Record]) -> Iterator[str]:

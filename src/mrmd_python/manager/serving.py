@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from mrmd_python.manager.manager import read_here, running, uninstall_others, write_environment
 from mrmd_python.runtime import ServiceError, registry, token
 from mrmd_python.runtime import environment as environment_file
-from mrmd_python.runtime.files import Home, claim, locked
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.locks import claim, locked, release
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of, new_marker
 from mrmd_python.runtime.printable import printable_lines
@@ -75,8 +76,7 @@ def _claimed(home: Home, runtime_id: str, inherited: int | None) -> Iterator[Non
     try:
         yield
     finally:
-        home.claim(runtime_id).unlink(missing_ok=True)
-        os.close(descriptor)
+        release(home.claim(runtime_id), descriptor)
 
 
 def _check_record(home: Home, runtime_id: str) -> None:

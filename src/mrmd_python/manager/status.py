@@ -8,7 +8,8 @@ from mrmd_python.manager.backends import all_backends, load
 from mrmd_python.manager.backends.base import State
 from mrmd_python.manager.gpu import GpuMemory
 from mrmd_python.runtime import ServiceError, processes, registry
-from mrmd_python.runtime.files import Home, is_claimed
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.locks import is_claimed
 from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
 
 

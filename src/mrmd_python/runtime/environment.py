@@ -29,6 +29,7 @@ SERVICE = frozenset(
     | {"MEMORY_PRESSURE_WRITE", "NOTIFY_SOCKET", "PIDFILE", "SERVICE_RESULT", "SYSTEMD_EXEC_PID", "TRIGGER_PATH"}
     | {"TRIGGER_UNIT", "WATCHDOG_PID", "WATCHDOG_USEC", "XPC_FLAGS", "XPC_SERVICE_NAME"}
 )
+_LIBRARIES = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # a variable's name in systemd and POSIX shells
 _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
 
@@ -49,6 +50,14 @@ def capture(environ: Mapping[str, str]) -> dict[str, str]:
         and _NAME.fullmatch(name)
         and _is_unicode(value)
     }
+
+
+def for_programs(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a program of the system, without the libraries of the user's environment (ld.so(8)).
+
+    Those of a conda environment or of environment modules may be too old or too new for systemctl.
+    """
+    return {name: value for name, value in environ.items() if name not in _LIBRARIES}
 
 
 def validate(variables: Mapping[str, str]) -> None:

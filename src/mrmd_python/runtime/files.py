@@ -1,17 +1,17 @@
-"""The files of a user's runtimes, below ``~/.mrmd`` or ``MRMD_HOME``: their paths, locks, and how they are written."""
+"""The files of a user's runtimes, below ``~/.mrmd`` or ``MRMD_HOME``: their paths, and how they are written."""
 
 import errno
-import fcntl
 import os
 import pwd
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.links import open_file
+from mrmd_python.runtime.locks import is_claimed, locked
 from mrmd_python.runtime.validate import is_id
 
 _DIRECTORIES = ("runtimes", "env", "logs", "locks", "ports", "tokens")
@@ -158,7 +158,8 @@ class Home:
                 # The user may have put the home on another disk.
                 _make_private(directory, 0 if directory == self.root else os.O_NOFOLLOW)
                 if not os.access(directory, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, "Permission denied", str(directory))
+                    code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
+                    raise OSError(code, os.strerror(code), str(directory))
         except OSError as error:
             raise ServiceError(
                 f"cannot write to {error.filename}: {error.strerror}. "
@@ -196,22 +197,8 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: there is none, it cannot be read, or it is a link.
     """
-    with open(_open(path, os.O_RDONLY), "rb") as file:
+    with open(open_file(path, os.O_RDONLY), "rb") as file:
         return file.read()
-
-
-def _open(path: Path, flags: int) -> int:
-    """Open a file in the home, or create it with mode 0600, without following a link.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
-        raise
 
 
 def make_directory(path: Path) -> None:
@@ -259,54 +246,3 @@ def user_name(uid: int) -> str:
 def _part_prefix(path: Path) -> str:
     # A checksum, because the name itself may already have the maximum length.
     return f".mrmd-{crc32(path.name.encode()):08x}-"
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for its current holder, and remove it afterwards."""
-    descriptor = _open_locked(path, wait=True)
-    assert descriptor is not None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-def claim(path: Path) -> int | None:
-    """Lock `path` for the life of this process; return the descriptor, or None if another live process holds it."""
-    return _open_locked(path, wait=False)
-
-
-def is_claimed(path: Path) -> bool:
-    """Return whether a live process holds the claim `path`; remove the file if none does."""
-    if not path.exists():
-        return False
-    descriptor = _open_locked(path, wait=False)
-    if descriptor is None:
-        return True
-    path.unlink(missing_ok=True)
-    os.close(descriptor)
-    return False
-
-
-def _open_locked(path: Path, *, wait: bool) -> int | None:
-    """Lock the file `path` and return its descriptor, or None if another process holds it and `wait` is false.
-
-    The holder may remove the file, so a lock counts only if the locked file still has that name.
-    """
-    while True:
-        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.files import Home, is_claimed, read_file, remove, write_atomically
+from mrmd_python.runtime.files import Home, read_file, remove, write_atomically
+from mrmd_python.runtime.locks import is_claimed
 from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.scope import Scope, has_locks_of_all_hosts
 from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec
@@ -220,7 +221,11 @@ def set_aside(home: Home, runtime_id: str) -> Iterator[None]:
 
 
 def withdraw(home: Home, record: Record) -> None:
-    """Remove the record, unless another server of that id has written its own since."""
+    """Remove the record, unless another server of that id has written its own since.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
     try:
         if read(home, record.id) != record:
             return

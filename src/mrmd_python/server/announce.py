@@ -72,7 +72,10 @@ async def announced(
         notifications.cancel()
         sdnotify.SystemdNotifier().notify("STOPPING=1")
         if not spec.managed:
-            registry.withdraw(home, announcement)
+            try:
+                registry.withdraw(home, announcement)
+            except OSError as error:
+                _log.warning("cannot remove %s: %s", home.record(spec.id), error.strerror)
 
 
 async def _notify_systemd(sessions: Sessions, port: int) -> None:

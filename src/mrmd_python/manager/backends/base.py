@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mrmd_python.manager.usage import processes_of
-from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import ServiceError, environment
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import DEFAULT_STOP_TIMEOUT, RuntimeSpec, Service, stop_seconds
@@ -182,7 +182,7 @@ def run(
     """
     return subprocess.run(
         command,
-        env=environ,
+        env=environment.for_programs(os.environ if environ is None else environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -13,7 +13,8 @@ from typing import BinaryIO
 from mrmd_python.manager.backends.base import Backend, StartFailedError, open_log, tail
 from mrmd_python.runtime import ServiceError, registry
 from mrmd_python.runtime import environment as environment_file
-from mrmd_python.runtime.files import Home, claim
+from mrmd_python.runtime.files import Home
+from mrmd_python.runtime.locks import claim
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of, new_marker, sweep
 from mrmd_python.runtime.registry import Record

@@ -13,7 +13,7 @@ from mrmd_python.manager.backends import unit
 from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run, stop_limit
 from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
 from mrmd_python.runtime import ServiceError
-from mrmd_python.runtime.environment import SERVICE
+from mrmd_python.runtime.environment import SERVICE, for_programs
 from mrmd_python.runtime.files import Home, make_directory, user_home, write_atomically
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service
@@ -107,10 +107,11 @@ class SystemdBackend(Backend):
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the unit is running, after waiting while it is being started, restarted or stopped."""
         name = unit_name(runtime_id)
-        # A job like the one that is under way is merged with it, and systemctl waits for its end.
+        # A job like the one that is under way is merged with it, and systemctl waits for its end. One that conflicts,
+        # such as the stop by a `--kill` that has just begun, must not be replaced.
         verb = {"activating": "start", "deactivating": "stop"}.get(_active_state(name))
         if verb is not None:
-            _systemctl(verb, name, timeout=None)  # the unit has its own timeouts
+            _systemctl(verb, "--job-mode=fail", name, timeout=None)  # the unit has its own timeouts
         return _active_state(name) not in ("inactive", "failed", "")
 
     def is_installed(self, runtime_id: str) -> bool:
@@ -122,7 +123,10 @@ class SystemdBackend(Backend):
 
     def states(self) -> dict[str, State]:
         """Return the units that are loaded or in the user's unit directory."""
-        directory = _unit_directory()
+        try:
+            directory = _unit_directory()
+        except ServiceError:  # the user has no home directory
+            return {}
         found = [path.name for each in (directory, *_wants(directory)) for path in _paths(each)]
         names = {name for name in fnmatch.filter(found, _ALL_UNITS) if _files(directory, name)}
         if not names and not os.path.exists(directory / TEMPLATE):
@@ -275,7 +279,7 @@ def _in_parallel(*arguments: str) -> Iterator[None]:
     """Run ``systemctl --user`` while the block runs, whether it succeeds or not."""
     with subprocess.Popen(
         _command(arguments),
-        env=_environ(),
+        env=for_programs(_environ()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -426,7 +430,7 @@ def _lingers() -> bool:
 
 def _last_lines_of_last_run(name: str) -> str:
     """Return the last lines that a unit logged in its last run, or an empty string."""
-    invocation = _shown(name, "InvocationID")
+    invocation = _systemctl("show", "--property=InvocationID", "--value", name).stdout.strip()
     if not invocation:
         return ""
     return _read_journal(
