@@ -108,6 +108,15 @@ def test_dead_daemon_can_be_restarted(here: Machine) -> None:
     assert here.alive([worker]) == []
 
 
+def test_restart_without_the_stored_environment_leaves_the_runtime_running(machine: Machine) -> None:
+    client = machine.start("a")
+    client.execute("kept = 42")
+    machine.read("rm", f"{machine.home}/.mrmd/env/a.env")
+    assert "has been removed" in _error_of(machine, "--restart", "a")
+    assert client.value("kept") == "42"
+    assert machine.states() == {"a": "running"}
+
+
 def test_start_after_crash_reuses_the_port(here: Machine) -> None:
     client = here.start("a", "--token")
     here.kill("KILL", client.pid)

@@ -112,13 +112,18 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     Raises:
         UnreadableRecordError: its record cannot be read.
         StartFailedError: it did not start again.
-        ServiceError: its backend failed.
+        ServiceError: its backend failed, or the environment that it was started with has been removed.
     """
     home.prepare()
     with locked(home.lock(runtime_id)):
         record = read_here(home, runtime_id)
         if not _exists(runtime_id, record):
             return None
+        if record is not None and not environment_file.read(home.environment(runtime_id)):
+            raise ServiceError(
+                f"cannot restart {runtime_id!r}: its environment, {home.environment(runtime_id)}, has been removed; "
+                f"start it anew: mrmd-python --kill {runtime_id}, then --id {runtime_id}"
+            )
         try:
             backend_of(runtime_id, record).restart(home, runtime_id, record)
         except StartFailedError:
