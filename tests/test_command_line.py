@@ -202,6 +202,19 @@ def test_logs_prints_and_follows_the_log(machine: Machine) -> None:
     assert "late words" in machine.mrmd("--logs", "a").stdout, "the log was deleted with the runtime"
 
 
+@pytest.mark.parametrize("end", ["rm", "mv"])
+def test_removed_log_is_written_again(here: Machine, end: str) -> None:
+    client = here.start("a")
+    log = here.home / ".mrmd" / "logs" / "a.log"
+    here.read("sh", "-c", 'if [ "$1" = rm ]; then rm "$0"; else mv "$0" "$0.1"; fi', str(log), end)
+    assert f"'a' writes to {log}" in _error_of(here, "--logs", "a")
+    client.execute("import os; os._exit(3)")
+    wait_until(lambda: log.exists() and "exited with status 3" in log.read_text(), "the log is written again")
+    crash = "faulthandler: the last words of a crash"
+    here.read("sh", "-c", f"echo '{crash}' >> /proc/{client.pid}/fd/2")
+    assert crash in here.mrmd("--logs", "a").stdout, "standard error of the server is another file"
+
+
 def _is_printed(descriptor: int, words: bytes) -> bool:
     """Return whether a pipe delivers `words` within one second."""
     os.set_blocking(descriptor, False)

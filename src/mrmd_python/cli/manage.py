@@ -66,9 +66,14 @@ def info(runtime_id: str, *, as_json: bool) -> None:
 
 def show_log(runtime_id: str, *, follow: bool, lines: int) -> NoReturn:
     """Replace this process with the program that shows a runtime's log."""
-    command = manager.log_command(Home.of(os.environ), runtime_id, follow=follow, lines=lines)
+    home = Home.of(os.environ)
+    command = manager.log_command(home, runtime_id, follow=follow, lines=lines)
     if command is None:
-        raise output.no_such_runtime(runtime_id)
+        found = status.status(home, runtime_id)
+        if found is None:
+            raise output.no_such_runtime(runtime_id)
+        where = found.record.log if found.record is not None else "its log once it has started"
+        raise ServiceError(f"there is no log to show: {runtime_id!r} writes to {where}")
     os.execvpe(command[0], command, environment.for_programs(os.environ))
 
 

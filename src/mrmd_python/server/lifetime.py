@@ -137,18 +137,37 @@ async def _wait_for_end(context: ServerContext, stopped: "asyncio.Task[bool]", i
 
 
 class _DaemonLog(RotatingFileHandler):
-    """A rotating log file. Descriptors 1 and 2 follow it, so that a crash is reported there."""
+    """A rotating log file, created again after it was removed or renamed, as by logrotate(8).
+
+    Descriptors 1 and 2 follow it, so that a crash is reported there.
+    """
 
     def _open(self) -> TextIOWrapper:
         # Only the owner may read the log, whatever the umask is.
         descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the name in logging
+        if self.stream and not self._is_the_log(self.stream):
+            self._use(self._open())
+        return bool(super().shouldRollover(record))
+
     def doRollover(self) -> None:  # noqa: N802 - the name in logging
         super().doRollover()
-        self.stream = self.stream or self._open()
+        self._use(self.stream or self._open())
+
+    def _is_the_log(self, stream: TextIOWrapper) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.stat(self.baseFilename))
+        except FileNotFoundError:
+            return False
+
+    def _use(self, stream: TextIOWrapper) -> None:
         for descriptor in (1, 2):
-            os.dup2(self.stream.fileno(), descriptor)
+            os.dup2(stream.fileno(), descriptor)
+        if self.stream and self.stream is not stream:
+            self.stream.close()
+        self.stream = stream
 
 
 class _LogFormatter(logging.Formatter):
