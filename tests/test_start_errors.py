@@ -282,6 +282,18 @@ def test_second_start_prints_the_running_runtimes_url(machine: Machine) -> None:
     assert_error(foreground, 1, "already running", f"http://localhost:{client.port}/mrp/v1")
 
 
+def test_second_start_names_the_options_that_it_does_not_use(here: Machine) -> None:
+    options = ("--id", "a", "--cwd", "/usr", "--env", "A=1", "--idle-timeout", "1h", "--allow-host", "example.org")
+    assert here.mrmd(*options).returncode == 0
+    port = str(here.client("a").port)
+    again = here.mrmd(*options, "--port", port, "--timeout", "2m")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert here.mrmd("--id", "a", "--port", "0").stderr == ""
+    for option, value in {"--port": "1", "--cwd": "/", "--env": "A=2", "--idle-timeout": "0", "--gpus": "0"}.items():
+        note = here.mrmd("--id", "a", option, value).stderr
+        assert f"already running without {option} as given" in note, note
+
+
 def test_runtime_listens_on_both_loopback_addresses(here: Machine) -> None:
     client = here.start("a")
     families = [socket.AF_INET]

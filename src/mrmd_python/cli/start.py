@@ -11,6 +11,7 @@ from shlex import quote
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from mrmd_python.cli import output
 from mrmd_python.manager import BACKENDS, FOREGROUND, backends, manager
@@ -20,6 +21,7 @@ from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import marker_of
 from mrmd_python.runtime.printable import printable
+from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec
 from mrmd_python.runtime.validate import is_loopback
 from mrmd_python.runtime.venv import Venv, notes_on_unused
@@ -29,12 +31,14 @@ _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 def as_service(options: Mapping[str, Any]) -> None:
     """Start a runtime that outlives this command, and print its URL."""
-    spec, variables = _spec(options), _variables(options)
+    home, spec, variables = Home.of(os.environ), _spec(options), _variables(options)
     with output.spinner(f"Starting {spec.id!r}"):
-        started = manager.start(Home.of(os.environ), spec, os.environ, variables, wait=options["wait"])
+        started = manager.start(home, spec, os.environ, variables, wait=options["wait"])
     if started.note is not None:
         output.note(started.note)
     record = started.record
+    if started.already_running and record is not None:
+        _note_unused_options(home, spec, variables, record)
     if options["as_json"]:
         output.print_json(output.record_as_json(spec.id, record) | {"alreadyRunning": started.already_running})
         return
@@ -56,6 +60,25 @@ def as_service(options: Mapping[str, Any]) -> None:
             f'Clients must send it: curl -H "Authorization: Bearer $(cat {printable(quote(record.token_file))})" ...'
         )
     click.echo(f"End it with: mrmd-python --kill {record.id}")
+
+
+def _note_unused_options(home: Home, spec: RuntimeSpec, variables: Mapping[str, str], running: Record) -> None:
+    """Print a note on the options of this command that a running runtime was not started with."""
+    context = click.get_current_context()
+    given = {
+        each.name: each.opts[-1]
+        for each in context.command.params
+        if each.name and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    }
+    wanted, found = spec.as_json(), running.spec | ({"port": running.port} if spec.port else {})
+    unused = [given[name] for name in wanted.keys() & given.keys() - {"timeout"} if wanted[name] != found.get(name)]
+    if variables.items() - environment.read(home.environment(spec.id)).items():
+        unused += [given[name] for name in ("env", "env_files", "gpus") if name in given]
+    if unused:
+        output.note(
+            f"{spec.id!r} is already running without {', '.join(sorted(unused))} as given here; "
+            f"to use them, first end it: mrmd-python --kill {spec.id}"
+        )
 
 
 def in_foreground(options: Mapping[str, Any]) -> NoReturn:
