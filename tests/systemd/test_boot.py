@@ -65,6 +65,25 @@ def test_enabled_runtime_waits_for_a_late_mount(own_box: Box) -> None:
     )
 
 
+def test_enabled_runtime_waits_for_its_address(own_box: Box) -> None:
+    """A host name stands for the network: without one, it has no address."""
+    dev, root = own_box.user, own_box.root
+    root.read("sed", "-i", "s/^hosts:.*/hosts: files/", "/etc/nsswitch.conf")
+    assert "has no address" in dev.mrmd("--id", "net", "--host", "box.example").stderr
+    name = "echo 127.0.0.1 box.example >> /etc/hosts"
+    root.read("sh", "-c", f"cp /etc/hosts /etc/hosts.before && {name}")
+    assert dev.mrmd("--id", "net", "--host", "box.example").returncode == 0
+    assert dev.mrmd("--enable", "net").returncode == 0
+    root.read("mv", "/etc/hosts.before", "/etc/hosts")
+    root.read("systemctl", "reboot")
+    own_box.boot()
+    dev, root = own_box.user, own_box.root
+    state = ("systemctl", "--user", "show", "--property=SubState", "--value", "mrmd-python@net")
+    wait_until(lambda: dev.read(*state) == "start-pre", "it waits")
+    root.read("sh", "-c", name)
+    wait_until(lambda: dev.states().get("net") == "running", "it has started")
+
+
 @contextmanager
 def _logged_in(box: Box) -> Iterator[None]:
     """Open a login session of dev: pam_systemd(8) opens one for a service whose PAMName includes it."""

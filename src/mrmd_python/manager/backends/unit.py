@@ -8,6 +8,8 @@ from mrmd_python.manager.backends.base import template
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.spec import RuntimeSpec, server_command, stop_seconds
+from mrmd_python.runtime.validate import is_loopback
+from mrmd_python.runtime.venv import own_python
 
 UNIT_PREFIX = "mrmd-python@"
 UNIT_SUFFIX = ".service"
@@ -29,12 +31,18 @@ _UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final N
 _START_MARGIN_SECONDS = 10
 # Where man(1) finds the manual from any shell; it finds that of a venv only from a shell with the venv on its PATH.
 _MANUALS = [Path(prefix, "share/man/man1") for prefix in ("/usr", "/usr/local")]
-# Some directories are mounted only after the user manager has begun to start what is enabled. RequiresMountsFor= knows
-# only mounts that exist or that the user manager itself mounts.
+# The user manager starts what is enabled before some directories are mounted and networks are up. RequiresMountsFor=
+# knows only mounts that exist or that this manager itself mounts, and there is no network-online.target for its units.
 _WAIT = (
-    'n=0; for path; do until [ -e "$path" ] || [ $n = 60 ]; do case $(systemctl --user is-system-running) in '
+    "n=0; for each; do until {test} || [ $n = 60 ]; do case $(systemctl --user is-system-running) in "
     "initializing|starting) sleep 1; n=$((n + 1));; *) exit 0;; esac; done; done"
 )
+_EXISTS = _WAIT.format(test='[ -e "$each" ]')
+_BIND = (
+    "import socket, sys; [socket.socket(found[0]).bind(found[4]) for found in "
+    "socket.getaddrinfo(sys.argv[1], 0, type=socket.SOCK_STREAM)]"
+)
+_IS_ADDRESS = _WAIT.format(test=f'"$0" -I -S -c "{_BIND}" "$each" 2>/dev/null')
 
 
 def unit_name(runtime_id: str) -> str:
@@ -76,6 +84,7 @@ def render(home: Home, spec: RuntimeSpec, unset: Iterable[str]) -> str:
                 f"EnvironmentFile={_environment_file(home.environment(spec.id))}",
                 *([f"UnsetEnvironment={names}"] if names else []),
                 *([f"UMask={spec.umask}"] if spec.umask is not None else []),
+                *_wait_for_network(spec),
                 *_exec_start(spec.server_command(), spec.python, spec.cwd),
             ],
             "TimeoutStartSec": [f"TimeoutStartSec={spec.timeout + _START_MARGIN_SECONDS}s"],
@@ -103,11 +112,22 @@ def _fill(lines: Mapping[str, list[str]]) -> str:
 
 def _exec_start(command: list[str], *paths: str) -> list[str]:
     """Return the lines that start a server, once its interpreter and the other `paths` are there."""
-    wait = ["/bin/sh", "-c", _WAIT, "sh", command[0], *paths]
+    wait = ["/bin/sh", "-c", _EXISTS, "sh", command[0], *paths]
     return [
         "# At boot, wait up to a minute for these to be mounted.",
         f"ExecStartPre={' '.join(map(_quote_argument, wait))}",
         f"ExecStart={_command_line(command)}",
+    ]
+
+
+def _wait_for_network(spec: RuntimeSpec) -> list[str]:
+    """Return the lines that wait at boot until this machine has the address to listen on."""
+    if is_loopback(spec.host):
+        return []
+    wait = ["/bin/sh", "-c", _IS_ADDRESS, own_python(), spec.host]
+    return [
+        "# At boot, wait up to a minute for this to be an address of this machine.",
+        f"ExecStartPre={' '.join(map(_quote_argument, wait))}",
     ]
 
 
