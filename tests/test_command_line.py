@@ -108,13 +108,17 @@ def test_dead_daemon_can_be_restarted(here: Machine) -> None:
     assert here.alive([worker]) == []
 
 
-def test_restart_without_the_stored_environment_leaves_the_runtime_running(machine: Machine) -> None:
-    client = machine.start("a")
-    client.execute("kept = 42")
-    machine.read("rm", f"{machine.home}/.mrmd/env/a.env")
-    assert "has been removed" in _error_of(machine, "--restart", "a")
-    assert client.value("kept") == "42"
-    assert machine.states() == {"a": "running"}
+@pytest.mark.parametrize("lost", [".mrmd/env/a.env", ".mrmd/tokens/a", "work", "venv/bin/python"])
+def test_restart_that_cannot_succeed_leaves_the_runtime_running(machine: Machine, lost: str) -> None:
+    machine.read("mkdir", f"{machine.home}/work")
+    machine.read(sys.executable, "-m", "venv", "--without-pip", f"{machine.home}/venv")
+    options = ("--venv", f"{machine.home}/venv", "--cwd", f"{machine.home}/work", "--token")
+    assert machine.mrmd("--id", "a", *options).returncode == 0
+    pid = machine.info("a")["pid"]
+    machine.read("mv", f"{machine.home}/{lost}", f"{machine.home}/lost")
+    assert f"{machine.home}/{lost} no longer exists" in _error_of(machine, "--restart", "a")
+    assert (machine.states(), machine.info("a")["pid"]) == ({"a": "running"}, pid)
+    machine.read("rm", "-rf", *(f"{machine.home}/{name}" for name in ("lost", "work", "venv")))
 
 
 def test_start_after_crash_reuses_the_port(here: Machine) -> None:
@@ -131,11 +135,13 @@ def test_failed_restart_can_be_repeated(machine: Machine) -> None:
     machine.read("mkdir", directory)
     client = machine.start("a", "--cwd", directory, "--env", "GIVEN=yes", "--nice", "3")
     machine.read("mv", directory, f"{directory}-away")
+    machine.read("touch", directory)
     for _ in range(2):
         failed = machine.mrmd("--restart", "a")
         assert failed.returncode == 1
         assert directory in failed.stderr
         assert machine.states()["a"] in ("dead", "failed")
+    machine.read("rm", directory)
     machine.read("mv", f"{directory}-away", directory)
     done = machine.mrmd("--restart", "a", "--json")
     assert done.returncode == 0, done.stderr

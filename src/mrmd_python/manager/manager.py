@@ -112,24 +112,44 @@ def restart(home: Home, runtime_id: str) -> Record | None:
     Raises:
         UnreadableRecordError: its record cannot be read.
         StartFailedError: it did not start again.
-        ServiceError: its backend failed, or the environment that it was started with has been removed.
+        ServiceError: its backend failed, or what it was started with no longer exists.
     """
     home.prepare()
     with locked(home.lock(runtime_id)):
         record = read_here(home, runtime_id)
         if not _exists(runtime_id, record):
             return None
-        if record is not None and not environment_file.read(home.environment(runtime_id)):
-            raise ServiceError(
-                f"cannot restart {runtime_id!r}: its environment, {home.environment(runtime_id)}, has been removed; "
-                f"start it anew: mrmd-python --kill {runtime_id}, then --id {runtime_id}"
-            )
+        if record is not None:
+            _check_start_files(home, record)
         try:
             backend_of(runtime_id, record).restart(home, runtime_id, record)
         except StartFailedError:
             _raise_if_killed(home, runtime_id)
             raise
         return registry.read(home, runtime_id)
+
+
+def _check_start_files(home: Home, record: Record) -> None:
+    """Raise ServiceError if a runtime could not start again, so that a restart does not only end it."""
+    environment = home.environment(record.id)
+    missing = [] if environment_file.read(environment) else [environment]
+    others = (Path(path) for path in (record.cwd, record.python, record.token_file) if path is not None)
+    missing += filter(_is_missing, others)
+    if missing:
+        raise ServiceError(
+            f"cannot restart {record.id!r}: {missing[0]} no longer exists; "
+            f"to start it anew: mrmd-python --kill {record.id}, then --id {record.id}"
+        )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # whether it exists is unknown
+        pass
+    return False
 
 
 def _raise_if_killed(home: Home, runtime_id: str) -> None:
