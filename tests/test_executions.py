@@ -94,11 +94,11 @@ def test_after_past_last_event_streams_only_new_events(client: Client, gate: Pat
 
 def test_after_rejects_invalid_numbers(client: Client) -> None:
     client.execute("1", execId="x")
-    numbers = ["x", "1.5", "1e3", "0x1", "--1", "9" * 5000]
-    for number in (*numbers, "", "%201", "%D9%A3"):
+    numbers = ["x", "1.5", "1e3", "0x1", "--1"]
+    for number in (*numbers, "9" * 4000, "", "%201", "%D9%A3"):
         status, answer = client.request("GET", f"/executions/x/stream?after={number}")
         assert (status, answer["code"]) == (400, "bad_event_id")
-    for number in numbers:
+    for number in (*numbers, "9" * 5000):  # int() reads at most 4300 digits
         status, answer = client.request("GET", "/executions/x/stream?after=0", headers={"Last-Event-ID": number})
         assert (status, answer["code"]) == (400, "bad_event_id")
 

@@ -181,8 +181,8 @@ def test_trio_and_anyio_run_and_can_be_interrupted(client: Client, framework: st
 
 
 def test_interrupt_cancels_an_awaiting_cell(client: Client) -> None:
-    code = "import asyncio\ntry: await asyncio.sleep(1000)\nfinally: print('cleaned up')"
-    with client.streaming(f"print('runs')\n{code}") as events:
+    code = "import asyncio\ntry:\n print('runs')\n await asyncio.sleep(1000)\nfinally: print('cleaned up')"
+    with client.streaming(code) as events:
         while next(events).name != "stdout":
             pass
         client.post("/interrupt")
