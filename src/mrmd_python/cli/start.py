@@ -77,7 +77,7 @@ def _note_unused_options(home: Home, spec: RuntimeSpec, variables: Mapping[str, 
     if unused:
         output.note(
             f"{spec.id!r} is already running without {', '.join(sorted(unused))} as given here; "
-            f"to use them, first end it: mrmd-python --kill {spec.id}"
+            f"to change that, end it first: mrmd-python --kill {spec.id}"
         )
 
 
