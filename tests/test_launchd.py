@@ -140,6 +140,16 @@ def test_start_info_second_start_and_kill(mac: Machine) -> None:
     assert _agents(mac) == []
 
 
+def test_runtimes_of_another_home_are_left_alone(mac: Machine) -> None:
+    client = mac.start("a")
+    other = {"MRMD_HOME": f"{mac.home}/other"}
+    assert_error(mac.mrmd("--id", "a", env=other), 1, "belongs to a runtime in another MRMD_HOME")
+    assert "no runtime named 'a'" in mac.mrmd("--kill", "a", env=other).stderr
+    assert mac.mrmd("--id", "a", "--backend", "fork", env=other).returncode == 0
+    assert mac.mrmd("--kill-all", env=other).returncode == 0
+    assert (mac.states(), mac.info("a")["pid"]) == ({"a": "running"}, client.pid)
+
+
 def test_simultaneous_starts_give_one_runtime(mac: Machine) -> None:
     command = mac.command(MRMD, "--id", "race", "--json")
     starts = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(5)]

@@ -1,11 +1,12 @@
 """A runtime as a systemd unit: its status and log, and its restart after a crash."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine, assert_error, wait_until
 
 pytestmark = pytest.mark.systemd
 
@@ -75,3 +76,22 @@ def test_unit_is_not_restarted_when_its_venv_is_gone(box: Machine) -> None:
     status = box.read("systemctl", "--user", "show", "--property=NRestarts,ExecMainStatus", "mrmd-python@vllm")
     assert status.splitlines() == ["NRestarts=0", "ExecMainStatus=78"]
     assert box.mrmd("--kill", "vllm").returncode == 0
+
+
+def test_runtimes_of_another_home_are_left_alone(box: Machine) -> None:
+    other = {"MRMD_HOME": f"{box.home}/other home"}
+    client = box.start("a")
+    box.read("systemctl", "--user", "start", "mrmd-python@t")
+    assert json.loads(box.mrmd("--list", "--json", env=other).stdout) == []
+    start = box.mrmd("--id", "a", env=other)
+    assert_error(start, 1, "mrmd-python@a.service belongs to a runtime in another MRMD_HOME")
+    for action in ("--kill", "--restart", "--disable", "--info"):
+        assert "no runtime named 'a'" in box.mrmd(action, "a", env=other).stderr
+    assert box.mrmd("--id", "b", env=other).returncode == 0
+    assert box.mrmd("--id", "a", "--backend", "fork", env=other).returncode == 0
+    assert "b" not in box.states()
+    assert box.mrmd("--kill-all", env=other).returncode == 0
+    assert (box.states(), box.info("a")["pid"]) == ({"a": "running", "t": "running"}, client.pid)
+    box.read("ln", "-s", f"{box.home}/.mrmd", f"{box.home}/link")
+    assert box.mrmd("--kill", "a", env={"MRMD_HOME": f"{box.home}/link"}).returncode == 0
+    box.read("rm", "-r", f"{box.home}/link", f"{box.home}/other home")

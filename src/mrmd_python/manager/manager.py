@@ -83,6 +83,7 @@ def start(
         backend, note = choose(spec.backend, spec.id)
         try:
             spec = backend.prepare(spec)
+            backend.check_free(spec.id)
         except ServiceError as error:
             raise ServiceError(f"{error} ({note})" if note else str(error)) from None
         uninstall_others(spec.id, backend)

@@ -29,6 +29,13 @@ class NotInstalledError(ServiceError):
     """This machine or this user does not have the service manager that a backend needs."""
 
 
+class OtherHomeError(ServiceError):
+    """A unit or agent of this name belongs to another home: all homes of a user share the service manager."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} belongs to a runtime in another MRMD_HOME; use another id, or --backend fork")
+
+
 @dataclass(frozen=True)
 class State:
     """A runtime as its service manager sees it."""
@@ -75,6 +82,9 @@ class Backend:
         if options:
             raise ServiceError(f"{', '.join(options)}: cannot be enforced for {self.noun}")
         return replace(spec, backend=self.name)
+
+    def check_free(self, runtime_id: str) -> None:
+        """Raise OtherHomeError if the service manager has a runtime of this id that belongs to another home."""
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the file from which this backend would start a runtime: a unit, a property list or a command.
@@ -169,6 +179,11 @@ class Backend:
     def service(self, home: Home, runtime_id: str) -> Service:
         """Return the description of the service for its server."""
         raise NotImplementedError
+
+
+def is_other_home(home: Path) -> bool:
+    """Return whether `home` exists and is not the home of this process."""
+    return home.is_dir() and home.resolve() != Home.of(os.environ).root.resolve()
 
 
 def run(

@@ -13,7 +13,9 @@ from typing import Any
 from mrmd_python.manager.backends.base import (
     Backend,
     NotInstalledError,
+    OtherHomeError,
     StartFailedError,
+    is_other_home,
     open_log,
     run,
     stop_limit,
@@ -76,6 +78,11 @@ class LaunchdBackend(Backend):
     def detect(self) -> None:
         """Check that the user has a GUI domain."""
         _domain()
+
+    def check_free(self, runtime_id: str) -> None:
+        """Raise OtherHomeError if the agent of this id belongs to another home."""
+        if _is_of_other_home(runtime_id):
+            raise OtherHomeError(_label(runtime_id))
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the property list: in XML, or in binary if XML cannot represent a value."""
@@ -148,7 +155,7 @@ class LaunchdBackend(Backend):
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether there is a property list for this id."""
         try:
-            return os.path.exists(_plist_path(runtime_id))
+            return os.path.exists(_plist_path(runtime_id)) and not _is_of_other_home(runtime_id)
         except ServiceError:  # the user has no home directory
             return False
 
@@ -187,6 +194,18 @@ def _plist_path(runtime_id: str) -> Path:
     """Return the path of a runtime's property list: in LaunchAgents only if the agent starts at login."""
     at_login = _login_path(runtime_id)
     return at_login if os.path.exists(at_login) else _plain_path(runtime_id)
+
+
+def _is_of_other_home(runtime_id: str) -> bool:
+    """Return whether an agent belongs to a runtime in another MRMD_HOME, which exists."""
+    import plistlib
+    from xml.parsers.expat import ExpatError
+
+    try:
+        log = plistlib.loads(_plist_path(runtime_id).read_bytes()).get("StandardOutPath", "")
+    except (OSError, ValueError, ExpatError):
+        return False
+    return len(Path(log).parents) > 1 and is_other_home(Path(log).parents[1])
 
 
 def _login_path(runtime_id: str) -> Path:

@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrmd_python.manager.backends import unit
-from mrmd_python.manager.backends.base import Backend, NotInstalledError, StartFailedError, State, run, stop_limit
+from mrmd_python.manager.backends.base import (
+    Backend,
+    NotInstalledError,
+    OtherHomeError,
+    StartFailedError,
+    State,
+    is_other_home,
+    run,
+    stop_limit,
+)
 from mrmd_python.manager.backends.unit import LIMITS, TEMPLATE, UNIT_PREFIX, UNIT_SUFFIX, id_of_unit, unit_name
 from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.environment import SERVICE, for_programs
@@ -51,6 +60,11 @@ class SystemdBackend(Backend):
         """Check the id too: escaped, it must fit into a unit name."""
         unit_name(spec.id)
         return super().prepare(spec)
+
+    def check_free(self, runtime_id: str) -> None:
+        """Raise OtherHomeError if the unit of this id belongs to another home."""
+        if _is_of_other_home(runtime_id) and unit_path(runtime_id).exists():
+            raise OtherHomeError(unit_name(runtime_id))
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the unit, without UnsetEnvironment=: the manager's variables are known only at the start."""
@@ -117,7 +131,7 @@ class SystemdBackend(Backend):
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether a start has written a unit for this id, or it is an enabled instance of the template."""
         try:
-            return bool(_files(_unit_directory(), unit_name(runtime_id)))
+            return bool(_files(_unit_directory(), unit_name(runtime_id))) and not _is_of_other_home(runtime_id)
         except ServiceError:
             return False
 
@@ -139,7 +153,8 @@ class SystemdBackend(Backend):
         except ServiceError:
             status = "unknown"
         units = {name: State(status, None, _is_enabled(name)) for name in names} | loaded
-        return {id_of_unit(name): units[name] for name in units if is_id(id_of_unit(name))}
+        states = {id_of_unit(name): units[name] for name in units}
+        return {each: states[each] for each in states if is_id(each) and not _is_of_other_home(each)}
 
     def log_command(self, home: Home, runtime_id: str, *, lines: int, follow: bool) -> list[str] | None:
         """Return the journalctl command for the unit, if the unit or a log of it exists."""
@@ -226,6 +241,19 @@ def _paths(directory: Path) -> list[Path]:
 def _is_mask(path: Path) -> bool:
     """Return whether a unit is empty or a link to /dev/null, so that systemd does not start it (systemd.unit(5))."""
     return os.path.exists(path) and path.stat().st_size == 0
+
+
+def _is_of_other_home(runtime_id: str) -> bool:
+    """Return whether a unit belongs to a runtime in another MRMD_HOME, which exists."""
+    home: Path | None = user_home() / ".mrmd"  # for an instance of the template
+    try:
+        environment = unit.environment_path(unit_path(runtime_id).read_text(encoding="utf-8"), runtime_id)
+        home = environment and environment.parents[1]
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError):
+        return False
+    return home is not None and is_other_home(home)
 
 
 def _encode(content: str) -> bytes:

@@ -155,6 +155,15 @@ def _quote_argument(word: str) -> str:
     return _quote(word.replace("$", "$$"))
 
 
+def environment_path(text: str, runtime_id: str) -> Path | None:
+    """Return the file with the environment of a runtime that its unit, as written by `render`, reads; None if none."""
+    for line in re.findall(r"^EnvironmentFile=(.*)$", text, re.MULTILINE):
+        path = Path(re.sub(r"\\(.)", r"\1", line.replace("%%", "%")))
+        if path.parts[-2:] == ("env", f"{runtime_id}.env"):
+            return path
+    return None
+
+
 def _environment_file(path: Path) -> str:
     """Return a path for EnvironmentFile=, which reads the rest of the line unquoted and as a glob(7) pattern."""
     text = str(path)
