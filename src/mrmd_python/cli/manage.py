@@ -79,8 +79,8 @@ def show_log(runtime_id: str, *, follow: bool, lines: int) -> NoReturn:
 
 def restart(runtime_id: str, *, as_json: bool) -> None:
     """Restart a runtime with the same options, and print its URL."""
-    with output.spinner(f"Restarting {runtime_id!r}"):
-        record = manager.restart(Home.of(os.environ), runtime_id)
+    with output.spinner(f"Restarting {runtime_id!r}") as show:
+        record = manager.restart(Home.of(os.environ), runtime_id, show)
     if record is None:
         raise output.no_such_runtime(runtime_id)
     if as_json:
@@ -151,6 +151,8 @@ def kill_all(*, as_json: bool) -> None:
 
 def _killed_text(runtime_id: str, killed: Killed) -> str:
     freed = killed.freed
+    if killed.was_alive and not freed.processes:  # they were on another host
+        return f"Ended {runtime_id!r} and every process it started."
     count = "1 process" if freed.processes == 1 else f"{freed.processes} processes"
     what = f"{count}, {output.memory_text(freed.memory)} of memory"
     if freed.gpu_memory is not None:

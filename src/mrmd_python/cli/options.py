@@ -102,7 +102,7 @@ cpu_quota = _matching(r"\d+(\.\d+)?%", "a percentage of one processor: use a for
 tasks = _matching(r"\d+|\d+(\.\d+)?%|infinity", "a number of processes and threads")
 gpus = _matching(r"none|[A-Za-z0-9-]+(,[A-Za-z0-9-]+)*", "a list of GPUs: use a form like 0,1, or none")
 # A backslash at the end would join it with the unit's next line (systemd.syntax(7)).
-unit_property = _matching(r"[A-Za-z][A-Za-z0-9]*=([^\x00-\x1f]*[^\x00-\x1f\\])?", "a property: use KEY=VALUE")
+unit_property = _matching(r"[A-Za-z][A-Za-z0-9-]*=([^\x00-\x1f]*[^\x00-\x1f\\])?", "a property: use KEY=VALUE")
 variable = _matching(
     r"(?s)[A-Za-z_][A-Za-z0-9_]*(=.*)?", "a variable: use NAME=VALUE, or NAME for the value that it has here"
 )

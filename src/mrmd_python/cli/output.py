@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mrmd_python.manager.gpu import GpuMemory
     from mrmd_python.manager.status import Status
 
-_COLORS = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": None}
+_COLORS = {"running": "green", "pending": "yellow", "starting": "yellow", "stopping": "yellow", "stopped": None}
 _VENV_SOURCES = {
     "option": "named by --venv",
     "own": "mrmd-python is installed in it",
@@ -61,6 +61,8 @@ def status_as_json(found: "Status") -> dict[str, Any]:
         "gpuMemory": gpu.total(found.gpu_memory),
         "gpuProcesses": [asdict(held) for held in found.gpu_memory],
         "enabled": found.enabled,
+        "detail": found.detail,
+        "facts": dict(found.facts),
     }
     if found.error is not None:
         state["error"] = str(found.error)
@@ -78,7 +80,7 @@ def print_table(found: "list[Status]") -> None:
     The column for GPU memory is left out if no runtime uses a GPU.
     """
     rows = [_HEADINGS, *map(_row, found)]
-    if not any(each.gpu_memory for each in found):
+    if not any(each.gpu_memory or "gpus" in each.facts for each in found):
         rows = [(*row[:_GPU], *row[_GPU + 1 :]) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -100,13 +102,18 @@ def print_details(found: "Status") -> None:
 
 def state_text(state: str) -> str:
     """Return a state, in color unless NO_COLOR is set."""
-    color = None if state.startswith("on ") else _COLORS.get(state, "red")
+    color = None if state.startswith("on ") else _COLORS.get(state.split()[0], "red")
     return state if "NO_COLOR" in os.environ else click.style(state, fg=color)
 
 
 def _state(found: "Status") -> str:
     """Return the state as users see it: ``on HOST`` for a runtime that lives there."""
-    return f"on {found.record.hostname}" if found.state == "elsewhere" and found.record is not None else found.state
+    if found.state == "elsewhere" and found.record is not None:
+        return f"on {found.record.hostname}"
+    if found.detail is not None:
+        return f"{found.state} ({found.detail})"
+    node = found.facts.get("node")
+    return found.state if node is None else f"{found.state} on {node}"
 
 
 def memory_text(amount: int | None) -> str:
@@ -135,29 +142,43 @@ def duration_text(seconds: float | None) -> str:
 
 
 @contextmanager
-def spinner(text: str) -> Iterator[None]:
-    """On a terminal, show `text` and the elapsed seconds while the block runs, then erase the line."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """On a terminal, show `text` and the elapsed seconds while the block runs, then erase the line.
+
+    Yields a function that shows what the block is waiting for, too: as a line of its own if there is no terminal.
+    """
+    shown = [text]
+
+    def show(progress: str) -> None:
+        if shown[-1] != progress:
+            shown.append(progress)
+            if not is_terminal:
+                click.echo(f"mrmd-python: {text}: {progress}", err=True)
+
+    is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if not is_terminal:
+        yield show
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_spin, args=(text, ended), daemon=True)
+    thread = threading.Thread(target=_spin, args=(text, shown, ended), daemon=True)
     thread.start()
     try:
-        yield
+        yield show
     finally:
         ended.set()
         thread.join()
 
 
-def _spin(text: str, ended: threading.Event) -> None:
+def _spin(text: str, shown: list[str], ended: threading.Event) -> None:
     started = time.monotonic()
     if ended.wait(_SPINNER_DELAY_SECONDS):
         return
     count = 0
     while not ended.wait(_FRAME_SECONDS):
         frame = _SPINNER_FRAMES[count % len(_SPINNER_FRAMES)]
-        print(f"\r{frame} {text}: {time.monotonic() - started:.0f} s", end="", file=sys.stderr, flush=True)
+        waited = f"{text}: {time.monotonic() - started:.0f} s"
+        line = waited if len(shown) == 1 else f"{waited}, {shown[-1]}"
+        print(f"\r\x1b[K{frame} {line}", end="", file=sys.stderr, flush=True)
         count += 1
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # erase the line (ECMA-48, EL)
 
@@ -167,10 +188,11 @@ def _row(found: "Status") -> tuple[str, ...]:
     if found.state == "elsewhere" and record is not None:
         return (found.id, _state(found), "-", "-", "-", "-", "-", record.venv)
     if record is None:
-        return (found.id, found.state, "-", "-", "-", "-", "-", "-")
+        return (found.id, _state(found), "-", "-", "-", "-", found.facts.get("gpus", "-"), "-")
     where = (str(record.pid), str(record.port)) if found.state == "running" else ("-", "-")
-    used = (duration_text(found.uptime), memory_text(found.memory), memory_text(gpu.total(found.gpu_memory)))
-    return (found.id, found.state, *where, *used, printable(record.venv))
+    gpus = found.facts.get("gpus") or memory_text(gpu.total(found.gpu_memory))
+    used = (duration_text(found.uptime), memory_text(found.memory), gpus)
+    return (found.id, _state(found), *where, *used, printable(record.venv))
 
 
 def _details(found: "Status") -> dict[str, object]:
@@ -178,7 +200,7 @@ def _details(found: "Status") -> dict[str, object]:
     details: dict[str, object] = {"id": found.id, "status": _state(found)}
     if found.uptime is not None:
         details |= {"uptime": duration_text(found.uptime), "memory": memory_text(found.memory)}
-    details |= _gpu_details(found.gpu_memory)
+    details |= _gpu_details(found.gpu_memory) | dict(found.facts)
     if record is not None:
         details |= {
             "url": record.url,

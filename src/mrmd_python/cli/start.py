@@ -32,8 +32,8 @@ _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 def as_service(options: Mapping[str, Any]) -> None:
     """Start a runtime that outlives this command, and print its URL."""
     home, spec, variables = Home.of(os.environ), _spec(options), _variables(options)
-    with output.spinner(f"Starting {spec.id!r}"):
-        started = manager.start(home, spec, os.environ, variables, wait=options["wait"])
+    with output.spinner(f"Starting {spec.id!r}") as show:
+        started = manager.start(home, spec, os.environ, variables, wait=options["wait"], on_progress=show)
     if started.note is not None:
         output.note(started.note)
     record = started.record
@@ -113,7 +113,9 @@ def render(options: Mapping[str, Any]) -> None:
         name = next(native, backends.load(BACKENDS[0])).name
     backend = backends.load(name)
     spec = backend.prepare(_spec(options))
-    variables = {**environment.capture(os.environ), **_variables(options)}
+    given = _variables(options)
+    backend.check_variables(given)
+    variables = {**environment.capture(os.environ), **given}
     click.echo(backend.render(Home.of(os.environ), spec, variables), nl=False)
 
 

@@ -4,14 +4,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from mrmd_python.manager import FOREGROUND
-from mrmd_python.manager.backends import all_backends, backend_of, choose, load
+from mrmd_python.manager.backends import all_backends, backend_of, choose, is_out_of_reach, load
 from mrmd_python.manager.backends.base import Backend, StartFailedError
 from mrmd_python.manager.usage import Usage, processes_of, usage_of
 from mrmd_python.runtime import ServiceError, processes, registry, token
@@ -45,7 +45,7 @@ class Killed:
     """What killing a runtime freed."""
 
     was_alive: bool
-    # The memory that its processes used.
+    # The memory that its processes on this machine used.
     freed: Usage
     # The number of processes that survived the backend's stop and were killed by their marker.
     swept: int
@@ -60,6 +60,7 @@ def start(
     variables: Mapping[str, str] = NO_VARIABLES,
     *,
     wait: bool = True,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Started:
     """Start a runtime, unless its id is already running. Return once it answers, unless `wait` is false.
 
@@ -69,6 +70,7 @@ def start(
         environ: the caller's environment; the runtime gets it, except the variables of the caller's login session.
         variables: the variables set by --env.
         wait: whether to return only once it answers.
+        on_progress: called with what the start is waiting for.
 
     Raises:
         StartFailedError: its server did not start; its processes and files are removed.
@@ -84,8 +86,10 @@ def start(
         try:
             spec = backend.prepare(spec)
             backend.check_free(spec.id)
+            backend.check_variables(variables)
         except ServiceError as error:
             raise ServiceError(f"{error} ({note})" if note else str(error)) from None
+        backend.on_progress = on_progress
         uninstall_others(spec.id, backend)
         home.remove_old_logs()
         environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
@@ -107,7 +111,7 @@ def start(
         return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
 
 
-def restart(home: Home, runtime_id: str) -> Record | None:
+def restart(home: Home, runtime_id: str, on_progress: Callable[[str], None] = lambda text: None) -> Record | None:
     """Stop the server of a runtime and start it again with the same options; return None if there is no such runtime.
 
     Raises:
@@ -122,8 +126,10 @@ def restart(home: Home, runtime_id: str) -> Record | None:
             return None
         if record is not None:
             _check_start_files(home, record)
+        backend = backend_of(runtime_id, record)
+        backend.on_progress = on_progress
         try:
-            backend_of(runtime_id, record).restart(home, runtime_id, record)
+            backend.restart(home, runtime_id, record)
         except StartFailedError:
             _raise_if_killed(home, runtime_id)
             raise
@@ -218,12 +224,14 @@ def _end_start(home: Home, runtime_id: str) -> Usage | None:
     request_end(home.lock(runtime_id))
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
     freed = usage_of(processes_of(None, marker))
+    was_starting = False
     for backend in all_backends():
         if backend.is_installed(runtime_id):
+            was_starting = was_starting or backend.is_starting(runtime_id)
             backend.stop(runtime_id, None)
     if marker is not None:
         sweep(marker, DEFAULT_STOP_TIMEOUT)
-    return freed if freed.processes else None
+    return freed if freed.processes or was_starting else None
 
 
 def _kill(home: Home, runtime_id: str) -> Killed | None:
@@ -240,7 +248,10 @@ def _kill(home: Home, runtime_id: str) -> Killed | None:
         backend = backend_of(runtime_id, record)
     except ServiceError:  # a backend of a newer version: kill the process, if it is on this machine
         backend = load(FOREGROUND)
-    was_alive = backend.is_alive(record) if record is not None else is_claimed(home.claim(runtime_id))
+    if record is not None:
+        was_alive = backend.is_alive(record)
+    else:
+        was_alive = is_claimed(home.claim(runtime_id)) or backend.is_starting(runtime_id)
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
     freed = usage_of(backend.processes(record, marker))
     foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
@@ -303,7 +314,7 @@ def read_here(home: Home, runtime_id: str) -> Record | None:
         ServiceError: the runtime lives on another host or in another container, and cannot be handled from here.
     """
     record = registry.read(home, runtime_id)
-    if record is None or not registry.lives_elsewhere(home, record):
+    if record is None or not is_out_of_reach(home, record):
         return record
     where = f"{runtime_id!r} runs on {record.hostname}"
     if record.process.boot() == processes.boot_id():
@@ -324,7 +335,7 @@ def running(home: Home, runtime_id: str) -> Record | None:
         UnreadableRecordError: the record cannot be read, and its server is alive or may be.
         ServiceError: a server of that id is alive, but elsewhere, or does not announce itself.
     """
-    deadline = time.monotonic() + _ANNOUNCE_SECONDS
+    deadline = None
     while True:
         try:
             record = read_here(home, runtime_id)
@@ -336,6 +347,7 @@ def running(home: Home, runtime_id: str) -> Record | None:
             return record
         if not is_claimed(home.claim(runtime_id)) and not _is_active(runtime_id, record):
             break
+        deadline = deadline or time.monotonic() + _ANNOUNCE_SECONDS  # after the wait for a service manager
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"a process of {runtime_id!r} is running, but did not answer within {_ANNOUNCE_SECONDS:.0f} s; "

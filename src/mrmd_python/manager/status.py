@@ -1,10 +1,10 @@
 """The state of each runtime, from its record, its process and its service manager."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mrmd_python.manager import gpu
-from mrmd_python.manager.backends import all_backends, load
+from mrmd_python.manager.backends import all_backends, is_out_of_reach, load
 from mrmd_python.manager.backends.base import State
 from mrmd_python.manager.gpu import GpuMemory
 from mrmd_python.runtime import ServiceError, processes, registry
@@ -18,7 +18,7 @@ class Status:
     """The state of one runtime."""
 
     id: str
-    # running, starting, stopping, stopped, failed, unknown, dead, elsewhere, older or unreadable.
+    # running, pending, starting, stopping, stopped, failed, unknown, dead, elsewhere, older or unreadable.
     state: str
     record: Record | None
     # The error in reading its registry file, if any.
@@ -31,6 +31,10 @@ class Status:
     enabled: bool | None = None
     # What its processes have allocated on GPUs, if that was asked for.
     gpu_memory: tuple[GpuMemory, ...] = ()
+    # What else there is to say about the state, as in "pending (Priority)".
+    detail: str | None = None
+    # What else its service manager knows, by the name to show.
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def all_statuses(home: Home) -> list[Status]:
@@ -38,7 +42,7 @@ def all_statuses(home: Home) -> list[Status]:
     states = _states()
     found = dict(registry.read_all(home))
     ids = sorted({*found, *states, *home.claimed_ids(apart_from=found)})
-    return [_status(home, runtime_id, found.get(runtime_id), states.get(runtime_id)) for runtime_id in ids]
+    return [_with_state(_status(home, each, found.get(each), states.get(each)), states.get(each)) for each in ids]
 
 
 def status(home: Home, runtime_id: str) -> Status | None:
@@ -51,7 +55,7 @@ def status(home: Home, runtime_id: str) -> Status | None:
     state = _states().get(runtime_id)
     if found is None and state is None and not is_claimed(home.claim(runtime_id)):
         return None
-    return _status(home, runtime_id, found, state)
+    return _with_state(_status(home, runtime_id, found, state), state)
 
 
 def with_gpu_memory(found: Sequence[Status]) -> list[Status]:
@@ -72,6 +76,10 @@ def _states() -> dict[str, State]:
     return {runtime_id: state for backend in all_backends() for runtime_id, state in backend.states().items()}
 
 
+def _with_state(found: Status, state: State | None) -> Status:
+    return found if state is None else replace(found, detail=state.detail, facts=state.facts)
+
+
 def _status(home: Home, runtime_id: str, found: Record | UnreadableRecordError | None, state: State | None) -> Status:
     enabled = state.enabled if state is not None else None
     if isinstance(found, OldRecordError):
@@ -79,12 +87,15 @@ def _status(home: Home, runtime_id: str, found: Record | UnreadableRecordError |
     if isinstance(found, UnreadableRecordError):
         return Status(runtime_id, "unreadable", None, found, enabled=enabled)
     if found is not None:
-        if registry.lives_elsewhere(home, found):
+        if is_out_of_reach(home, found):
             return Status(runtime_id, "elsewhere", found, enabled=enabled)
         try:
             backend = load(found.backend)
         except ServiceError as error:
             return Status(runtime_id, "unreadable", found, error, enabled=enabled)
+        if backend.remote and state is not None:
+            uptime = backend.uptime(found) if state.status == "running" else None
+            return Status(runtime_id, state.status, found, uptime=uptime, enabled=enabled)
         if backend.is_alive(found):
             memory = state.memory if state is not None else None
             if memory is None:

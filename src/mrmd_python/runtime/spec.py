@@ -177,5 +177,9 @@ class Service:
     restartable: bool = False
     # The exit status of a server that cannot serve. The service manager does not restart it (sysexits.h, EX_CONFIG).
     failure_status: int = 78
-    # The name under which clients reach this machine; None if they are on it.
+    # The name under which clients on other machines reach it; None if they are on this one.
     host: str | None = None
+    # The address to listen on, besides loopback, if --host names none.
+    address: str | None = None
+    # What to print in the log and in the output of what runs when SIGUSR1 arrives.
+    warning: str | None = None

@@ -79,6 +79,8 @@ async def _serve(context: ServerContext) -> None:
         sessions.start_default(context.spawned, _CRASH_MESSAGE if context.has_crashed else None)
     )
     idle_timer = IdleTimer(sessions)
+    if context.service.warning is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, sessions.warn, context.service.warning)
     async with serving(spec.id, sessions, context.listeners, _access(context), idle_timer):
         try:
             await asyncio.wait({start, stopped}, timeout=spec.timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -115,13 +117,14 @@ def _set_at_eof(stop: asyncio.Event) -> None:
 
 
 def _access(context: ServerContext) -> Access:
-    spec = context.spec
+    spec, service = context.spec, context.service
+    named = {*spec.allow_hosts} if service.host is None else {*spec.allow_hosts, service.host.lower()}
     return Access(
-        hosts=frozenset(spec.allow_hosts) | sockets.host_names(spec.host, context.listeners),
+        hosts=frozenset(named) | sockets.host_names(spec.host, context.listeners),
         origins=frozenset(spec.allow_origins),
         users=frozenset(spec.allow_users),
         token=context.token,
-        any_address=sockets.is_wildcard(spec.host),
+        any_address=sockets.is_wildcard(spec.host) or sockets.is_wildcard(service.address or ""),
     )
 
 

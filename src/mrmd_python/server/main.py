@@ -47,8 +47,11 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
         sweep(os.environ[MARKER], spec.stop_timeout)  # processes that left the cgroup or lost their reaper
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
-    listeners = sockets.listen(spec.host, spec.port, None if spec.managed else home.last_port(spec.id))
+    address = service.address if service.address is not None and spec.host == "localhost" else spec.host
+    listeners = sockets.listen(address, spec.port, None if spec.managed else home.last_port(spec.id))
     _adopt_orphans()
+    if service.warning is not None:  # this replaces SIG_IGN, which the worker would inherit
+        signal.signal(signal.SIGUSR1, lambda *_: None)
     # The worker loads while this process imports what follows.
     spawned = spawn(SessionEnvironment(spec.python, spec.venv, spec.cwd), spec.stop_timeout)
     from mrmd_python.server.lifetime import ServerContext, run

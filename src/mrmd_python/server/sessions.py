@@ -1,6 +1,7 @@
 """All sessions of a runtime: finds, creates and deletes them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
 from mrmd_python.server.spawn import SpawnedWorker
+
+_log = logging.getLogger(__name__)
 
 DEFAULT = "default"
 MAX_SESSIONS = 100
@@ -90,6 +93,13 @@ class Sessions:
             if execution is not None:
                 return session, execution
         return None
+
+    def warn(self, text: str) -> None:
+        """Print a warning in the log and in the output of what runs."""
+        _log.warning("%s", text)
+        for session in self:
+            if session.running is not None:
+                session.running.text("stderr", f"mrmd-python: {text}\n")
 
     async def delete(self, session_id: str) -> bool:
         """End a session and all its processes; return whether it existed. `default` is replaced by a new session.

@@ -6,7 +6,8 @@ from importlib import import_module
 
 from mrmd_python.manager import BACKENDS, FOREGROUND
 from mrmd_python.manager.backends.base import Backend, NotInstalledError
-from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime import ServiceError, registry
+from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
 
 
@@ -86,3 +87,12 @@ def backend_of(runtime_id: str, record: Record | None) -> Backend:
     if record is not None:
         return load(record.backend)
     return next((backend for backend in all_backends() if backend.knows(runtime_id)), load(FOREGROUND))
+
+
+def is_out_of_reach(home: Home, record: Record) -> bool:
+    """Return whether a runtime lives, or may live, where it cannot be managed from here."""
+    try:
+        remote = load(record.backend).remote
+    except ServiceError:  # a backend of a newer version
+        remote = False
+    return not remote and registry.lives_elsewhere(home, record)

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +46,10 @@ class State:
     memory: int | None
     # Whether it starts at login or boot.
     enabled: bool
+    # What else to say about the status, as in "pending (Priority)".
+    detail: str | None = None
+    # What else the service manager knows, by the name to show.
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Backend:
@@ -61,8 +65,12 @@ class Backend:
     platform = ""
     # Whether a start may choose this backend if the user names none.
     automatic = True
+    # Whether its runtimes run on other hosts. All hosts that share the home can manage them; `states` has all of them.
+    remote = False
     # The limits, by the names of their fields in `RuntimeSpec`, that it can enforce.
     limits: frozenset[str] = frozenset()
+    # Called with what a start is waiting for.
+    on_progress: Callable[[str], None] = staticmethod(lambda text: None)
 
     def detect(self) -> None:
         """Check that this backend works here.
@@ -85,6 +93,13 @@ class Backend:
 
     def check_free(self, runtime_id: str) -> None:
         """Raise OtherHomeError if the service manager has a runtime of this id that belongs to another home."""
+
+    def check_variables(self, variables: Mapping[str, str]) -> None:
+        """Check the variables of --env and --gpus, before anything is written.
+
+        Raises:
+            ServiceError: a runtime of this backend cannot have one; the message says why.
+        """
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the file from which this backend would start a runtime: a unit, a property list or a command.
@@ -143,6 +158,10 @@ class Backend:
         """Return whether the service manager runs the server of an id, after waiting while it starts or stops it."""
         return False
 
+    def is_starting(self, runtime_id: str) -> bool:
+        """Return whether the service manager has yet to run the server of an id, or a server that is not ready."""
+        return False
+
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether there is a file from which the service manager can start this id."""
         return False
@@ -187,7 +206,10 @@ def is_other_home(home: Path) -> bool:
 
 
 def run(
-    command: Sequence[str], timeout: float | None = None, environ: Mapping[str, str] | None = None
+    command: Sequence[str],
+    timeout: float | None = None,
+    environ: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program without input and return its status and output.
 
@@ -203,6 +225,7 @@ def run(
         encoding="utf-8",
         errors="replace",
         timeout=timeout,
+        pass_fds=pass_fds,
         check=False,
     )
 

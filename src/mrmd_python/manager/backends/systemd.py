@@ -52,6 +52,9 @@ class SystemdBackend(Backend):
 
     def detect(self) -> None:
         """Check that the user manager answers, sees the same files, and looks for units where they will be written."""
+        if "SLURMD_NODENAME" in os.environ:
+            # A login session that Slurm opened may have started the manager, which then ends after ten seconds.
+            raise ServiceError("a unit would not be part of this Slurm job")
         if _manager_is_outside():
             raise ServiceError("the user manager that answers in this toolbox or distrobox is the host's")
         self._manager_variables = _manager_variables()
