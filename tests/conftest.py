@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _booted() -> Iterator[Box]:
     """Boot a box and shut it down after the block; skip the test, with the reason, where that is impossible."""
     if os.geteuid() != 0:
-        _skip_or_fail("the systemd tests need root, to boot a container with systemd in it")
+        skip_or_fail("the systemd tests need root, to boot a container with systemd in it")
     if shutil.which("systemd-nspawn") is None:
-        _skip_or_fail("the systemd tests need systemd-nspawn: apt-get install systemd-container")
+        skip_or_fail("the systemd tests need systemd-nspawn: apt-get install systemd-container")
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdin is not None
@@ -55,11 +55,12 @@ def _booted() -> Iterator[Box]:
             process.stdout.close()
         stderr.seek(0)
         if not leader:
-            _skip_or_fail(f"cannot boot a container with systemd here: {stderr.read().strip().splitlines()[-1]}")
+            skip_or_fail(f"cannot boot a container with systemd here: {stderr.read().strip().splitlines()[-1]}")
         assert status == 0, f"the box did not shut down cleanly: {stderr.read()}"
 
 
-def _skip_or_fail(missing: str) -> NoReturn:
+def skip_or_fail(missing: str) -> NoReturn:
+    """Skip the test for want of a container, or fail it where there must be one."""
     if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
         pytest.fail(missing)
     pytest.skip(missing)

@@ -12,7 +12,7 @@ import pytest
 from tests.client import Client
 from tests.machine import MRMD, Machine, wait_until
 
-_START_FOUR_CHILDREN = """
+START_FOUR_CHILDREN = """
 import multiprocessing, os, signal, subprocess, time
 plain = subprocess.Popen(["sleep", "1000"])
 session = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -37,7 +37,7 @@ _BRIEFLY = ("--stop-timeout", "1s")
 
 
 def _start_children(machine: Machine, client: Client, session: str = "default") -> list[int]:
-    pids: list[int] = json.loads(client.value(_START_FOUR_CHILDREN, session=session))
+    pids: list[int] = json.loads(client.value(START_FOUR_CHILDREN, session=session))
     assert machine.alive(pids) == sorted(pids), "the worker or one of its four children is not running"
     return pids
 
