@@ -452,3 +452,21 @@ def test_application_does_not_buffer_unread_output(here: Machine) -> None:
             wait_until(lambda: client.get("/executions/long")["state"] == "done", "the cell has printed all its output")
             growth = program.memory_info().rss - before
             assert growth < 15e6, f"the application has grown by {growth / 1e6:.0f} MB for 30 MB of unread output"
+
+
+def test_application_forwards_to_a_runtime_of_any_id_and_adds_its_token(here: Machine) -> None:
+    here.start("vllm", "--token").refused(401, "POST", "/execute", {"code": "1"})
+    with served(here, "runtime='vllm'") as client:
+        client.execute("x = 41")
+        assert client.value("x + 1") == "42"
+        assert here.mrmd("--restart", "vllm").returncode == 0
+        assert client.execute("x")["error"]["type"] == "NameError"
+        here.kill("KILL", here.info("vllm")["pid"])
+        assert "'vllm' does not answer" in client.refused(503, "POST", "/execute", {"code": "1"})["error"]
+        assert here.mrmd("--kill", "vllm").returncode == 0
+        assert "mrmd-python --id vllm" in client.refused(503, "POST", "/execute", {"code": "1"})["error"]
+
+
+def test_runtime_that_runs_already_has_its_own_options(here: Machine) -> None:
+    done = here.run(sys.executable, "-c", "import mrmd_python; mrmd_python.create_app(runtime='a', daemon_mode=True)")
+    assert "ValueError: runtime= is a runtime that runs already" in done.stderr

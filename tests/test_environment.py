@@ -11,7 +11,7 @@ import pytest
 
 from tests.machine import BIN, MRMD, Machine
 
-_UNUSUAL_VALUES = {
+UNUSUAL_VALUES = {
     "MRMD_T_QUOTES": "a 'single' and a \"double\" one",
     "MRMD_T_DOLLAR": "$HOME ${HOME} $$ `id`",
     "MRMD_T_PERCENT": "100% %h %% %i",
@@ -27,9 +27,9 @@ _UNUSUAL_VALUES = {
 
 
 def test_environment_values_are_passed_unchanged(machine: Machine) -> None:
-    client = machine.start("a", env=_UNUSUAL_VALUES)
+    client = machine.start("a", env=UNUSUAL_VALUES)
     code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('MRMD_T_')}))"
-    assert json.loads(client.execute(code)["stdout"]) == _UNUSUAL_VALUES
+    assert json.loads(client.execute(code)["stdout"]) == UNUSUAL_VALUES
 
 
 def test_login_session_variables_are_dropped_and_others_kept(machine: Machine) -> None:

@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
 from tests.client import Client
 from tests.machine import MRMD, assert_error, wait_until
 from tests.slurm.hosts import Cluster, NodeClient
+from tests.test_environment import UNUSUAL_VALUES
 
 _ALL_CPUS = ("--cpu-quota", "200%")
 
@@ -161,3 +163,50 @@ def test_start_in_a_job_does_not_choose_systemd(cluster: Cluster) -> None:
     assert json.loads(started.stdout)["backend"] == "fork"
     Client.of_record(json.loads(started.stdout))
     assert cluster.login.mrmd("--kill-all", env={"MRMD_HOME": home}).returncode == 0
+
+
+_USE_THROUGH_PROXY = """
+import json, threading, urllib.request, uvicorn
+from mrmd_python import create_app
+config = uvicorn.Config(create_app(runtime="vllm"), host="127.0.0.1", port=8000, log_level="warning")
+server = uvicorn.Server(config)
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started: pass
+body = json.dumps({"code": "import os; os.uname().nodename"}).encode()
+request = urllib.request.Request("http://127.0.0.1:8000/mrp/v1/execute", body, {"Content-Type": "application/json"})
+print(json.load(urllib.request.urlopen(request))["result"])
+server.should_exit = True
+thread.join()
+"""
+
+
+def test_application_on_login_forwards_to_the_node(cluster: Cluster) -> None:
+    """Its clients need no token."""
+    client = cluster.start("vllm")
+    assert cluster.login.read(sys.executable, "-c", _USE_THROUGH_PROXY) == f"'{client.node}'"
+
+
+def test_environment_and_arguments_survive(cluster: Cluster) -> None:
+    """As with the other backends: see test_environment."""
+    directory = f"{cluster.login.home}/é😀 quo'te\"s %h ${{HOME}}\nback\\slash\\"
+    cluster.login.read("mkdir", "-p", directory)
+    of_login = {
+        "XDG_RUNTIME_DIR": "/run/user/4242",
+        "SLURM_JOB_ID": "1",
+        "HOSTNAME": "login",
+        "DBUS_SESSION_BUS_ADDRESS": "x",
+    }
+    client = cluster.start("a", env={**UNUSUAL_VALUES, **of_login}, cwd=directory)
+    found = json.loads(client.execute("import json, os; print(json.dumps(dict(os.environ)))")["stdout"])
+    assert {name: value for name, value in found.items() if name in UNUSUAL_VALUES} == UNUSUAL_VALUES
+    assert not {name for name in of_login if found.get(name) == of_login[name]}
+    assert client.value("os.getcwd()") == repr(directory)
+
+
+def test_values_of_login_override_no_option_of_the_job(cluster: Cluster) -> None:
+    env = {"SBATCH_JOB_NAME": "other", "SBATCH_REQUEUE": "1", "SBATCH_TIMELIMIT": "5", "SBATCH_EXPORT": "NONE"}
+    cluster.start("a", "--property", "time=8:00:00", env=env)
+    job = cluster.login.read("scontrol", "-o", "show", "job", cluster.login.info("a")["unit"])
+    for word in ("JobName=mrmd-python@a", "Requeue=0", "TimeLimit=08:00:00"):
+        assert word in job

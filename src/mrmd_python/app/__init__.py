@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable
 
 from mrmd_python.app.proxy import Proxy
-from mrmd_python.app.runtimes import ChildRuntime, DefaultRuntime
+from mrmd_python.app.runtimes import ChildRuntime, DefaultRuntime, StartedRuntime
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.spec import RuntimeSpec
-from mrmd_python.runtime.validate import parse_host, parse_origin, parse_user
+from mrmd_python.runtime.validate import parse_host, parse_id, parse_origin, parse_user
 from mrmd_python.server.access import Access
 
 PathName = str | os.PathLike[str]
@@ -23,6 +23,7 @@ def create_app(
     allow_origins: Iterable[str] = (),
     allow_users: Iterable[str | int] = (),
     token: str | None = None,
+    runtime: str | None = None,
 ) -> Proxy:
     """Return an ASGI application that serves MRP at ``/mrp/v1``, as a proxy to a runtime.
 
@@ -37,10 +38,13 @@ def create_app(
         allow_users: local users who may use it, by login name or uid, besides root and the user of this program.
         token: the token that every request must send, as ``Authorization: Bearer TOKEN``. Without a token, only
             clients on this machine's loopback may connect, and not through another proxy.
+        runtime: the id of a runtime that you have started, on this machine or, as a Slurm job, on a node. Its own token
+            is added to each request. It has its own directory and venv.
 
     Raises:
         ServiceError: the directory or the venv does not exist.
-        ValueError: a host, an origin or a user is invalid, or the token is empty.
+        ValueError: a host, an origin, a user or an id is invalid, the token is empty, or the runtime is given with
+            options for another one.
     """
     if token is not None and not token.strip():
         raise ValueError("the token is empty")
@@ -50,6 +54,10 @@ def create_app(
         frozenset(parse_user(str(user)) for user in allow_users),
         token,
     )
+    if runtime is not None:
+        if daemon_mode or any(path is not None for path in (cwd, assets_dir, venv)):
+            raise ValueError("runtime= is a runtime that runs already: leave out cwd, assets_dir, venv and daemon_mode")
+        return Proxy(StartedRuntime(Home.of(os.environ), parse_id(runtime)), access)
     paths = {"cwd": cwd, "venv": venv, "assets_dir": assets_dir}
     options = {
         "id": "embedded" if daemon_mode else "default",

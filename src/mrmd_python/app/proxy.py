@@ -5,13 +5,13 @@ import json
 import re
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 import aiohttp
 from yarl import URL
 
-from mrmd_python.app.runtimes import Address, ChildRuntime, DefaultRuntime
+from mrmd_python.app.runtimes import Address, ChildRuntime, DefaultRuntime, StartedRuntime
 from mrmd_python.runtime import ServiceError
 from mrmd_python.server.access import Access
 from mrmd_python.server.api.error import RefusedError
@@ -36,13 +36,22 @@ _RESPONSE_ONLY_HERE = _HOP_BY_HOP | {"date", "server"}
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _ASSETS = "/mrp/v1/assets/"
-_GONE = "the runtime has died, and its variables are lost; the next request starts it again"
+
+
+class _Request(NamedTuple):
+    """A request to the runtime."""
+
+    method: str
+    url: URL
+    headers: list[tuple[str, str]]
+    # What to report if the runtime does not answer.
+    gone: str
 
 
 class Proxy:
     """An ASGI 3 application, for servers that run on asyncio."""
 
-    def __init__(self, runtime: ChildRuntime | DefaultRuntime, access: Access) -> None:
+    def __init__(self, runtime: ChildRuntime | DefaultRuntime | StartedRuntime, access: Access) -> None:
         self._runtime = runtime
         self._access = access
 
@@ -89,8 +98,9 @@ class Proxy:
             forwarded = _forwarded(received, _REQUEST_ONLY_HERE)
             if address.token is not None:
                 forwarded.append(("authorization", f"Bearer {address.token}"))
-            url = URL(f"http://127.0.0.1:{address.port}{target}", encoded=True)
-            await _forward(scope["method"], url, forwarded, receive, send, own_headers)
+            url = URL(f"http://{address.host}:{address.port}{target}", encoded=True)
+            request = _Request(scope["method"], url, forwarded, self._runtime.gone)
+            await _forward(request, receive, send, own_headers)
         except RefusedError as error:
             body = f"{json.dumps(error.as_json())}\n".encode()
             entity_headers = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(body))}
@@ -155,9 +165,7 @@ def _forwarded(headers: Iterable[tuple[str, str]], dropped: frozenset[str]) -> l
     return [(name, value) for name, value in headers if name not in dropped and name not in named]
 
 
-async def _forward(
-    method: str, url: URL, headers: list[tuple[str, str]], receive: Receive, send: Send, own_headers: Mapping[str, str]
-) -> None:
+async def _forward(request: _Request, receive: Receive, send: Send, own_headers: Mapping[str, str]) -> None:
     """Forward a request and its response; return when the response is complete or the client has disconnected.
 
     Raises:
@@ -170,7 +178,7 @@ async def _forward(
     else:
         data = body or None
         is_read.set()
-    exchange = asyncio.ensure_future(_exchange(method, url, headers, data, send, own_headers))
+    exchange = asyncio.ensure_future(_exchange(request, data, send, own_headers))
     disconnect = asyncio.ensure_future(_disconnected(receive, is_read))
     try:
         await asyncio.wait({exchange, disconnect}, return_when=asyncio.FIRST_COMPLETED)
@@ -203,9 +211,7 @@ async def _disconnected(receive: Receive, is_read: asyncio.Event) -> None:
 
 
 async def _exchange(
-    method: str,
-    url: URL,
-    headers: list[tuple[str, str]],
+    request: _Request,
     data: bytes | AsyncIterator[bytes] | None,
     send: Send,
     own_headers: Mapping[str, str],
@@ -217,10 +223,15 @@ async def _exchange(
     ) as client:
         try:
             response = await client.request(
-                method, url, headers=headers, data=data, allow_redirects=False, skip_auto_headers=_AUTOMATIC
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=data,
+                allow_redirects=False,
+                skip_auto_headers=_AUTOMATIC,
             )
         except (aiohttp.ClientError, OSError):
-            raise RefusedError(503, "runtime_gone", _GONE) from None
+            raise RefusedError(503, "runtime_gone", request.gone) from None
         async with response:
             received = [
                 (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers
@@ -228,7 +239,7 @@ async def _exchange(
             try:
                 await _start(send, response.status, {**dict(_forwarded(received, _RESPONSE_ONLY_HERE)), **own_headers})
                 is_stream = response.content_type == "text/event-stream"
-                async for piece in _events(response) if is_stream else response.content.iter_any():
+                async for piece in _events(response, request.gone) if is_stream else response.content.iter_any():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body"})
             except (aiohttp.ClientError, OSError):
@@ -241,7 +252,7 @@ async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": encoded})
 
 
-async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _events(response: aiohttp.ClientResponse, gone: str) -> AsyncIterator[bytes]:
     """Yield whole events as they come. If the runtime dies, end the stream with an `error` and a `done` event."""
     pending, last = bytearray(), 0
     try:
@@ -255,7 +266,7 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                 last = _last_id(events, last)
                 yield events
     except (aiohttp.ClientError, OSError):
-        error: dict[str, Any] = {"type": "RuntimeDied", "message": _GONE, "traceback": [], "line": None, "column": None}
+        error: dict[str, Any] = {"type": "RuntimeDied", "message": gone, "traceback": [], "line": None, "column": None}
         yield encode(last + 1, "error", error)
         yield encode(last + 2, "done", {})
 

@@ -1,4 +1,4 @@
-"""The runtime behind `create_app`: a child of this program, or the service `default`."""
+"""The runtime behind `create_app`: a child of this program, the service `default`, or one that a user has started."""
 
 import json
 import os
@@ -8,10 +8,11 @@ import threading
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from mrmd_python.manager import manager
-from mrmd_python.runtime import ServiceError, environment, token
+from mrmd_python.runtime import ServiceError, environment, registry, token
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import new_marker
@@ -32,15 +33,22 @@ def _close_stdin_pipes() -> None:
 os.register_at_fork(after_in_child=_close_stdin_pipes)
 
 
+_RESTARTS = "the runtime has died, and its variables are lost; the next request starts it again"
+
+
 class Address(NamedTuple):
-    """The port of a runtime, and its token, if any."""
+    """Where a runtime answers, and its token, if any."""
 
     port: int
     token: str | None
+    host: str = "127.0.0.1"
 
 
 class ChildRuntime:
     """A runtime that is a child of this program and ends with it, even if it crashes."""
+
+    # What to report when it does not answer.
+    gone = _RESTARTS
 
     def __init__(self, spec: RuntimeSpec) -> None:
         self._spec = spec
@@ -104,6 +112,8 @@ class ChildRuntime:
 class DefaultRuntime:
     """The runtime service `default`, which outlives this program."""
 
+    gone = _RESTARTS
+
     def __init__(self, home: Home, spec: RuntimeSpec) -> None:
         self._home = home
         self._spec = spec
@@ -131,3 +141,36 @@ class DefaultRuntime:
 
     def close(self) -> None:
         """Do nothing: the service keeps running."""
+
+
+class StartedRuntime:
+    """A runtime that a user has started, on this machine or, as a Slurm job, on another one that shares the home."""
+
+    def __init__(self, home: Home, runtime_id: str) -> None:
+        self._home = home
+        self._id = runtime_id
+        self.gone = f"the runtime {runtime_id!r} does not answer; see `mrmd-python --info {runtime_id}`"
+
+    def find(self) -> Address | None:
+        """Return the address of the runtime, or None if it has no record: it may be restarted at any time."""
+        record = registry.read(self._home, self._id)
+        if record is None:
+            return None
+        secret = None if record.token_file is None else token.read(self._home.token(self._id))
+        # A runtime on this machine listens on loopback in any case.
+        host = urlsplit(record.url).hostname
+        return Address(record.port, secret, "127.0.0.1" if host is None or host == "localhost" else host)
+
+    def start(self) -> Address:
+        """Return the address of the runtime.
+
+        Raises:
+            ServiceError: it does not run.
+        """
+        found = self.find()
+        if found is None:
+            raise ServiceError(f"no runtime named {self._id!r} is running; start it with: mrmd-python --id {self._id}")
+        return found
+
+    def close(self) -> None:
+        """Do nothing: the runtime keeps running."""
