@@ -72,7 +72,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option(
         "--backend",
         type=click.Choice(BACKENDS),
-        help="Service manager to run it under.  [default: the first of these that works]",
+        help="Service manager to run it under.  [default: the first of these that works, but never slurm]",
     ),
     click.option(
         "--env",
@@ -130,7 +130,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
         flag_value="auto",
         type=click.Choice(["auto", *BACKENDS]),
         metavar="[BACKEND]",
-        help="Print the unit, agent or command that would be started, without starting it.",
+        help="Print the unit, agent, command or batch script that would be started, without starting it.",
     ),
 )
 @option.group(
@@ -162,7 +162,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     ),
 )
 @option.group(
-    "Resource limits (systemd)",
+    "Resource limits (systemd, slurm)",
     click.option(
         "--memory-max",
         metavar="SIZE",
@@ -189,7 +189,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
         metavar="KEY=VALUE",
         callback=option.unit_property,
         multiple=True,
-        help="Set any other property of the unit (e.g. IOWeight=50). Repeatable.",
+        help="Set any other property of the unit (e.g. IOWeight=50), or option of sbatch (gres=gpu:1). Repeatable.",
     ),
 )
 @option.group(

@@ -31,6 +31,7 @@ from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, make_directory, write_atomically
 from mrmd_python.runtime.locks import is_claimed
 from mrmd_python.runtime.registry import Record, UnreadableRecordError
+from mrmd_python.runtime.scope import has_locks_of_all_hosts
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.runtime.validate import is_id
 
@@ -336,7 +337,9 @@ def _cancel(runtime_id: str, record: Record | None) -> None:
         _slurm(["scancel", f"--name={job.name}", job_id])
     except ServiceError as error:
         raise ServiceError(f"cannot cancel job {job_id} of {runtime_id!r}: {error}") from None
-    was_announced, deadline = record is not None, time.monotonic() + seconds
+    # The claim is of use only if this host sees the locks of the node.
+    was_announced = record is not None and has_locks_of_all_hosts(home.root)
+    deadline = time.monotonic() + seconds
     next_query, query = 0.0, _QUERY_SECONDS[0]
     while True:
         if was_announced and not home.record(runtime_id).exists() and not is_claimed(home.claim(runtime_id)):
