@@ -58,6 +58,8 @@ def linuxproc_cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def cgroup_cluster() -> Iterator[Cluster]:
     """A cluster that finds the processes of a job by their cgroup."""
+    if not Path("/sys/fs/cgroup/freezer").is_dir():
+        pytest.skip("Slurm of Debian finds processes by the freezer of cgroup v1, which this machine does not mount")
     with _booted("cgroup") as cluster:
         yield cluster
 

@@ -178,7 +178,7 @@ def _spin(text: str, shown: list[str], ended: threading.Event) -> None:
         frame = _SPINNER_FRAMES[count % len(_SPINNER_FRAMES)]
         waited = f"{text}: {time.monotonic() - started:.0f} s"
         line = waited if len(shown) == 1 else f"{waited}, {shown[-1]}"
-        print(f"\r\x1b[K{frame} {line}", end="", file=sys.stderr, flush=True)
+        print(f"\r{frame} {line}\x1b[K", end="", file=sys.stderr, flush=True)
         count += 1
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)  # erase the line (ECMA-48, EL)
 
