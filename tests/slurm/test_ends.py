@@ -62,8 +62,12 @@ def test_time_limit_leaves_no_process_and_is_listed(either_cluster: Cluster) -> 
     # Slurm looks for jobs at their limit every 30 seconds.
     wait_until(lambda: node.alive([client.pid, *pids]) == [], "all processes have ended", 150)
     wait_until(lambda: either_cluster.login.states() == {"vllm": "failed"}, "the end is listed")
-    assert "failed (timeout)" in either_cluster.login.mrmd("--list").stdout
-    assert "DUE TO TIME LIMIT" in either_cluster.login.mrmd("--logs", "vllm").stdout
+    assert "failed (time limit)" in either_cluster.login.mrmd("--list").stdout
+    job = either_cluster.login.info("vllm")["facts"]["job"]
+    wait_until(
+        lambda: either_cluster.login.run("scontrol", "show", "job", job).returncode == 1, "Slurm forgets it", 100
+    )
+    assert "failed (time limit)" in either_cluster.login.mrmd("--list").stdout
 
 
 @pytest.mark.timeout(240)

@@ -82,7 +82,7 @@ def test_lost_node(own_cluster: Cluster) -> None:
     # A process of the node's own: nsenter(1) would end with it.
     own_cluster.root(client.node).run("systemctl", "poweroff", "--force", "--force")
     wait_until(lambda: own_cluster.login.states() == {"a": "failed"}, "Slurm has noticed", 120)
-    assert "failed (node fail)" in own_cluster.login.mrmd("--list").stdout
+    assert "failed (node failure)" in own_cluster.login.mrmd("--list").stdout
     killed = own_cluster.login.mrmd("--kill", "a")
     assert killed.returncode == 0, killed.stderr
     assert own_cluster.boot(), "the node is back"

@@ -25,7 +25,9 @@ def test_runtime_runs_on_a_node_and_is_managed_from_login(cluster: Cluster) -> N
     assert (info["host"], info["url"], info["unit"]) == (client.node, client.url, info["facts"]["job"])
     assert info["facts"]["left"].startswith("7:59:")
     assert client.value("os.environ['SLURM_JOB_ID'], os.environ['CUDA_VISIBLE_DEVICES']") == f"('{info['unit']}', '0')"
-    assert f"answers at {client.url}" in cluster.login.mrmd("--logs", "vllm").stdout
+    for follow in ([], ["--follow"]):
+        log = cluster.login.run("timeout", "3", MRMD, "--logs", "vllm", *follow).stdout
+        assert f"answers at {client.url}" in log
     assert_error(cluster.login.mrmd("--enable", "vllm"), 1, "Slurm job", "cannot start at login")
 
     assert cluster.login.mrmd("--restart", "vllm").returncode == 0
@@ -94,7 +96,8 @@ def test_start_waits_while_the_job_is_pending(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("when", ["pending", "starting"])
 def test_ctrl_c_cancels_the_job_and_leaves_nothing(cluster: Cluster, when: str) -> None:
-    options = ("--property", "hold=") if when == "pending" else ()
+    cluster.login.script("hangs/bin/python", "exec sleep 1000")
+    options = ("--property", "hold=") if when == "pending" else ("--venv", "hangs")
     command = cluster.login.command(MRMD, "--id", "a", *options)
     start = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: cluster.login.states().get("a") == when, f"it is {when}")

@@ -42,6 +42,7 @@ _BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
 _KILL_WAIT_SECONDS = 60.0  # how long Slurm may take to end a job, besides its server; KillWait is 30 by default
 _LOOK_SECONDS = 0.1
 _QUERY_SECONDS = (0.3, 3.0)  # between two queries of the controller, which all users share: at first, and later
+_LOG_BYTES = 64 * 1024  # of the end of a log that are searched for Slurm's own message
 _SILENT_SECONDS = 60.0  # for how long a start waits for a controller that does not answer
 # Fields that contain no "|". The reason is last, because it can.
 _FIELDS = "%i|%j|%T|%N|%L|%b|%r"
@@ -51,6 +52,12 @@ _PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD",
 _RUNNING = {"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
 _ENDING = {"COMPLETING"}
 _ENDED_WELL = {"COMPLETED", "CANCELLED"}
+_CAUSES = {
+    "TIMEOUT": "time limit",
+    "NODE_FAIL": "node failure",
+    "OUT_OF_MEMORY": "out of memory",
+    "BOOT_FAIL": "boot failure",
+}
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 # What a variable of the host of the user's login refers to does not exist on a node. Slurm sets some of them itself.
 _OF_LOGIN_HOST = re.compile(
@@ -163,17 +170,14 @@ class SlurmBackend(Backend):
         return set()
 
     def is_active(self, runtime_id: str) -> bool:
-        """Return whether the job is running, after waiting while it is pending or ends."""
+        """Return whether the server answers, after waiting while its job is pending, starts or ends."""
         home, job_id = Home.of(os.environ), _job_id(runtime_id, None)
         if job_id is None:
             return False
         query = _QUERY_SECONDS[0]
         while (job := _job(runtime_id, job_id)) is not None and job.state in _PENDING | _RUNNING | _ENDING:
-            if job.state in _RUNNING:
-                return True
-            self.on_progress(_progress(job))
             if _has_answered(home, runtime_id, job_id):
-                return True
+                return job.state in _RUNNING
             time.sleep(query)
             query = min(query * 1.5, _QUERY_SECONDS[1])
         return False
@@ -385,7 +389,10 @@ def _state(runtime_id: str, jobs: Mapping[str, _Job]) -> State:
     job_id = _job_id(runtime_id, None)
     job = jobs.get(job_id or "")
     if job is None or job.name != _JOB_PREFIX + runtime_id:
-        return State("stopped", None, False, f"Slurm no longer knows job {job_id}" if job_id else "never submitted")
+        if job_id is None:
+            return State("stopped", None, False, "never submitted")
+        cause = _cause_in_log(runtime_id, job_id)
+        return State("failed" if cause else "stopped", None, False, cause or f"Slurm no longer knows job {job_id}")
     given = {
         "job": job.id,
         "node": job.node,
@@ -406,7 +413,19 @@ def _status(runtime_id: str, job: _Job) -> tuple[str, str | None]:
         return "running" if answers else "starting", None if job.state == "RUNNING" else job.state.lower()
     if job.state in _ENDING:
         return "stopping", None
-    return "stopped" if job.state in _ENDED_WELL else "failed", job.state.lower().replace("_", " ")
+    return "stopped" if job.state in _ENDED_WELL else "failed", _CAUSES.get(job.state, job.state).lower()
+
+
+def _cause_in_log(runtime_id: str, job_id: str) -> str | None:
+    """Return why Slurm ended a job that it no longer knows, from what it wrote into the log."""
+    try:
+        with Home.of(os.environ).log(runtime_id).open("rb") as file:
+            file.seek(-min(file.seek(0, os.SEEK_END), _LOG_BYTES), os.SEEK_END)
+            end = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    found = re.findall(rf"\*\*\* JOB {job_id} ON \S+ CANCELLED AT \S+ DUE TO ([A-Z ]+) \*\*\*", end)
+    return found[-1].lower() if found else None
 
 
 def _progress(job: _Job) -> str:
