@@ -125,7 +125,7 @@ def test_killing_worker_or_reaper_ends_the_rest_of_the_session(machine: Machine,
 
 
 # A process that takes two seconds to save something after SIGTERM, with the help of other programs.
-_SAVING = """
+SAVING = """
 import subprocess, time
 subprocess.Popen(["sh", "-c", "trap 'sleep 2; echo saved > %s; exit' TERM; echo ready; while :; do sleep 0.1; done"],
                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True).stdout.readline()
@@ -136,7 +136,7 @@ subprocess.Popen(["sh", "-c", "trap 'sleep 2; echo saved > %s; exit' TERM; echo 
 def test_process_can_save_something_after_sigterm(machine: Machine, way: str) -> None:
     saved = f"{machine.home}/saved-{way}"
     client = machine.start("vllm")
-    client.execute(_SAVING % saved)
+    client.execute(SAVING % saved)
     if way == "delete":
         client.request("DELETE", "/sessions/default")
     else:
@@ -148,7 +148,7 @@ def test_process_can_save_something_after_sigterm(machine: Machine, way: str) ->
 def test_systemctl_stop_waits_for_the_stop_timeout(box: Machine) -> None:
     saved = f"{box.home}/saved-stop"
     client = box.start("vllm", "--stop-timeout", "20s")
-    client.execute((_SAVING % saved).replace("sleep 2", "sleep 16"))
+    client.execute((SAVING % saved).replace("sleep 2", "sleep 16"))
     box.read("systemctl", "--user", "stop", "mrmd-python@vllm")
     assert box.read("cat", saved) == "saved"
 
@@ -156,7 +156,7 @@ def test_systemctl_stop_waits_for_the_stop_timeout(box: Machine) -> None:
 def test_process_is_killed_after_the_stop_timeout(here: Machine) -> None:
     saved = here.home / "saved"
     client = here.start("vllm", "--stop-timeout", "1s")
-    client.execute((_SAVING % saved).replace("sleep 2", "sleep 100"))
+    client.execute((SAVING % saved).replace("sleep 2", "sleep 100"))
     assert here.mrmd("--kill", "vllm").returncode == 0
     assert not saved.exists()
 
@@ -164,7 +164,7 @@ def test_process_is_killed_after_the_stop_timeout(here: Machine) -> None:
 def test_killed_server_leaves_time_to_save_something(here: Machine) -> None:
     saved = here.home / "saved"
     client = here.start("vllm")
-    client.execute(_SAVING % saved)
+    client.execute(SAVING % saved)
     victims = [client.pid, int(client.value("import os; os.getppid()"))]
     for name in ("STOP", "KILL"):  # neither can act on the other's death when both are stopped first
         for pid in victims:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.machine import Machine, wait_until
 from tests.slurm.hosts import Cluster, NodeClient
-from tests.test_reaping import START_FOUR_CHILDREN
+from tests.test_reaping import SAVING, START_FOUR_CHILDREN
 
 # One of the children ignores SIGTERM.
 _BRIEFLY = ("--stop-timeout", "1s")
@@ -37,6 +37,19 @@ def test_no_process_is_left(either_cluster: Cluster, end: str) -> None:
     state, detail = ("stopped", "cancelled") if end == "scancel" else ("failed", "failed")
     wait_until(lambda: either_cluster.login.states() == {"vllm": state}, "the end is listed", 30)
     assert f"{state} ({detail})" in either_cluster.login.mrmd("--list").stdout
+
+
+@pytest.mark.parametrize("end", ["kill", "scancel"])
+def test_process_can_save_something_after_sigterm(either_cluster: Cluster, end: str) -> None:
+    saved = f"{either_cluster.login.home}/saved"
+    either_cluster.start("vllm").execute(SAVING % saved)
+    if end == "kill":
+        assert either_cluster.login.mrmd("--kill", "vllm").returncode == 0
+    else:
+        either_cluster.login.read("scancel", "--name=mrmd-python@vllm")
+        wait_until(lambda: either_cluster.login.states() == {"vllm": "stopped"}, "it has ended")
+    assert either_cluster.login.read("cat", saved) == "saved"
+    either_cluster.login.read("rm", saved)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
