@@ -85,12 +85,12 @@ def test_start_waits_while_the_job_is_pending(cluster: Cluster) -> None:
         cluster.login.command(MRMD, "--id", "late", *_ALL_CPUS),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_until(lambda: cluster.login.states().get("late") == "pending", "it is pending")
-    wait_until(lambda: "pending (Resources)" in cluster.login.mrmd("--list").stdout, "the reason is shown")
+    assert start.stderr is not None
+    assert next(line for line in start.stderr if "is pending: Resources" in line)
+    assert "pending (Resources)" in cluster.login.mrmd("--list").stdout
     assert cluster.login.mrmd("--kill", "node2").returncode == 0
     out, errors = start.communicate(timeout=60)
     assert start.returncode == 0, errors
-    assert "is pending: Resources" in errors
     assert "http://node2:" in out
 
 
@@ -107,6 +107,18 @@ def test_ctrl_c_cancels_the_job_and_leaves_nothing(cluster: Cluster, when: str) 
     assert (start.returncode, errors.splitlines()[-1]) == (130, "mrmd-python: interrupted")
     wait_until(lambda: cluster.jobs() == "", "the job is cancelled")
     assert cluster.login.leftovers() == ""
+
+
+def test_interrupt_as_soon_as_the_job_is_submitted_cancels_it(cluster: Cluster) -> None:
+    """When sbatch has submitted the job, but the command does not know its number yet."""
+    directory = f"{cluster.login.home}/bin"
+    cluster.login.script("bin/sbatch", '/usr/bin/sbatch "$@"; kill -INT $PPID; sleep 1000')
+    env = {"PATH": f"{directory}:{cluster.login.environ['PATH']}"}
+    start = cluster.login.mrmd("--id", "a", "--property", "hold=", env=env)
+    assert start.returncode == 130, start
+    wait_until(lambda: cluster.jobs() == "", "the job is cancelled")
+    assert cluster.login.leftovers() == ""
+    cluster.login.read("rm", "-r", directory)
 
 
 def test_no_wait_prints_the_job(cluster: Cluster) -> None:

@@ -44,8 +44,8 @@ _LOOK_SECONDS = 0.1
 _QUERY_SECONDS = (0.3, 3.0)  # between two queries of the controller, which all users share: at first, and later
 _LOG_BYTES = 64 * 1024  # of the end of a log that are searched for Slurm's own message
 _SILENT_SECONDS = 60.0  # for how long a start waits for a controller that does not answer
-# Fields that contain no "|". The reason is last, because it can.
-_FIELDS = "%i|%j|%T|%N|%L|%b|%r"
+# The last two may contain a "|", but hardly do.
+_FIELDS = "%i|%j|%T|%N|%L|%b|%r|%Z"
 _QUEUE = ("squeue", "--me", "--noheader", "--states=all", f"--format={_FIELDS}")
 # squeue(1), "Job state codes". All others are states of a job that has ended.
 _PENDING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
@@ -84,6 +84,7 @@ class _Job:
     time_left: str
     gpus: str
     reason: str
+    directory: str
 
 
 class SlurmBackend(Backend):
@@ -307,6 +308,7 @@ def _submit(runtime_id: str, script: str, environment: Mapping[str, str]) -> str
             pass_fds=[given.fileno()],
         )
     if done.returncode != 0:
+        path.unlink()
         raise ServiceError(f"Slurm refuses the job: {_words(done.stderr)}")
     job_id = done.stdout.strip().partition(";")[0]
     write_atomically(path, os.fsencode(f"{script}# Submitted as job {job_id}.\n"))
@@ -329,7 +331,7 @@ def _cancel(runtime_id: str, record: Record | None) -> None:
     Raises:
         ServiceError: Slurm does not answer, or does not end it.
     """
-    job_id = _job_id(runtime_id, record)
+    job_id = _job_id(runtime_id, record) or _unrecorded_job(runtime_id)
     if job_id is None:
         return
     home, seconds = Home.of(os.environ), stop_limit(record) + _KILL_WAIT_SECONDS
@@ -360,6 +362,15 @@ def _cancel(runtime_id: str, record: Record | None) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
+def _unrecorded_job(runtime_id: str) -> str | None:
+    """Return the job of a script that does not name it: the command that submitted it was interrupted."""
+    if not _script(runtime_id).exists():
+        return None
+    name, directory = _JOB_PREFIX + runtime_id, str(Home.of(os.environ).root)
+    found = (job.id for job in _jobs().values() if (job.name, job.directory) == (name, directory) and _is_live(job))
+    return next(found, None)
+
+
 def _has_answered(home: Home, runtime_id: str, job_id: str) -> bool:
     """Return whether the server of a job has announced itself."""
     try:
@@ -372,8 +383,8 @@ def _has_answered(home: Home, runtime_id: str, job_id: str) -> bool:
 def _jobs() -> dict[str, _Job]:
     """Return the user's jobs that Slurm knows, by id; those that ended are among them for a while (MinJobAge)."""
     _check_controller()
-    rows = (line.split("|", 6) for line in _slurm(_QUEUE).splitlines())
-    return {row[0]: _Job(*row) for row in rows if len(row) == 7}
+    rows = (line.split("|", 7) for line in _slurm(_QUEUE).splitlines())
+    return {row[0]: _Job(*row) for row in rows if len(row) == 8}
 
 
 def _job(runtime_id: str, job_id: str) -> _Job | None:
