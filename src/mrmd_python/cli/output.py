@@ -61,9 +61,11 @@ def status_as_json(found: "Status") -> dict[str, Any]:
         "gpuMemory": gpu.total(found.gpu_memory),
         "gpuProcesses": [asdict(held) for held in found.gpu_memory],
         "enabled": found.enabled,
-        "detail": found.detail,
-        "facts": dict(found.facts),
     }
+    if found.detail is not None:
+        state["detail"] = found.detail
+    if found.facts:
+        state["facts"] = dict(found.facts)
     if found.error is not None:
         state["error"] = str(found.error)
     return record_as_json(found.id, found.record) | state
