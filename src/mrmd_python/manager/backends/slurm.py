@@ -5,15 +5,12 @@ import os
 import pwd
 import re
 import shlex
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from mrmd_python.manager.backends.base import (
     Backend,
@@ -60,7 +57,7 @@ _CAUSES = {
 }
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 # What a variable of the host of the user's login refers to does not exist on a node. Slurm sets some of them itself.
-_OF_LOGIN_HOST = re.compile(
+_OF_LOGIN_HOST = (
     "SLURM_.*|SLURMD_.*|SBATCH_.*|SRUN_.*|SALLOC_.*|DBUS_.*|XDG_RUNTIME_DIR|DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|"
     f"ICEAUTHORITY|SESSION_MANAGER|HOSTNAME|{'|'.join(_GPU_VARIABLES)}"
 )
@@ -75,8 +72,7 @@ _OPTION_OF_RESERVED = {"mem": "--memory-max", "cpus-per-task": "--cpu-quota", "n
 _INPUT_VARIABLES = {"time": "TIMELIMIT", "no-requeue": "REQUEUE", "mem": "MEM_PER_NODE", "export-file": "EXPORT"}
 
 
-@dataclass(frozen=True)
-class _Job:
+class _Job(NamedTuple):
     id: str
     name: str
     state: str
@@ -261,7 +257,7 @@ def _script(runtime_id: str) -> Path:
     return _directory() / f"{runtime_id}.sh"
 
 
-_JOB_LINE = re.compile(r"^# Submitted as job (\d+)\.\n", re.MULTILINE)
+_JOB_LINE = r"(?m)^# Submitted as job (\d+)\.\n"
 
 
 def _script_text(runtime_id: str) -> str:
@@ -270,13 +266,13 @@ def _script_text(runtime_id: str) -> str:
         text = _script(runtime_id).read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ServiceError(f"cannot read {_script(runtime_id)}: {error.strerror}") from None
-    return _JOB_LINE.sub("", text)
+    return re.sub(_JOB_LINE, "", text)
 
 
 def _job_id(runtime_id: str, record: Record | None) -> str | None:
     """Return the last job of a runtime, if any."""
     try:
-        found = _JOB_LINE.search(_script(runtime_id).read_text(encoding="utf-8", errors="surrogateescape"))
+        found = re.search(_JOB_LINE, _script(runtime_id).read_text(encoding="utf-8", errors="surrogateescape"))
     except OSError:
         found = None
     if found is not None:
@@ -299,6 +295,8 @@ def _submit(runtime_id: str, script: str, environment: Mapping[str, str]) -> str
     open_log(Home.of(os.environ).log(runtime_id)).close()  # with mode 0600
     options = re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE)
     overriding = {f"SBATCH_{_INPUT_VARIABLES.get(name, name.replace('-', '_').upper())}" for name in options}
+    import tempfile  # not above: every command loads this module
+
     with tempfile.TemporaryFile() as given:
         given.write(b"".join(os.fsencode(f"{name}={value}\0") for name, value in _for_node(environment).items()))
         given.seek(0)
@@ -319,7 +317,7 @@ def _for_node(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what of a captured environment has a meaning on a node."""
     user = pwd.getpwuid(os.getuid())
     least = {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name, "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    return least | {name: value for name, value in environment.items() if not _OF_LOGIN_HOST.fullmatch(name)}
+    return least | {name: value for name, value in environment.items() if not re.fullmatch(_OF_LOGIN_HOST, name)}
 
 
 def _cancel(runtime_id: str, record: Record | None) -> None:
@@ -512,6 +510,9 @@ def _directive(name: str, value: str | None) -> str:
 
 def _address(node: str) -> str:
     """Return the address to listen on: the node's name, unless the node resolves it to loopback."""
+    import socket
+    from ipaddress import ip_address
+
     try:
         found = {ip_address(str(each[4][0]).partition("%")[0]) for each in socket.getaddrinfo(node, None)}
     except OSError:
