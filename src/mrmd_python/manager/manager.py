@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from mrmd_python.manager import FOREGROUND
 from mrmd_python.manager.backends import all_backends, backend_of, choose, is_out_of_reach, load
-from mrmd_python.manager.backends.base import Backend, StartFailedError
+from mrmd_python.manager.backends.base import Backend, StartFailedError, StopCanceledError
 from mrmd_python.manager.usage import Usage, processes_of, usage_of
 from mrmd_python.runtime import ServiceError, processes, registry, token
 from mrmd_python.runtime import environment as environment_file
@@ -228,7 +228,8 @@ def _end_start(home: Home, runtime_id: str) -> Usage | None:
     for backend in all_backends():
         if backend.is_installed(runtime_id):
             was_starting = was_starting or backend.is_starting(runtime_id)
-            backend.stop(runtime_id, None)
+            with suppress(StopCanceledError):  # the caller tries to end that start too
+                backend.stop(runtime_id, None)
     if marker is not None:
         sweep(marker, DEFAULT_STOP_TIMEOUT)
     return freed if freed.processes or was_starting else None

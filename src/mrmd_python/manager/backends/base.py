@@ -29,6 +29,10 @@ class NotInstalledError(ServiceError):
     """This machine or this user does not have the service manager that a backend needs."""
 
 
+class StopCanceledError(ServiceError):
+    """The service manager did not stop a server, because another command has just started it."""
+
+
 class OtherHomeError(ServiceError):
     """A unit or agent of this name belongs to another home: all homes of a user share the service manager."""
 

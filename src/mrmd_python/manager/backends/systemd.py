@@ -16,6 +16,7 @@ from mrmd_python.manager.backends.base import (
     OtherHomeError,
     StartFailedError,
     State,
+    StopCanceledError,
     is_other_home,
     run,
     stop_limit,
@@ -275,6 +276,8 @@ def _install_template(directory: Path) -> None:
 def _stop(name: str, directories: Iterable[Path], seconds: float) -> None:
     """Stop and disable a unit, and let the manager forget its failures."""
     stopped = _systemctl("stop", name, timeout=seconds)
+    if "canceled" in stopped.stderr:  # a start replaces the job of a stop, and the other way round
+        raise StopCanceledError(f"{name} was not stopped, because another command has just started it")
     if stopped.returncode not in (0, _NOT_LOADED):
         raise ServiceError(f"systemd cannot stop {name}: {stopped.stderr.strip()}")
     if any(_links(directory, name) for directory in directories):
