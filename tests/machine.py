@@ -113,10 +113,10 @@ class Machine:
         return self.client(runtime_id)
 
     def leftovers(self) -> str:
-        """Return the files and units that runtimes have left behind there, except logs and the systemd template."""
+        """Return the files and units that runtimes have left behind there, except logs, images and the systemd template."""
         files = self.run(
             "find", f"{self.home}/.mrmd", f"{self.home}/.config/systemd/user", "-type", "f",
-            "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*",
+            "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*", "-not", "-path", "*/assets/*",
         ).stdout  # fmt: skip
         if self.backend != "systemd":
             return files
