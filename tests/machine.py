@@ -113,7 +113,7 @@ class Machine:
         return self.client(runtime_id)
 
     def leftovers(self) -> str:
-        """Return the files and units that runtimes have left behind there, except logs, images and the systemd template."""
+        """Return the files and units that runtimes have left there, except logs, images and the systemd template."""
         files = self.run(
             "find", f"{self.home}/.mrmd", f"{self.home}/.config/systemd/user", "-type", "f",
             "-not", "-name", "mrmd-python@.service", "-not", "-path", "*/logs/*", "-not", "-path", "*/assets/*",
