@@ -33,6 +33,8 @@ _ANSWER_SECONDS = 10.0
 _BACKSTOP_SECONDS = 30.0  # longer than the unit's own start timeout
 _NOT_LOADED = 5  # exit status of `systemctl stop` if no such unit is loaded (systemctl(1), "Exit status")
 _ALL_UNITS = f"{UNIT_PREFIX}?*{UNIT_SUFFIX}"
+# Where administrators mask units of all users (systemd.unit(5), "User Unit Search Path").
+_MASK_DIRECTORIES = (Path("/etc/systemd/user"), Path("/run/systemd/user"))
 # Variables of the manager that say who the user is and how to reach the session's services.
 _USER_VARIABLES = {"DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER", "XDG_RUNTIME_DIR"}
 # What to show for a unit's ActiveState (systemctl(1)). A unit is active before its server has announced itself.
@@ -77,11 +79,11 @@ class SystemdBackend(Backend):
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Write the unit, load it and start it; systemctl waits for READY=1."""
         name, path = unit_name(spec.id), unit_path(spec.id)
-        if _shown(name, "LoadState") == "masked":
-            mask = Path(_shown(name, "FragmentPath")).name  # of the unit or of the template
+        mask = _mask(name)
+        if mask is not None:
             raise ServiceError(
                 f"{name} is masked, so systemd does not start it; "
-                f"to change that: systemctl --user unmask {shlex.quote(mask or name)}; or use --backend fork"
+                f"to change that: systemctl --user unmask {shlex.quote(mask)}; or use --backend fork"
             )
         variables = self._manager_variables if self._manager_variables is not None else _manager_variables()
         content = _encode(unit.render(home, spec, variables - environment.keys() - _USER_VARIABLES - SERVICE))
@@ -258,6 +260,13 @@ def _is_of_other_home(runtime_id: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return home is not None and is_other_home(home)
+
+
+def _mask(name: str) -> str | None:
+    """Return the name under which a unit or its template is masked, if it is. To ask systemd takes longer."""
+    directories = (_unit_directory(), Path(_runtime_directory(), "systemd/user"), *_MASK_DIRECTORIES)
+    files = (directory / each for each in (name, TEMPLATE) for directory in directories)
+    return next((file.name for file in files if os.path.realpath(file) == os.devnull), None)
 
 
 def _encode(content: str) -> bytes:
