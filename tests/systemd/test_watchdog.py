@@ -21,14 +21,11 @@ def test_watchdog_restarts_hanging_server_on_its_port(box: Machine) -> None:
     assert "Watchdog timeout" in log
 
 
-def test_frozen_runtime_goes_on_when_it_is_thawed(box: Machine) -> None:
-    client = box.start("a")
-    client.execute("x = 1")
-    unit = "mrmd-python@a.service"
-    assert box.read("systemctl", "--user", "show", "--property=WatchdogUSec", "--value", unit) in ("0", "infinity")
-    box.read("systemctl", "--user", "freeze", unit)
-    box.read("systemctl", "--user", "thaw", unit)
-    assert client.value("x") == "1"
+def test_unit_has_no_watchdog_by_default(box: Machine) -> None:
+    """It would end a runtime that was frozen or suspended for longer than its time, with all variables."""
+    box.start("a")
+    watchdog = box.read("systemctl", "--user", "show", "--property=WatchdogUSec", "--value", "mrmd-python@a.service")
+    assert watchdog in ("0", "infinity")
 
 
 @pytest.mark.parametrize(
