@@ -266,7 +266,7 @@ def _mask(name: str) -> str | None:
     """Return the name under which a unit or its template is masked, if it is. To ask systemd takes longer."""
     directories = (_unit_directory(), Path(_runtime_directory(), "systemd/user"), *_MASK_DIRECTORIES)
     files = (directory / each for each in (name, TEMPLATE) for directory in directories)
-    return next((file.name for file in files if os.path.realpath(file) == os.devnull), None)
+    return next((file.name for file in files if _is_mask(file)), None)
 
 
 def _encode(content: str) -> bytes:
