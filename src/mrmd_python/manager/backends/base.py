@@ -258,6 +258,11 @@ def open_log(log: Path) -> BinaryIO:
         raise ServiceError(f"cannot write the log {log}: {error.strerror}; remove it or change its owner") from None
 
 
+def log_size(log: Path) -> int:
+    """Return the size of a log in bytes, 0 if it does not exist: where what is written next begins."""
+    return log.stat().st_size if log.exists() else 0
+
+
 def tail(log: Path, start: int) -> str:
     """Return the last lines written to `log` after the offset `start`."""
     try:

@@ -16,6 +16,7 @@ from mrmd_python.manager.backends.base import (
     OtherHomeError,
     StartFailedError,
     is_other_home,
+    log_size,
     open_log,
     run,
     stop_limit,
@@ -131,8 +132,7 @@ class LaunchdBackend(Backend):
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and bootstrap it again from its file."""
-        log = home.log(runtime_id)
-        logged = log.stat().st_size if log.exists() else 0
+        logged = log_size(home.log(runtime_id))
         _bootstrap(runtime_id, record)
         timeout = _START_SECONDS if record is None else record.runtime_spec().timeout
         _wait_until_announced(home, runtime_id, logged, timeout + _BACKSTOP_SECONDS)

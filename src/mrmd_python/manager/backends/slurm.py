@@ -7,7 +7,8 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from mrmd_python.manager.backends.base import (
     NotInstalledError,
     StartFailedError,
     State,
+    log_size,
     open_log,
     run,
     stop_limit,
@@ -99,8 +101,7 @@ class SlurmBackend(Backend):
     def prepare(self, spec: RuntimeSpec) -> RuntimeSpec:
         """Check the limits, and require a token: other users of the cluster can reach the port."""
         _options(spec)
-        spec = super().prepare(spec)
-        return spec if spec.token else RuntimeSpec.from_json({**spec.as_json(), "token": True})
+        return replace(super().prepare(spec), token=True)
 
     def check_variables(self, variables: Mapping[str, str]) -> None:
         """Refuse to name GPUs: Slurm chooses them."""
@@ -128,7 +129,7 @@ class SlurmBackend(Backend):
 
     def start(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str], *, wait: bool) -> None:
         """Submit the job; wait while it is pending, for as long as that takes, and until its server answers."""
-        before = _log_size(home, spec.id)
+        before = log_size(home.log(spec.id))
         job_id = _submit(spec.id, self.render(home, spec, environment).decode(errors="surrogateescape"), environment)
         if wait:
             self._wait_until_it_answers(home, spec.id, job_id, before, spec.timeout + _BACKSTOP_SECONDS)
@@ -139,7 +140,7 @@ class SlurmBackend(Backend):
         script, environment = _script_text(runtime_id), environment_file.read(home.environment(runtime_id))
         _cancel(runtime_id, record)
         registry.delete(home, runtime_id)
-        before = _log_size(home, runtime_id)
+        before = log_size(home.log(runtime_id))
         job_id = _submit(runtime_id, script, environment)
         timeout = RuntimeSpec.timeout if record is None else record.runtime_spec().timeout
         self._wait_until_it_answers(home, runtime_id, job_id, before, timeout + _BACKSTOP_SECONDS)
@@ -171,12 +172,11 @@ class SlurmBackend(Backend):
         home, job_id = Home.of(os.environ), _job_id(runtime_id, None)
         if job_id is None:
             return False
-        query = _QUERY_SECONDS[0]
-        while (job := _job(runtime_id, job_id)) is not None and job.state in _PENDING | _RUNNING | _ENDING:
+        pauses = _query_pauses()
+        while (job := _job(runtime_id, job_id)) is not None and _is_live(job):
             if _has_answered(home, runtime_id, job_id):
                 return job.state in _RUNNING
-            time.sleep(query)
-            query = min(query * 1.5, _QUERY_SECONDS[1])
+            time.sleep(next(pauses))
         return False
 
     def is_starting(self, runtime_id: str) -> bool:
@@ -222,7 +222,7 @@ class SlurmBackend(Backend):
     def _wait_until_it_answers(self, home: Home, runtime_id: str, job_id: str, before: int, seconds: float) -> None:
         """Return once the server of a job has announced itself; from when it runs, it has `seconds`."""
         deadline, heard = math.inf, time.monotonic()
-        next_query, query = 0.0, _QUERY_SECONDS[0]
+        next_query, pauses = 0.0, _query_pauses()
         while not _has_answered(home, runtime_id, job_id):
             now = time.monotonic()
             if now > deadline:
@@ -245,8 +245,16 @@ class SlurmBackend(Backend):
                     self.on_progress(_progress(job))
                     if job.state in _RUNNING:
                         deadline = min(deadline, now + seconds)
-                next_query, query = time.monotonic() + query, min(query * 1.5, _QUERY_SECONDS[1])
+                next_query = time.monotonic() + next(pauses)
             time.sleep(_LOOK_SECONDS)
+
+
+def _query_pauses() -> Iterator[float]:
+    """Yield the seconds between queries of the controller, which all users share: short at first, then longer."""
+    pause, longest = _QUERY_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 1.5, longest)
 
 
 def _directory() -> Path:
@@ -344,7 +352,7 @@ def _cancel(runtime_id: str, record: Record | None) -> None:
     # The claim is of use only if this host sees the locks of the node.
     was_announced = record is not None and has_locks_of_all_hosts(home.root)
     deadline = time.monotonic() + seconds
-    next_query, query = 0.0, _QUERY_SECONDS[0]
+    next_query, pauses = 0.0, _query_pauses()
     while True:
         if was_announced and not home.record(runtime_id).exists() and not is_claimed(home.claim(runtime_id)):
             return
@@ -352,7 +360,7 @@ def _cancel(runtime_id: str, record: Record | None) -> None:
             job = _job(runtime_id, job_id)
             if job is None or not _is_live(job):
                 return
-            next_query, query = time.monotonic() + query, min(query * 1.5, _QUERY_SECONDS[1])
+            next_query = time.monotonic() + next(pauses)
         if time.monotonic() > deadline:
             raise ServiceError(
                 f"Slurm has not ended job {job_id} within {seconds:.0f} s; see `scontrol show job {job_id}`"
@@ -452,11 +460,6 @@ def _failure(home: Home, runtime_id: str, job_id: str, job: _Job | None, before:
     return f"Slurm job {job_id} ended{node} before its server answered: {ended}\n" + (
         lines or f"It wrote nothing to {log}: does the node have that directory?"
     )
-
-
-def _log_size(home: Home, runtime_id: str) -> int:
-    log = home.log(runtime_id)
-    return log.stat().st_size if log.exists() else 0
 
 
 def _options(spec: RuntimeSpec) -> dict[str, str | None]:
