@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote_to_bytes
 import aiohttp
 from yarl import URL
 
-from mrmd_python.app.runtimes import Address, ChildRuntime, DefaultRuntime, StartedRuntime
+from mrmd_python.app.runtimes import ChildRuntime, DefaultRuntime, StartedRuntime
 from mrmd_python.runtime import ServiceError
+from mrmd_python.runtime.address import Address
 from mrmd_python.server.access import Access
 from mrmd_python.server.api.error import RefusedError
 from mrmd_python.server.event_stream import encode

@@ -6,13 +6,11 @@ import secrets
 import subprocess
 import threading
 from io import FileIO
-from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from mrmd_python.manager import manager
 from mrmd_python.runtime import ServiceError, environment, registry, token
+from mrmd_python.runtime.address import Address, address_of, find
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import new_marker
@@ -34,14 +32,6 @@ os.register_at_fork(after_in_child=_close_stdin_pipes)
 
 
 _RESTARTS = "the runtime has died, and its variables are lost; the next request starts it again"
-
-
-class Address(NamedTuple):
-    """Where a runtime answers, and its token, if any."""
-
-    port: int
-    token: str | None
-    host: str = "127.0.0.1"
 
 
 class ChildRuntime:
@@ -135,9 +125,8 @@ class DefaultRuntime:
         """
         record = manager.start(self._home, self._spec, os.environ).record
         assert record is not None  # start() has waited for it
-        address = Address(record.port, None if record.token_file is None else token.read(Path(record.token_file)))
-        self._found = record, address
-        return address
+        self._found = record, address_of(self._home, record)
+        return self._found[1]
 
     def close(self) -> None:
         """Do nothing: the service keeps running."""
@@ -154,12 +143,7 @@ class StartedRuntime:
     def find(self) -> Address | None:
         """Return the address of the runtime, or None if it has no record: it may be restarted at any time."""
         record = registry.read(self._home, self._id)
-        if record is None:
-            return None
-        secret = None if record.token_file is None else token.read(self._home.token(self._id))
-        # A runtime on this machine listens on loopback in any case.
-        host = urlsplit(record.url).hostname
-        return Address(record.port, secret, "127.0.0.1" if host is None or host == "localhost" else host)
+        return None if record is None else address_of(self._home, record)
 
     def start(self) -> Address:
         """Return the address of the runtime.
@@ -167,10 +151,7 @@ class StartedRuntime:
         Raises:
             ServiceError: it does not run.
         """
-        found = self.find()
-        if found is None:
-            raise ServiceError(f"no runtime named {self._id!r} is running; start it with: mrmd-python --id {self._id}")
-        return found
+        return find(self._home, self._id)
 
     def close(self) -> None:
         """Do nothing: the runtime keeps running."""
