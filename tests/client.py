@@ -193,6 +193,14 @@ class Client:
             return list(events)
 
     @contextmanager
+    def watching(
+        self, session: str, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[Event]]:
+        """Watch a session by its percent-encoded id; yields an iterator over what happens in it."""
+        with self._events("GET", f"/sessions/{session}/events{query}", None, headers or {}) as events:
+            yield events
+
+    @contextmanager
     def _events(
         self, method: str, path: str, body: str | None, headers: Mapping[str, str]
     ) -> Iterator[Iterator[Event]]:

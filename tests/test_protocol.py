@@ -64,7 +64,7 @@ def test_protocol_examples_work(client: Client) -> None:
             background.append(subprocess.Popen(["bash", "-c", script], stdout=subprocess.DEVNULL))
         else:
             wait_until(partial(_succeeds, script), f"this example succeeds: {command}", 60)
-    assert [each.wait(timeout=60) for each in background] == [0, 0, 0]
+    assert [each.wait(timeout=60) for each in background] == [0, 0, 0, 0]
 
 
 def _succeeds(script: str) -> bool:

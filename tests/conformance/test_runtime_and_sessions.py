@@ -9,7 +9,7 @@ from tests.client import Client, Json
 
 _FEATURES = {
     *("execute", "executeStream", "interrupt", "complete", "inspect", "hover", "variables", "variableExpand", "reset"),
-    *("isComplete", "format", "assets", "history", "reattach"),
+    *("isComplete", "format", "assets", "history", "reattach", "activity"),
 }
 
 

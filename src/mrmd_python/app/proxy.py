@@ -37,6 +37,7 @@ _RESPONSE_ONLY_HERE = _HOP_BY_HOP | {"date", "server"}
 _FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _ASSETS = "/mrp/v1/assets/"
+_ACTIVITY = "/events"
 
 
 class _Request(NamedTuple):
@@ -239,8 +240,8 @@ async def _exchange(
             ]
             try:
                 await _start(send, response.status, {**dict(_forwarded(received, _RESPONSE_ONLY_HERE)), **own_headers})
-                is_stream = response.content_type == "text/event-stream"
-                async for piece in _events(response, request.gone) if is_stream else response.content.iter_any():
+                has_end = response.content_type == "text/event-stream" and not request.url.path.endswith(_ACTIVITY)
+                async for piece in _events(response, request.gone) if has_end else response.content.iter_any():
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 await send({"type": "http.response.body"})
             except (aiohttp.ClientError, OSError):

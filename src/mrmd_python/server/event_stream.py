@@ -1,4 +1,4 @@
-"""An execution's log as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Logs as Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import asyncio
 import itertools
@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 import msgspec
 
 from mrmd_python.server.accumulated_text import AccumulatedText, omission_line
+from mrmd_python.server.activity import ActivityLog
 from mrmd_python.server.assets import AssetJson, DisplayJson
+from mrmd_python.server.event_log import Entry, EventLog
 from mrmd_python.server.execution import VALUE, Execution, Outcome
-from mrmd_python.server.execution_log import Entry, ExecutionLog
 
 KEEP_ALIVE_SECONDS = 15.0
 # How much of a log is read at a time. Other clients wait until the batch is sent.
@@ -19,6 +20,7 @@ _BATCH_BYTES = 128 * 1024
 # with the delay in OutputPipe this stays within the 50 ms that MRP allows between text and its event.
 _PAUSE_SECONDS = 0.01
 _TEXT = ("stdout", "stderr")
+_KEEP_ALIVE = b": keep-alive\n\n"
 
 
 def encode(number: int, name: str, data: object) -> bytes:
@@ -39,14 +41,10 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
     output = AccumulatedText(_TEXT)
     position = min(after, log.last)
     await _catch_up(log, output, position)
-    while True:
-        while log.last <= position and not log.closed:
-            if not await log.wait(position, KEEP_ALIVE_SECONDS):
-                yield b": keep-alive\n\n"
-        entries, missed = log.read(position, _BATCH_BYTES)
-        if not entries and log.closed:
-            return
-        position = entries[-1].number
+    async for entries, missed in _batches(log, position):
+        if not entries:
+            yield _KEEP_ALIVE
+            continue
         events = list(_merged(entries))
         last = {event.name: event for event in events}
         if missed:
@@ -71,6 +69,33 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
         await asyncio.sleep(_PAUSE_SECONDS if accumulated and output.over_budget and not log.closed else 0)
 
 
+async def activity_stream(activity: ActivityLog, after: int) -> AsyncIterator[bytes]:
+    """Yield all events after the number `after` that are kept, until the session ends, and keep-alive comments."""
+    async for entries, _ in _batches(activity, min(max(after, activity.start), activity.last)):
+        if not entries:
+            yield _KEEP_ALIVE
+        for event in _merged(entries):
+            yield (
+                _text_event(event, None, is_last=True)
+                if event.name in _TEXT
+                else _event(event.number, event.name, event.data)
+            )
+        await asyncio.sleep(0)
+
+
+async def _batches(log: EventLog, position: int) -> AsyncIterator[tuple[list[Entry], int]]:
+    """Yield what `read` returns after the number `position`, until the log ends. No entries: a keep-alive is due."""
+    while True:
+        while log.last <= position and not log.closed:
+            if not await log.wait(position, KEEP_ALIVE_SECONDS):
+                yield [], 0
+        entries, missed = log.read(position, _BATCH_BYTES)
+        if not entries and log.closed:
+            return
+        position = entries[-1].number
+        yield entries, missed
+
+
 def _text_event(event: Entry, output: AccumulatedText | None, *, is_last: bool) -> bytes:
     text = event.data.decode()
     data = b'{"content": ' + _json_string(text)
@@ -79,7 +104,7 @@ def _text_event(event: Entry, output: AccumulatedText | None, *, is_last: bool) 
     return _event(event.number, event.name, data + b"}")
 
 
-async def _catch_up(log: ExecutionLog, output: AccumulatedText, position: int) -> None:
+async def _catch_up(log: EventLog, output: AccumulatedText, position: int) -> None:
     """Accumulate the text that a returning client has received already: the events up to the number `position`."""
     reached = 0
     while reached < position:

@@ -39,6 +39,8 @@ class Cell(msgspec.Struct, rename="camel"):
     silent: bool = False
     allow_stdin: bool = False
     asset_dir: str | None = None
+    # Who asks for it.
+    client: str | None = None
     # Whether the client handles `clear_output` events.
     rich: bool = False
     # Whether a failure drops the executions queued behind this one.
@@ -48,6 +50,7 @@ class Cell(msgspec.Struct, rename="camel"):
         self.exec_id = self.exec_id or f"exec-{secrets.token_hex(8)}"
         self.cell_id = self.cell_id or None
         self.asset_dir = self.asset_dir or None
+        self.client = self.client or None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ class ExecutionJson(TypedDict):
 
     execId: str
     session: str
+    code: str
+    client: str | None
+    rich: bool
     cellId: str | None
     state: State
     created: str
@@ -124,6 +130,9 @@ class Execution:
         return {
             "execId": self.cell.exec_id,
             "session": self.cell.session,
+            "code": self.cell.code,
+            "client": self.cell.client,
+            "rich": self.cell.rich,
             "cellId": self.cell.cell_id,
             "state": self.state,
             "created": self.created,

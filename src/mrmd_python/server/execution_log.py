@@ -1,20 +1,17 @@
-"""The execution log: every event of one execution, for any number of readers, each at its own speed.
+"""The execution log: every event of one execution.
 
 Up to 256 KiB are in memory. Beyond that, events go to an unlinked temporary file. Beyond 64 MiB, the middle is dropped:
 the first 32 MiB and the last 24 to 32 MiB stay, and readers get the number of bytes dropped.
-
-The number of an event is the number of bytes logged up to its end. So this number alone says what a reader has received
-and how much it has missed.
 """
 
-import asyncio
 import os
 import tempfile
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from mrmd_python.server.event_log import Entry, EventLog
 
 _MEMORY_BYTES = 256 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
@@ -23,15 +20,6 @@ _HEAD_CHUNKS = 4
 _TAIL_CHUNKS = 4
 # Counted for each entry besides its bytes, so that many small entries are bounded too.
 _ENTRY_COST = 256
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One event. Its data is text for stdout and stderr, else JSON, and never empty."""
-
-    number: int
-    name: str
-    data: bytes
 
 
 class _Spill:
@@ -105,17 +93,14 @@ class _Chunk:
             yield Entry(end, self._names[index], data)
 
 
-class ExecutionLog:
+class ExecutionLog(EventLog):
     """The log of one execution: its session appends to it, any number of streams read it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._spill = _Spill()
         self._head = [_Chunk(0, self._spill)]
         self._tail: deque[_Chunk] = deque()
-        self._waiting: set[asyncio.Future[None]] = set()
-        # The number of the newest entry.
-        self.last = 0
-        self.closed = False
 
     def append(self, name: str, data: bytes) -> None:
         """Add an event."""
@@ -126,16 +111,8 @@ class ExecutionLog:
         self.last = chunk.end
         self._wake()
 
-    def close(self) -> None:
-        """End the log: there will be no more events."""
-        self.closed = True
-        self._wake()
-
     def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
-        """Return about `size_limit` bytes of entries after the number `after`, and how many bytes were dropped before.
-
-        The dropped bytes are those between `after` and the first of these entries.
-        """
+        """Return about `size_limit` bytes of entries after the number `after`, and how much was dropped before."""
         missed = 0
         if self._tail and self._head[-1].end <= after < self._tail[0].start:
             missed, after = self._tail[0].start - after, self._tail[0].start
@@ -151,21 +128,6 @@ class ExecutionLog:
                 break  # a gap follows, which the next call reports
         return entries, missed
 
-    async def wait(self, after: int, seconds: float) -> bool:
-        """Wait for an entry after the number `after`, or for the end of the log; return False on a timeout."""
-        if self.last > after or self.closed:
-            return True
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self._waiting.add(future)
-        deadline = loop.call_later(seconds, _release, future)
-        try:
-            await future
-        finally:
-            deadline.cancel()
-            self._waiting.discard(future)
-        return self.last > after or self.closed
-
     def _next_chunk(self, full: _Chunk) -> _Chunk:
         full.move_to_file()
         chunk = _Chunk(self.last, self._spill)
@@ -176,13 +138,3 @@ class ExecutionLog:
         if len(self._tail) > _TAIL_CHUNKS:
             self._spill.free_slot(self._tail.popleft().slot)
         return chunk
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, set()
-        for future in waiting:
-            _release(future)
-
-
-def _release(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)

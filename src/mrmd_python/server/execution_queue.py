@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Any
 
+from mrmd_python.server.activity import ActivityLog
 from mrmd_python.server.execution import Cell, Execution
 
 LONGEST_QUEUE = 1000
@@ -17,7 +18,8 @@ class QueueFullError(Exception):
 class ExecutionQueue:
     """Executions by id, and a queue of those that wait, first in, first out."""
 
-    def __init__(self) -> None:
+    def __init__(self, activity: ActivityLog) -> None:
+        self._activity = activity
         # The executions that wait, run or are kept, oldest first.
         self.executions: OrderedDict[str, Execution] = OrderedDict()
         self._waiting: deque[Execution] = deque()
@@ -40,6 +42,7 @@ class ExecutionQueue:
         self.executions[cell.exec_id] = execution
         self._waiting.append(execution)
         self._has_waiting.set()
+        self._activity.note("queued", execution)
         return execution
 
     async def wait_until_filled(self) -> None:
@@ -56,13 +59,13 @@ class ExecutionQueue:
         """End a waiting execution without running it."""
         self._waiting.remove(execution)
         self._note_removal()
-        _drop(execution, why, "ExecutionDropped")
+        self._end(execution, why, "ExecutionDropped")
         self.forget_oldest()
 
     def drop_all(self, why: str, kind: str = "ExecutionDropped") -> None:
         """End all waiting executions without running them."""
         while self._waiting:
-            _drop(self.take(), why, kind)
+            self._end(self.take(), why, kind)
         self.forget_oldest()
 
     def forget_oldest(self) -> None:
@@ -70,6 +73,11 @@ class ExecutionQueue:
         ended = [exec_id for exec_id, execution in self.executions.items() if execution.log.closed]
         for exec_id in ended[:-_KEPT_EXECUTIONS]:
             del self.executions[exec_id]
+
+    def _end(self, execution: Execution, why: str, kind: str) -> None:
+        execution.begin()
+        execution.end(failed(kind, f"not run: {why}"))
+        self._activity.note("ended", execution)
 
     def _note_removal(self) -> None:
         if not self._waiting:
@@ -80,8 +88,3 @@ def failed(kind: str, message: str) -> dict[str, Any]:
     """Return the outcome of an execution that failed outside the worker."""
     error: dict[str, Any] = {"type": kind, "message": message, "traceback": [], "line": None, "column": None}
     return {"success": False, "error": error}
-
-
-def _drop(execution: Execution, why: str, kind: str) -> None:
-    execution.begin()
-    execution.end(failed(kind, f"not run: {why}"))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, TypedDict
 
+from mrmd_python.server.activity import ActivityLog
 from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.assets import Display
 from mrmd_python.server.environment import EnvironmentJson, SessionEnvironment
@@ -63,8 +64,9 @@ class Session:
         self.state: State = "starting"
         self.running: Execution | None = None
         self.history = History()
-        self._queue = ExecutionQueue()
-        self._output = SessionOutput(session_id, environment.cwd, assets)
+        self.activity = ActivityLog()
+        self._queue = ExecutionQueue(self.activity)
+        self._output = SessionOutput(session_id, environment.cwd, assets, self.activity)
         self._queue_task = asyncio.create_task(self._run_queue())
         self._worker_lock = asyncio.Lock()
         self._link: WorkerLink | None = None
@@ -204,6 +206,7 @@ class Session:
             await self._link.end()
         self._queue_task.cancel()
         await asyncio.wait({self._queue_task})
+        self.activity.close()
         self._queue.executions.clear()  # or their files would stay open until a garbage collection
 
     async def _run_queue(self) -> None:
@@ -231,6 +234,7 @@ class Session:
         self.running, self._can_interrupt, self._wants_interrupt = execution, False, False
         if execution.state == "queued":
             execution.begin()
+            self.activity.note("started", execution)
         lost_state, self._lost_state = self._lost_state, None
         try:
             if self._link is None:
@@ -354,6 +358,7 @@ class Session:
         if self._closing and not outcome["success"]:
             outcome = failed("SessionEnded", "the session was ended while this ran")
         execution.end(outcome)
+        self.activity.note("ended", execution)
         self.running = None
         if execution.cell.store_history:
             self.execution_count += 1

@@ -1,4 +1,4 @@
-"""Adds a session's text and displays to the running execution or, if there is none, to the runtime's log."""
+"""Adds a session's text and displays to the running execution or, if there is none, to its activity and the log."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.server.activity import ActivityLog
 from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.assets import Display, FileContent, SessionAssets, file_content
 from mrmd_python.server.execution import Execution
@@ -21,10 +22,11 @@ _LONGEST_LOG_LINE = 64 * 1024
 class SessionOutput:
     """The output of one session, whose relative asset directories start from `cwd`."""
 
-    def __init__(self, session_id: str, cwd: str, assets: AssetDirectories) -> None:
+    def __init__(self, session_id: str, cwd: str, assets: AssetDirectories, activity: ActivityLog) -> None:
         self._session_id = session_id
         self._cwd = cwd
         self._assets = SessionAssets(assets)
+        self._activity = activity
         self._has_noted_directory = False
         # The incomplete line of each stream, written while nothing runs.
         self._partial_lines = {"stdout": "", "stderr": ""}
@@ -36,10 +38,11 @@ class SessionOutput:
         self.last_line = ""
 
     def text(self, execution: Execution | None, stream: str, text: str) -> None:
-        """Add text to the running execution, or log its lines."""
+        """Add text to the running execution; without one, add it to the activity, and log its lines."""
         if execution is not None:
             execution.text(stream, text)
             return
+        self._activity.text(stream, text)
         *lines, rest = _LINE_END.split(self._partial_lines[stream] + text)
         if len(rest) > _LONGEST_LOG_LINE:
             lines, rest = [*lines, rest], ""
@@ -54,9 +57,13 @@ class SessionOutput:
             self._partial_lines[stream] = ""
 
     def display(self, execution: Execution | None, display: Display) -> Coroutine[Any, Any, None] | None:
-        """Add a display to the running execution, or log it. Return the coroutine that does so if it writes a file."""
+        """Add a display to the running execution; without one, add it to the activity, and log it.
+
+        Return the coroutine that does so if it writes a file.
+        """
         content = file_content(display.data)
         if execution is None:
+            self._activity.display(display)
             return self._log_display(display, content)
         if content is not None:
             return self._save(execution, display, content, execution.display)

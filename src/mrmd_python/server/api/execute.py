@@ -1,7 +1,8 @@
 """Running code, sending it input, and interrupting it."""
 
+import re
 from collections.abc import Callable
-from typing import ClassVar, TypedDict, TypeVar
+from typing import Annotated, ClassVar, TypedDict, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -18,6 +19,10 @@ from mrmd_python.server.sessions import DEFAULT, Sessions, TooManySessionsError
 
 _F = TypeVar("_F", bound=Fields)
 
+_LONGEST_CLIENT = 256
+# The name of the first product in a User-Agent (RFC 9110, sections 5.6.2 and 10.1.5).
+_PRODUCT = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
 
 class ExecuteRequest(Cell, Fields):
     """Code to run, and options."""
@@ -25,10 +30,13 @@ class ExecuteRequest(Cell, Fields):
     codes: ClassVar = {"session": "bad_session"}
 
     session: SessionId = DEFAULT
+    client: Annotated[str, msgspec.Meta(max_length=_LONGEST_CLIENT)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_session_id("session", self.session)
+        if self.client is not None and not self.client.isprintable():
+            raise FieldError("wrong_type", f"the field 'client' must be at most {_LONGEST_CLIENT} printable characters")
         check_path("assetDir", self.asset_dir)
 
 
@@ -42,18 +50,22 @@ class StreamRequest(ExecuteRequest):
 async def execute(request: web.Request) -> web.StreamResponse:
     """POST /execute."""
     cell = await read_body(request, ExecuteRequest)
-    return await json_stream(request, result(_submit(request.app[SESSIONS], cell)))
+    return await json_stream(request, result(_submit(request, cell)))
 
 
 async def execute_stream(request: web.Request) -> web.StreamResponse:
     """POST /execute/stream."""
     cell = await read_body(request, StreamRequest)
-    execution = _submit(request.app[SESSIONS], cell)
+    execution = _submit(request, cell)
     return await event_stream_response(request, event_stream(execution, 0, accumulated=cell.accumulated))
 
 
-def _submit(sessions: Sessions, cell: Cell) -> Execution:
+def _submit(request: web.Request, cell: Cell) -> Execution:
     """Queue a cell, or return its execution if it has been queued before."""
+    sessions = request.app[SESSIONS]
+    if cell.client is None:
+        product = _PRODUCT.match(request.headers.get("User-Agent", ""))
+        cell.client = product[0][:_LONGEST_CLIENT] if product else None
     existing = sessions.execution(cell.exec_id)
     if existing is not None:
         _, execution = existing

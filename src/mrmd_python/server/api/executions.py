@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, ClassVar, Literal, TypedDict
+from typing import Literal, TypedDict
 
-import msgspec
 from aiohttp import web
 
 from mrmd_python.server.api.error import RefusedError
-from mrmd_python.server.api.request import Fields, read_headers, read_query
+from mrmd_python.server.api.request import Fields, read_query
 from mrmd_python.server.api.response import Success, event_stream_response, json_response, json_stream
 from mrmd_python.server.api.route import EVENT_STREAM, SESSIONS, Route
+from mrmd_python.server.api.stream_position import PositionHeaders, PositionQuery, first_position
 from mrmd_python.server.event_stream import ExecuteResult, event_stream, result
 from mrmd_python.server.execution import Execution, ExecutionJson
 from mrmd_python.server.session import Session
@@ -36,24 +36,10 @@ class ListQuery(Fields):
     session: str | None = None
 
 
-class StreamQuery(Fields):
+class StreamQuery(PositionQuery):
     """Where a stream starts, and whether its events have `accumulated`."""
 
-    codes: ClassVar = {"after": "bad_event_id"}
-
-    # The number of an event. Up to 0, the stream starts with the first event.
-    after: Annotated[str, msgspec.Meta(pattern="^-?[0-9]{1,1000}$")] = "0"
     accumulated: Literal["true", "false"] = "true"
-
-
-class StreamHeaders(Fields):
-    """Where a stream starts, as a reconnecting browser sends it."""
-
-    codes: ClassVar = {"Last-Event-ID": "bad_event_id"}
-
-    last_event_id: Annotated[str, msgspec.Meta(pattern="^(-?[0-9]{1,1000})?$")] = msgspec.field(
-        default="", name="Last-Event-ID"
-    )
 
 
 async def list_executions(request: web.Request) -> web.StreamResponse:
@@ -78,9 +64,7 @@ async def stream_execution(request: web.Request) -> web.StreamResponse:
     """GET /executions/{execId}/stream."""
     _, execution = _existing(request)
     query = read_query(request, StreamQuery)
-    # The header takes precedence: a browser reconnects with the same URL.
-    after = int(read_headers(request, StreamHeaders).last_event_id or query.after)
-    events = event_stream(execution, max(0, after), accumulated=query.accumulated == "true")
+    events = event_stream(execution, first_position(request, query), accumulated=query.accumulated == "true")
     return await event_stream_response(request, events)
 
 
@@ -127,7 +111,7 @@ ROUTES = [
         stream_execution,
         EVENT_STREAM,
         query=StreamQuery,
-        headers=StreamHeaders,
+        headers=PositionHeaders,
     ),
     Route("DELETE", "/executions/{execId}", delete_execution, Success),
 ]

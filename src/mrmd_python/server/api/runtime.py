@@ -26,6 +26,7 @@ _FEATURES = (
     "assets",
     "history",
     "reattach",
+    "activity",
 )
 
 

@@ -10,10 +10,12 @@ from aiohttp import web
 
 from mrmd_python.server.api.environment import Environment
 from mrmd_python.server.api.error import RefusedError
-from mrmd_python.server.api.request import FieldError, Fields, read_body
-from mrmd_python.server.api.response import Success, json_response
-from mrmd_python.server.api.route import SESSIONS, Route
+from mrmd_python.server.api.request import FieldError, Fields, read_body, read_query
+from mrmd_python.server.api.response import Success, event_stream_response, json_response
+from mrmd_python.server.api.route import EVENT_STREAM, SESSIONS, Route
+from mrmd_python.server.api.stream_position import PositionHeaders, PositionQuery, first_position
 from mrmd_python.server.environment import SessionEnvironment
+from mrmd_python.server.event_stream import activity_stream
 from mrmd_python.server.file_thread import FileThread
 from mrmd_python.server.session import Session, SessionJson
 from mrmd_python.server.sessions import DEFAULT, EnvironmentConflictError, Sessions, TooManySessionsError
@@ -67,6 +69,13 @@ async def list_sessions(request: web.Request) -> web.StreamResponse:
 async def get_session(request: web.Request) -> web.StreamResponse:
     """GET /sessions/{id}."""
     return json_response(_existing(request).as_json())
+
+
+async def stream_activity(request: web.Request) -> web.StreamResponse:
+    """GET /sessions/{id}/events."""
+    session = _existing(request)
+    position = first_position(request, read_query(request, PositionQuery))
+    return await event_stream_response(request, activity_stream(session.activity, position))
 
 
 async def create_session(request: web.Request) -> web.StreamResponse:
@@ -167,6 +176,14 @@ ROUTES = [
     Route("GET", "/sessions", list_sessions, SessionList),
     Route("POST", "/sessions", create_session, SessionJson, SessionRequest),
     Route("GET", "/sessions/{id}", get_session, SessionJson),
+    Route(
+        "GET",
+        "/sessions/{id}/events",
+        stream_activity,
+        EVENT_STREAM,
+        query=PositionQuery,
+        headers=PositionHeaders,
+    ),
     Route("DELETE", "/sessions/{id}", delete_session, Success),
     Route("POST", "/sessions/{id}/reset", reset_session, Success, Fields),
     Route("POST", "/reset", reset, Success, ResetRequest),

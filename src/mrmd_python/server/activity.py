@@ -1,0 +1,73 @@
+"""A session's activity: what is queued, starts and ends in it, and what it writes while nothing runs.
+
+The newest events are in memory, up to 1 MiB. A reader that comes later starts at the oldest of them.
+"""
+
+import json
+import time
+from collections import deque
+from itertools import takewhile
+
+from mrmd_python.server.assets import Display
+from mrmd_python.server.event_log import Entry, EventLog
+from mrmd_python.server.execution import Execution
+
+_KEPT_BYTES = 1024 * 1024
+# Counted for each entry besides its bytes, so that many small entries are bounded too.
+_ENTRY_COST = 256
+# Longer code is shortened in events to its first and last part.
+_LONGEST_CODE = 64 * 1024
+_CODE_PART = 8 * 1024
+
+
+class ActivityLog(EventLog):
+    """The activity of one session."""
+
+    def __init__(self) -> None:
+        # Numbers start at the time in microseconds. So a client that returns to a new session with the number of an
+        # event of an earlier one, or of an earlier runtime, gets all events.
+        self.start = time.time_ns() // 1000
+        super().__init__(self.start)
+        self._entries: deque[Entry] = deque()
+        self._cost = 0
+
+    def note(self, name: str, execution: Execution) -> None:
+        """Add that an execution was queued, started or ended."""
+        found = execution.as_json()
+        found["code"] = _shortened(found["code"])
+        self.append(name, json.dumps(found).encode())
+
+    def text(self, stream: str, text: str) -> None:
+        """Add text that was written while nothing ran."""
+        self.append(stream, text.encode(errors="replace"))  # JSON may hold a lone surrogate
+
+    def display(self, display: Display) -> None:
+        """Add a display that came while nothing ran."""
+        self.append("display", json.dumps(display.as_json()).encode())
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add an event, and drop the oldest ones that do not fit."""
+        self.last += len(data)
+        self._entries.append(Entry(self.last, name, data))
+        self._cost += len(data) + _ENTRY_COST
+        while self._cost > _KEPT_BYTES and len(self._entries) > 1:
+            self._cost -= len(self._entries.popleft().data) + _ENTRY_COST
+        self._wake()
+
+    def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
+        """Return about `size_limit` bytes of entries after the number `after`, and how much was dropped before."""
+        newest_first = list(takewhile(lambda entry: entry.number > after, reversed(self._entries)))
+        entries: list[Entry] = []
+        size = 0
+        while newest_first and size < size_limit:
+            entries.append(newest_first.pop())
+            size += len(entries[-1].data)
+        missed = max(0, entries[0].number - len(entries[0].data) - after) if entries else 0
+        return entries, missed
+
+
+def _shortened(code: str) -> str:
+    if len(code) <= _LONGEST_CODE:
+        return code
+    left_out = len(code) - 2 * _CODE_PART
+    return f"{code[:_CODE_PART]}\n[mrmd-python: {left_out} characters are left out here]\n{code[-_CODE_PART:]}"
