@@ -112,7 +112,7 @@ class SlurmBackend(Backend):
 
     def render(self, home: Home, spec: RuntimeSpec, environment: Mapping[str, str]) -> bytes:
         """Return the batch script."""
-        command = [shlex.quote(word) for word in spec.server_command()]
+        command = [_word(word) for word in spec.server_command()]
         lines = {
             "#SBATCH --job-name=mrmd-python@ID": [_directive("job-name", f"{_JOB_PREFIX}{spec.id}")],
             "#SBATCH --chdir=HOME": [_directive("chdir", str(home.root))],
@@ -265,7 +265,7 @@ def _script(runtime_id: str) -> Path:
     return _directory() / f"{runtime_id}.sh"
 
 
-_JOB_LINE = r"(?m)^# Submitted as job (\d+)\.\n"
+_JOB_LINE = r"(?m)^# Submitted as job (\d+)\.\n\Z"
 
 
 def _script_text(runtime_id: str) -> str:
@@ -494,6 +494,11 @@ def _memory(size: str) -> str:
         return size
     factor = 1024 ** (" KMGTPE".index(size[-1]) if size[-1].isalpha() else 0)
     return f"{math.ceil(float(size.rstrip('KMGTPE')) * factor / 1024)}K"
+
+
+def _word(text: str) -> str:
+    """Return a word of a shell command. sbatch refuses a script with a carriage return at the end of a line."""
+    return shlex.quote(text).replace("\r", """'"$(printf '\\r')"'""")
 
 
 def _directive(name: str, value: str | None) -> str:
