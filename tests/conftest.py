@@ -1,4 +1,4 @@
-"""Fixtures: the machines, and the box behind one of them."""
+"""Fixtures: the machines, and the containers behind some of them."""
 
 import dataclasses
 import json
@@ -21,15 +21,26 @@ from selenium import webdriver
 from tests.browser import started
 from tests.client import Client
 from tests.machine import Box, Machine, box_machine, fork_machine, processes_of, wait_until
+from tests.slurm.hosts import Cluster
 
 _BOX = Path(__file__).parent / "systemd" / "box"
 _LAUNCHD = Path(__file__).parent / "launchd"
+_CLUSTER = Path(__file__).parent / "slurm" / "cluster"
+# Nodes and ended jobs are forgotten sooner than by default, and jobs are started at once.
+_CLUSTER_OPTIONS = (
+    "KillWait=8\nSlurmdTimeout=10\nMinJobAge=15\nSchedulerParameters=batch_sched_delay=0,sched_interval=5"
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the tests that share a box over two xdist workers, file by file, so that only two boxes are booted."""
+    """Run the tests that share a box or a cluster in the same xdist worker.
+
+    Those that share a box are spread over two workers, file by file, so that only two boxes are booted.
+    """
     for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group(f"cluster {item.path.name}"))
         if item.get_closest_marker("systemd") and "own_box" not in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group(f"box {crc32(item.path.name.encode()) % 2}"))
 
@@ -38,9 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _booted() -> Iterator[Box]:
     """Boot a box and shut it down after the block; skip the test, with the reason, where that is impossible."""
     if os.geteuid() != 0:
-        skip_or_fail("the systemd tests need root, to boot a container with systemd in it")
+        _skip_or_fail("the systemd tests need root, to boot a container with systemd in it")
     if shutil.which("systemd-nspawn") is None:
-        skip_or_fail("the systemd tests need systemd-nspawn: apt-get install systemd-container")
+        _skip_or_fail("the systemd tests need systemd-nspawn: apt-get install systemd-container")
     with tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen([_BOX], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         assert process.stdin is not None
@@ -55,15 +66,37 @@ def _booted() -> Iterator[Box]:
             process.stdout.close()
         stderr.seek(0)
         if not leader:
-            skip_or_fail(f"cannot boot a container with systemd here: {stderr.read().strip().splitlines()[-1]}")
+            _skip_or_fail(f"cannot boot a container with systemd here: {stderr.read().strip().splitlines()[-1]}")
         assert status == 0, f"the box did not shut down cleanly: {stderr.read()}"
 
 
-def skip_or_fail(missing: str) -> NoReturn:
+def _skip_or_fail(missing: str) -> NoReturn:
     """Skip the test for want of a container, or fail it where there must be one."""
     if os.environ.get("MRMD_TEST_REQUIRE_SYSTEMD"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+@contextmanager
+def _booted_cluster(tracking: str) -> Iterator[Cluster]:
+    with tempfile.TemporaryFile("w+") as stderr:
+        environ = {**os.environ, "CLUSTER_TRACKING": tracking, "CLUSTER_OPTIONS": _CLUSTER_OPTIONS}
+        process = subprocess.Popen(
+            [_CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        cluster = Cluster(process.stdout)
+        try:
+            if cluster.booted:
+                yield cluster
+        finally:
+            process.stdin.close()
+            process.wait(timeout=60)
+            process.stdout.close()
+        if not cluster.booted:
+            stderr.seek(0)
+            _skip_or_fail(f"cannot boot a Slurm cluster here: {stderr.read().strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +122,49 @@ def box(box_leader: int) -> Iterator[Machine]:
     assert ended.returncode == 0, ended.stderr
     left = machine.read("systemctl", "--user", "list-units", "--all", "--plain", "--no-legend", "mrmd-python@*")
     assert left == "", f"the test left units behind: {left}"
+
+
+@pytest.fixture(scope="module")
+def linuxproc_cluster() -> Iterator[Cluster]:
+    """A cluster that finds the processes of a job by their parents."""
+    with _booted_cluster("linuxproc") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cgroup_cluster() -> Iterator[Cluster]:
+    """A cluster that finds the processes of a job by their cgroup."""
+    if not Path("/sys/fs/cgroup/freezer").is_dir():
+        pytest.skip("Slurm of Debian finds processes by the freezer of cgroup v1, which this machine does not mount")
+    with _booted_cluster("cgroup") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A cluster for this test alone, which it may break."""
+    with _booted_cluster("linuxproc") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(linuxproc_cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster without any runtime."""
+    yield from _without_runtimes(linuxproc_cluster)
+
+
+@pytest.fixture(params=["linuxproc", "cgroup"])
+def either_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster without any runtime, with each of the two ways to find the processes of a job."""
+    yield from _without_runtimes(request.getfixturevalue(f"{request.param}_cluster"))
+
+
+def _without_runtimes(cluster: Cluster) -> Iterator[Cluster]:
+    yield cluster
+    ended = cluster.login.mrmd("--kill-all")
+    assert ended.returncode == 0, ended.stderr
+    wait_until(lambda: cluster.jobs() == "", "no job of the test is left")
+    assert cluster.login.leftovers() == ""
 
 
 @pytest.fixture
@@ -170,6 +246,12 @@ def mac(here: Machine) -> Iterator[Machine]:
             assert (daemon.returncode, stderr) == (0, "")
             agents = [path for path in (machine.home / "Library").rglob("*") if path.is_file()]
             assert agents == [], "the test left an agent behind"
+
+
+@pytest.fixture
+def login(cluster: Cluster) -> Machine:
+    """The login host of the cluster."""
+    return cluster.login
 
 
 @pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])

@@ -86,7 +86,7 @@ class Machine:
         """Start a runtime there and return a client of it."""
         done = self.mrmd("--id", runtime_id, "--json", *options, cwd=cwd, env=env)
         assert done.returncode == 0, done.stderr
-        return Client.of_record(json.loads(done.stdout))
+        return self.client_of(json.loads(done.stdout))
 
     def info(self, runtime_id: str, env: Mapping[str, str] | None = None) -> Json:
         """Return the `--info` of a runtime there."""
@@ -99,7 +99,11 @@ class Machine:
 
     def client(self, runtime_id: str) -> Client:
         """Return a client of a runtime that is registered there."""
-        return Client.of_record(self.info(runtime_id))
+        return self.client_of(self.info(runtime_id))
+
+    def client_of(self, record: Json) -> Client:
+        """Return a client, on this machine, of the runtime that a registry record describes."""
+        return Client.of_record(record)
 
     def wait_for_restart(self, runtime_id: str, before: Client) -> Client:
         """Wait until a crashed runtime runs again in another server than `before`'s; return a client of the new one."""
@@ -107,7 +111,7 @@ class Machine:
         def servers() -> list[Client]:
             listed = json.loads(self.mrmd("--list", "--json").stdout)
             running = [found for found in listed if (found["id"], found["status"]) == (runtime_id, "running")]
-            return [Client.of_record(found) for found in running if found["pid"] != before.pid]
+            return [self.client_of(found) for found in running if found["pid"] != before.pid]
 
         wait_until(lambda: servers() != [], f"{runtime_id!r} has been restarted")
         return self.client(runtime_id)

@@ -11,26 +11,6 @@ import pytest
 
 from tests.machine import BIN, MRMD, Machine
 
-UNUSUAL_VALUES = {
-    "MRMD_T_QUOTES": "a 'single' and a \"double\" one",
-    "MRMD_T_DOLLAR": "$HOME ${HOME} $$ `id`",
-    "MRMD_T_PERCENT": "100% %h %% %i",
-    "MRMD_T_BACKSLASH": "\\ \\n \\\\ \\x41 C:\\new\\",
-    "MRMD_T_LINES": "one\ntwo\r\n\nthree\n",
-    "MRMD_T_SPACE": "  \t ",
-    "MRMD_T_EMPTY": "",
-    "MRMD_T_UNICODE": "é€😀\u2028\ufeff",
-    "MRMD_T_HASH": "# not a comment ; either",
-    "MRMD_T_CONTROL": "\x01\x1b[31m\x7f",
-    "MRMD_T_EQUALS": "a=b=c",
-}
-
-
-def test_environment_values_are_passed_unchanged(machine: Machine) -> None:
-    client = machine.start("a", env=UNUSUAL_VALUES)
-    code = "import json, os; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('MRMD_T_')}))"
-    assert json.loads(client.execute(code)["stdout"]) == UNUSUAL_VALUES
-
 
 def test_login_session_variables_are_dropped_and_others_kept(machine: Machine) -> None:
     given = {

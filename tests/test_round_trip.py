@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.machine import Machine
@@ -31,6 +31,20 @@ _TEXT = st.lists(st.one_of(_AWKWARD, _CHARACTER), max_size=20).map("".join)
 _NAME = _TEXT.map(lambda text: text.replace("/", "|")).filter(
     lambda text: text not in ("", ".", "..") and len(text.encode()) < 200
 )
+_UNUSUAL_VALUES = [
+    "a 'single' and a \"double\" one",
+    "$HOME ${HOME} $$ `id`",
+    "100% %h %% %i",
+    "\\ \\n \\\\ \\x41 C:\\new\\",
+    "one\ntwo\r\n\nthree\n",
+    "  \t ",
+    "",
+    "é€😀\u2028\ufeff",
+    "# not a comment ; either",
+    "\x01\x1b[31m\x7f",
+    "a=b=c,d",
+]
+_UNUSUAL_NAME = "-- é😀 quo'te\"s %h ${HOME} `id`\r\n#SBATCH\\"
 _ID = st.from_regex(r"[A-Za-z0-9_:@+][A-Za-z0-9._:@+-]{0,50}", fullmatch=True)
 
 
@@ -43,15 +57,23 @@ def _venv(machine: Machine, name: str) -> str:
     return prefix
 
 
-@pytest.fixture(params=["fork", "launchd", pytest.param("systemd", marks=pytest.mark.systemd)])
+@pytest.fixture(
+    params=[
+        "fork",
+        "launchd",
+        pytest.param("systemd", marks=pytest.mark.systemd),
+        pytest.param("slurm", marks=pytest.mark.slurm),
+    ]
+)
 def machine(request: pytest.FixtureRequest) -> Machine:
     """The machine of each backend in turn."""
-    fixtures = {"fork": "here", "launchd": "mac", "systemd": "box"}
+    fixtures = {"fork": "here", "launchd": "mac", "systemd": "box", "slurm": "login"}
     found: Machine = request.getfixturevalue(fixtures[request.param])
     return found
 
 
 @_SETTINGS
+@example(runtime_id="a", values=_UNUSUAL_VALUES, cwd=_UNUSUAL_NAME, assets=_UNUSUAL_NAME, venv=_UNUSUAL_NAME)
 @given(runtime_id=_ID, values=st.lists(_TEXT, min_size=5, max_size=30), cwd=_NAME, assets=_NAME, venv=_NAME)
 def test_environment_and_options_arrive_unchanged(
     machine: Machine, runtime_id: str, values: list[str], cwd: str, assets: str, venv: str

@@ -2,16 +2,15 @@
 
 import ctypes
 import http.client
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.client import Answer, Client
+from tests.client import Answer, Client, Json
 from tests.machine import Machine, box_machine, box_root
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -20,10 +19,10 @@ _ADDRESSES = {"node1": "10.99.0.11", "node2": "10.99.0.12"}
 
 @dataclass(frozen=True)
 class NodeClient(Client):
-    """A client on the login host of a runtime on a node."""
+    """A client, on a host of the cluster, of a runtime on a node."""
 
-    # The pid, on this machine, of the login host's PID 1.
-    login: int = 0
+    # The pid, on this machine, of that host's PID 1.
+    host: int = 0
     token: str = ""
 
     @property
@@ -32,9 +31,9 @@ class NodeClient(Client):
         return self.address[0]
 
     def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
-        """Return a new connection from the login host."""
+        """Return a new connection from that host."""
         connection = http.client.HTTPConnection(*self.address, timeout=timeout)
-        with _network_of(self.login):
+        with _network_of(self.host):
             connection.sock = socket.create_connection((_ADDRESSES[self.node], self.port), timeout)
         return connection
 
@@ -48,6 +47,18 @@ class NodeClient(Client):
 
     def _authorized(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **headers}
+
+
+@dataclass
+class Host(Machine):
+    """A host of the cluster, entered as its ordinary user."""
+
+    # The pid, on this machine, of its PID 1.
+    leader: int = 0
+
+    def client_of(self, record: Json) -> NodeClient:
+        """Return a client, on this host, of the runtime that a registry record describes."""
+        return NodeClient(record["url"], record["pid"], self.leader, self.read("cat", record["token_file"]))
 
 
 class Cluster:
@@ -70,10 +81,11 @@ class Cluster:
         self.login = self.host("login")
         return True
 
-    def host(self, name: str) -> Machine:
+    def host(self, name: str) -> Host:
         """Return a host, entered as its ordinary user."""
-        machine = box_machine(self._pids[name])
-        return replace(machine, backend="slurm", environ={**machine.environ, "MRMD_BACKEND": "slurm"})
+        leader = self._pids[name]
+        machine = box_machine(leader)
+        return Host("slurm", machine.prefix, {**machine.environ, "MRMD_BACKEND": "slurm"}, machine.home, leader)
 
     def root(self, name: str) -> Machine:
         """Return a host, entered as root."""
@@ -81,19 +93,15 @@ class Cluster:
 
     def client(self, runtime_id: str) -> NodeClient:
         """Return a client of a registered runtime."""
-        return self._client(self.login.info(runtime_id))
+        return self.login.client_of(self.login.info(runtime_id))
 
     def start(
         self, runtime_id: str, *options: str, cwd: str | None = None, env: Mapping[str, str] | None = None
     ) -> NodeClient:
         """Start a runtime from the login host."""
-        done = self.login.mrmd("--id", runtime_id, "--json", *options, cwd=cwd, env=env)
-        assert done.returncode == 0, done.stderr
-        return self._client(json.loads(done.stdout))
-
-    def _client(self, record: Mapping[str, Any]) -> NodeClient:
-        token = self.login.read("cat", record["token_file"])
-        return NodeClient(record["url"], record["pid"], self._pids["login"], token)
+        client = self.login.start(runtime_id, *options, cwd=cwd, env=env)
+        assert isinstance(client, NodeClient)
+        return client
 
     def jobs(self) -> str:
         """Return the jobs that have not ended, as Slurm lists them."""

@@ -9,6 +9,8 @@ from tests.machine import Machine, wait_until
 from tests.slurm.hosts import Cluster, NodeClient
 from tests.test_reaping import SAVING, START_FOUR_CHILDREN
 
+pytestmark = pytest.mark.slurm
+
 # One of the children ignores SIGTERM.
 _BRIEFLY = ("--stop-timeout", "1s")
 

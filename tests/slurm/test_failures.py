@@ -8,6 +8,8 @@ import pytest
 from tests.machine import MRMD, assert_error, wait_until
 from tests.slurm.hosts import Cluster
 
+pytestmark = pytest.mark.slurm
+
 
 def test_commands_end_soon_without_a_controller(cluster: Cluster) -> None:
     client = cluster.start("a")
