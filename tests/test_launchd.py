@@ -292,7 +292,7 @@ def test_agent_starts_at_login_only_if_enabled(mac: Machine) -> None:
 
     mac.start("a")
     assert not login.exists()
-    assert mac.mrmd("--enable", "a").returncode == 0
+    assert mac.mrmd("--enable", "a").stdout == "Enabled 'a': it starts at login.\n"
     assert mac.mrmd("--enable", "a").returncode == 0
     assert _agents(mac) == [login]
     mac.kill("TERM", mac.client("a").pid)

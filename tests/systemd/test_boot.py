@@ -19,6 +19,7 @@ def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
     enabled = dev.mrmd("--enable", "kept")
     assert enabled.stdout == "Enabled 'kept': it starts at boot.\n"
     assert dev.info("kept")["enabled"] is True
+    assert "yes, it starts at boot\n" in dev.mrmd("--info", "kept").stdout
     own_box.root.read("systemctl", "reboot")
     own_box.boot()
     dev = own_box.user
@@ -114,9 +115,9 @@ def test_start_over_ssh_without_lingering_prints_a_note(own_box: Box) -> None:
             "to change that: loginctl enable-linger\n"
         )
         pid = dev.client("c").pid
-        assert (
-            "at your next login, and at boot once `loginctl enable-linger` is run" in dev.mrmd("--enable", "c").stdout
-        )
+        when = "it starts at login, and at boot once `loginctl enable-linger` is run"
+        assert dev.mrmd("--enable", "c").stdout == f"Enabled 'c': {when}.\n"
+        assert f"yes, {when}\n" in dev.mrmd("--info", "c").stdout
     wait_until(lambda: root.alive([pid]) == [], "the logout has ended the runtime")
     assert root.run("find", "/home/dev/.mrmd/runtimes", "-type", "f").stdout == "", "the ended runtime left a record"
 

@@ -52,7 +52,8 @@ def list_all(*, as_json: bool) -> None:
 
 def info(runtime_id: str, *, as_json: bool) -> None:
     """Print all that is known of a runtime."""
-    found = status.status(Home.of(os.environ), runtime_id)
+    home = Home.of(os.environ)
+    found = status.status(home, runtime_id)
     if found is None:
         raise output.no_such_runtime(runtime_id)
     if found.error is not None:
@@ -61,7 +62,7 @@ def info(runtime_id: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json(output.status_as_json(found))
     else:
-        output.print_details(found)
+        output.print_details(found, manager.starts_at(home, runtime_id) if found.enabled else None)
 
 
 def show_log(runtime_id: str, *, follow: bool, lines: int) -> NoReturn:
@@ -90,11 +91,11 @@ def restart(runtime_id: str, *, as_json: bool) -> None:
 
 
 def enable(runtime_id: str) -> None:
-    """Make a runtime start at login."""
-    when = manager.enable(Home.of(os.environ), runtime_id)
-    if when is None:
+    """Make a runtime start at login or boot."""
+    home = Home.of(os.environ)
+    if not manager.enable(home, runtime_id):
         raise output.no_such_runtime(runtime_id)
-    click.echo(f"Enabled {runtime_id!r}: it starts at {when}.")
+    click.echo(f"Enabled {runtime_id!r}: it starts at {manager.starts_at(home, runtime_id)}.")
 
 
 def disable(runtime_id: str) -> None:

@@ -95,9 +95,9 @@ def print_table(found: "list[Status]") -> None:
             note(str(each.error))
 
 
-def print_details(found: "Status") -> None:
-    """Print all that is known of a runtime, one fact per line."""
-    for name, value in _details(found).items():
+def print_details(found: "Status", starts_at: str | None) -> None:
+    """Print all that is known of a runtime, one fact per line; `starts_at` is when it starts, if it is enabled."""
+    for name, value in _details(found, starts_at).items():
         text = printable(str(value))
         click.echo(f"{name + ':':<9}{state_text(text) if name == 'status' else text}")
 
@@ -197,7 +197,7 @@ def _row(found: "Status") -> tuple[str, ...]:
     return (found.id, _state(found), *where, *used, printable(record.venv))
 
 
-def _details(found: "Status") -> dict[str, object]:
+def _details(found: "Status", starts_at: str | None) -> dict[str, object]:
     record = found.record
     details: dict[str, object] = {"id": found.id, "status": _state(found)}
     if found.uptime is not None:
@@ -219,7 +219,7 @@ def _details(found: "Status") -> dict[str, object]:
         if record.token_file is not None:
             details["token"] = record.token_file
     if found.enabled is not None:
-        details["enabled"] = "yes, it starts at login" if found.enabled else "no"
+        details["enabled"] = "no" if starts_at is None else f"yes, it starts at {starts_at}"
     return details
 
 

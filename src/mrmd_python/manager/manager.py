@@ -165,14 +165,22 @@ def _raise_if_killed(home: Home, runtime_id: str) -> None:
         raise ServiceError(f"{runtime_id!r} was killed while it was starting")
 
 
-def enable(home: Home, runtime_id: str) -> str | None:
-    """Make a runtime start at login or boot; return which of them, or None if there is no such runtime.
+def enable(home: Home, runtime_id: str) -> bool:
+    """Make a runtime start at login or boot; return whether there is such a runtime.
 
     Raises:
         ServiceError: its backend cannot do that.
     """
     record = registry.read(home, runtime_id)
-    return backend_of(runtime_id, record).enable(runtime_id) if _exists(runtime_id, record) else None
+    if not _exists(runtime_id, record):
+        return False
+    backend_of(runtime_id, record).enable(runtime_id)
+    return True
+
+
+def starts_at(home: Home, runtime_id: str) -> str:
+    """Return when an enabled runtime starts, as in "it starts at WHEN"."""
+    return backend_of(runtime_id, registry.read(home, runtime_id)).starts_at()
 
 
 def disable(home: Home, runtime_id: str) -> bool:

@@ -184,8 +184,8 @@ class Backend:
         # -F: the file is rotated (tail(1)).
         return ["tail", "-n", str(lines), *["-F"] * follow, "--", str(log)] if log.exists() else None
 
-    def enable(self, runtime_id: str) -> str:
-        """Make the runtime start at login or boot; return which of them, as in "it starts at WHEN".
+    def enable(self, runtime_id: str) -> None:
+        """Make the runtime start at login or boot.
 
         Raises:
             ServiceError: this backend cannot do that.
@@ -194,6 +194,10 @@ class Backend:
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
+
+    def starts_at(self) -> str:
+        """Return when enabled runtimes start, as in "it starts at WHEN"."""
+        return "login"
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
         """Return a note for the user about a runtime that was just started, if any."""

@@ -159,12 +159,11 @@ class LaunchdBackend(Backend):
         except ServiceError:  # the user has no home directory
             return False
 
-    def enable(self, runtime_id: str) -> str:
+    def enable(self, runtime_id: str) -> None:
         """Make launchd load the agent at login, by moving its file; this does not affect a running server."""
         path = _login_path(runtime_id)
         make_directory(path.parent)
         _plist_path(runtime_id).replace(path)
-        return "your next login"
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""

@@ -171,11 +171,10 @@ class SystemdBackend(Backend):
             return None
         return [*journalctl, f"--lines={lines}", *["--follow"] * follow]
 
-    def enable(self, runtime_id: str) -> str:
-        """Make the manager start the unit when the manager starts: at login, or at boot if lingering is on."""
+    def enable(self, runtime_id: str) -> None:
+        """Make the manager start the unit when the manager starts."""
         _check_manager()
         _checked("enable", unit_name(runtime_id))
-        return "boot" if _lingers() else "your next login, and at boot once `loginctl enable-linger` is run"
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
@@ -187,6 +186,10 @@ class SystemdBackend(Backend):
                 link.unlink()
         else:
             _checked("disable", name)
+
+    def starts_at(self) -> str:
+        """Return when the manager starts: at login, or at boot if lingering is on."""
+        return "boot" if _lingers() else "login, and at boot once `loginctl enable-linger` is run"
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
         """Warn an SSH user if lingering is off: then the user manager stops with the last login session."""
