@@ -120,7 +120,7 @@ def _directive(name: str, value: str | None) -> str:
     if value is None:
         return f"#SBATCH --{name}"
     if re.search(r"[\r\n\\]", value):
-        raise ServiceError(f"Slurm cannot take {value!r} for --{name}: use a plain name, without backslashes")
+        raise ServiceError(f"Slurm cannot take {value!r} for --{name}: use a name without line breaks and backslashes")
     plain = re.fullmatch(r"[A-Za-z0-9_@%+=:,./()*&|\[\]-]*", value)
     quoted = value if plain else '"' + value.replace('"', '\\"') + '"'
     return f"#SBATCH --{name}={quoted}"
