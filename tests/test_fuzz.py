@@ -142,7 +142,7 @@ _HELLO = json.dumps({"op": "hello", "pythonVersion": "3.11.0"})
         [_HELLO, None, json.dumps({"op": "done"})],
         [_HELLO, None, json.dumps({"op": "done", "variables": 0})],
         [_HELLO, None, json.dumps({"op": "done", "variables": 0, "success": False})],
-        [_HELLO, None, json.dumps({"op": "done", "variables": 0, "success": True, "rich": {}})],
+        [_HELLO, None, json.dumps({"op": "done", "variables": 0, "success": True, "value": {}})],
         [_HELLO, None, json.dumps({"op": "display", "mark": "1"})],
     ],
 )

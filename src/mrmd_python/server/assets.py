@@ -87,11 +87,6 @@ class Display:
         """The fields that tell a client which display this one updates."""
         return {} if self.display_id is None else {"displayId": self.display_id, "update": self.update}
 
-    @property
-    def is_image(self) -> bool:
-        """Whether it is an image, which IPython does not print as text."""
-        return any(mime in self.data for mime, kind in _KINDS.items() if kind.asset_type in ("image", "svg"))
-
     def as_json(self) -> DisplayJson:
         """Return the data of MRP's `display` event."""
         return {"data": self.data, "metadata": self.metadata, **self.identity}

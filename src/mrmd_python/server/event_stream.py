@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -56,12 +57,12 @@ async def event_stream(execution: Execution, after: int, *, accumulated: bool) -
                 output.append(event.name, event.data.decode())
                 yield _text_event(event, output if accumulated else None, is_last=last[event.name] is event)
             elif event.name == "result":
-                # `assets` is empty here: each asset has had its own event.
                 assert execution.outcome is not None
                 texts = {stream: output.for_result(stream) for stream in _TEXT}
-                fields = {**execution.outcome, **texts, "assets": []}
-                displays = b", ".join(execution.final_entries("display", VALUE))
-                data = json.dumps(fields).encode("ascii")[:-1] + b', "displayData": [' + displays + b"]}"
+                # Each asset has had its own event and, with `rich`, each display, which may have megabytes.
+                displays = b", ".join(() if execution.cell.rich else execution.displays())
+                fields = json.dumps({**execution.outcome, **texts, "assets": []}).encode("ascii")[:-1]
+                data = fields + b', "displayData": [' + displays + b"]" + execution.rich_value() + b"}"
                 yield _event(event.number, "result", data)
             elif event.name != VALUE:
                 yield _event(event.number, event.name, event.data)
@@ -128,7 +129,12 @@ def _merged(entries: list[Entry]) -> Iterator[Entry]:
             yield from run
 
 
-class ExecuteResult(Outcome):
+class _Value(TypedDict, total=False):
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+
+class ExecuteResult(Outcome, _Value):
     """The result of an execution."""
 
     stdout: str
@@ -145,12 +151,12 @@ async def result(execution: Execution) -> AsyncIterator[bytes]:
     await execution.ended_event.wait()
     yield json.dumps(execution.outcome).encode("ascii")[:-1]
     yield b', "displayData": ['
-    async for piece in _comma_separated(execution.final_entries("display", VALUE)):
+    async for piece in _comma_separated(execution.displays()):
         yield piece
     yield b'], "assets": ['
-    async for piece in _comma_separated(execution.final_entries("asset")):
+    async for piece in _comma_separated(execution.assets()):
         yield piece
-    yield b"]"
+    yield b"]" + execution.rich_value()
     for name in _TEXT:
         yield f', "{name}": "'.encode("ascii")
         position = 0

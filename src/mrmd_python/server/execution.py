@@ -41,7 +41,7 @@ class Cell(msgspec.Struct, rename="camel"):
     asset_dir: str | None = None
     # Who asks for it.
     client: str | None = None
-    # Whether the client handles `clear_output` events.
+    # Whether the client renders displays, values and errors itself.
     rich: bool = False
     # Whether a failure drops the executions queued behind this one.
     stop_on_error: bool = False
@@ -61,7 +61,11 @@ class InputRequest:
     password: bool
 
 
-class CellErrorJson(TypedDict):
+class _AnsiTraceback(TypedDict, total=False):
+    ansiTraceback: list[str]
+
+
+class CellErrorJson(_AnsiTraceback):
     """The error that ended a cell. Line and column are positions in the cell."""
 
     type: str
@@ -152,6 +156,13 @@ class Execution:
             part = text[start : start + _ENTRY_CHARACTERS]
             self.log.append(stream, part.encode(errors="replace"))  # JSON may hold a lone surrogate
 
+    def echo(self, text: str) -> None:
+        """Add a line of input. Other clients show it as a terminal does."""
+        if self.cell.rich:
+            self._append("stdin", {"content": text})
+        else:
+            self.text("stdout", text)
+
     def display(self, display: Display) -> None:
         """Add a display."""
         self._show("display", display, display.as_json())
@@ -166,7 +177,20 @@ class Execution:
         """Add the rich forms of the last expression, which clients get with the result."""
         self._show(VALUE, display, display.as_json())
 
-    def final_entries(self, *names: str) -> Iterator[bytes]:
+    def displays(self) -> Iterator[bytes]:
+        """Yield the JSON of the displays that go into the result; with `rich`, the last expression is not one."""
+        return self._final_entries("display") if self.cell.rich else self._final_entries("display", VALUE)
+
+    def assets(self) -> Iterator[bytes]:
+        """Yield the JSON of the assets that go into the result."""
+        return self._final_entries("asset")
+
+    def rich_value(self) -> bytes:
+        """Return the fields of the result with the forms of the last expression, as JSON without the braces."""
+        entries = self._final_entries(VALUE) if self.cell.rich else iter(())
+        return b"".join(b", " + entry[1:-1] for entry in entries)
+
+    def _final_entries(self, *names: str) -> Iterator[bytes]:
         """Yield the JSON of the entries with these names that go into the result: the last update of each display."""
         for name, position in self._final.values():
             if name in names:
@@ -185,10 +209,13 @@ class Execution:
 
     def end(self, outcome: dict[str, Any]) -> None:
         """End the execution with the outcome that the worker reported."""
+        error = outcome.get("error")
+        if error is not None and self.cell.rich:
+            error = {"ansiTraceback": error["traceback"], **error}
         self.outcome = {
             "success": outcome["success"],
             "result": outcome.get("result"),
-            "error": outcome.get("error"),
+            "error": error,
             "executionCount": outcome.get("executionCount", 0),
             "duration": outcome.get("duration", 0.0),
             "imports": outcome.get("imports", []),
@@ -200,7 +227,7 @@ class Execution:
         self.state = "done" if outcome["success"] else "error"
         self.ended = timestamp()
         # The result is empty here: each stream fills it in with the text that it has sent.
-        self._append("result", {}) if outcome["success"] else self._append("error", outcome["error"])
+        self._append("error", error) if error is not None else self._append("result", {})
         self._append("done", {})
         self.log.close()
         self.ended_event.set()

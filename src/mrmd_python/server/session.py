@@ -167,7 +167,7 @@ class Session:
             return False
         execution.awaited_input = None
         if text is not None and not request.password:
-            execution.text("stdout", text + "\n")  # as a terminal echoes it
+            execution.echo(text + "\n")
         self._link.answer(request.number, text)
         return True
 
@@ -298,10 +298,10 @@ class Session:
                 if self._wants_interrupt:
                     self.interrupt()
             case "done":
-                rich = message.get("rich")
+                value = message.get("value")
                 saving = None
-                if self.running is not None and rich is not None:
-                    saving = self._output.value(self.running, Display(rich["data"], rich["metadata"]))
+                if self.running is not None and value is not None:
+                    saving = self._output.value(self.running, Display(value["data"], value["metadata"]))
                 if saving is not None:
                     return self._handle_done(message, saving)
                 self._end_request(message)

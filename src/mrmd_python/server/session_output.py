@@ -61,10 +61,10 @@ class SessionOutput:
 
         Return the coroutine that does so if it writes a file.
         """
-        content = file_content(display.data)
         if execution is None:
             self._activity.display(display)
-            return self._log_display(display, content)
+            return self._log_display(display)
+        content = None if execution.cell.rich else file_content(display.data)
         if content is not None:
             return self._save(execution, display, content, execution.display)
         execution.display(display)
@@ -72,7 +72,7 @@ class SessionOutput:
 
     def value(self, execution: Execution, value: Display) -> Coroutine[Any, Any, None] | None:
         """Add the value of the last expression, in its rich forms, as `display` does."""
-        content = file_content(value.data)
+        content = None if execution.cell.rich else file_content(value.data)
         if content is not None:
             return self._save(execution, value, content, execution.value)
         execution.value(value)
@@ -96,16 +96,16 @@ class SessionOutput:
             execution.text("stderr", f"mrmd-python: note: {asset.note}\n")
         execution.asset(asset)
 
-    async def _log_display(self, display: Display, content: FileContent | None) -> None:
-        """Log a display, unless its text was printed and is in the log already."""
+    async def _log_display(self, display: Display) -> None:
+        """Log a display as text; if it updates one that was saved to a file, replace the file."""
+        content = file_content(display.data)
         try:
             if content is not None:
                 await self._assets.update(display, content)
         except OSError as error:
             _log.warning("session %s: an update of a display cannot be written: %s", self._session_id, error.strerror)
-        if display.is_image or "text/plain" not in display.data:
-            for line in str(display.data.get("text/plain", ", ".join(display.data))).splitlines():
-                self._write_line("display", line)
+        for line in str(display.data.get("text/plain", ", ".join(display.data))).splitlines():
+            self._write_line("display", line)
 
     def _write_line(self, source: str, line: str) -> None:
         line = _ESCAPE_SEQUENCE.sub("", line).rstrip()

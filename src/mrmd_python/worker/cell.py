@@ -12,7 +12,7 @@ from typing import Any, Callable, Coroutine, NoReturn, Optional
 
 from . import tracebacks
 from .running_loop import RunningLoop
-from .shell import Failure, Shell, error_message
+from .shell import Failure, Shell, error_message, without_colors
 from .sigint import CellInterrupted
 
 # A partial, because freezegun replaces the function itself in every module that has it.
@@ -160,16 +160,20 @@ def run(
         _exit_fork(error)
     failure = _failure(shell, interrupts, error)
     proposal = {} if shell.next_input is None else {"nextInput": shell.next_input}
-    if proposal:
+    if proposal and not shell.rich:
         shell.write_output(f"{shell.next_input}\n")
     shell.forget_input(count - shell.cache_size)
     hook = shell.displayhook
+    if shell.rich:
+        shell.print_held_tracebacks(failure)
+        if failure is not None:
+            hook.send()  # an `error` event has no value
     duration = (_clock() - started) * 1000
     return {
         "success": failure is None,
         "result": hook.text,
-        "rich": hook.take(),
-        "error": None if failure is None else _describe(failure),
+        "value": hook.take(),
+        "error": None if failure is None else _describe(failure, shell),
         "executionCount": count,
         "duration": round(duration, 3),
         "imports": _imports(shell, code),
@@ -197,13 +201,15 @@ def _exit_fork(error: Optional[BaseException]) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def _describe(failure: Failure) -> "dict[str, Any]":
+def _describe(failure: Failure, shell: Shell) -> "dict[str, Any]":
+    ansi_traceback = {"ansiTraceback": failure.traceback} if shell.rich else {}
     return {
         "type": type(failure.error).__name__,
         "message": error_message(failure.error),
-        "traceback": failure.traceback,
+        "traceback": without_colors(failure.traceback),
         "line": failure.line,
         "column": failure.column,
+        **ansi_traceback,
     }
 
 

@@ -7,6 +7,7 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 
 from . import streams
+from .limits import limit_text
 
 MimeBundle = dict[str, Any]
 
@@ -19,7 +20,8 @@ _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"
 class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
     """Prints the value of an expression as IPython does, and keeps its MIME bundle.
 
-    The last value is the cell's result. If anything runs or is displayed after it, it is sent as a display.
+    The last value is the cell's result. If anything runs or is displayed after it, it is sent as a display. For rich
+    clients nothing is printed, and what is displayed once the code has ended, such as open figures, changes nothing.
     """
 
     publisher: "SessionDisplayPublisher"
@@ -56,8 +58,12 @@ class SessionDisplayHook(DisplayHook):  # type: ignore[misc]
         """Print the text and keep the MIME bundle."""
         self.send()
         self.text = format_dict.get(TEXT)
-        # Text alone is complete once it is printed.
-        self.unsent = (format_dict, md_dict or {}) if len(format_dict) > 1 else None
+        if self.shell.rich:
+            self.unsent = format_dict, md_dict or {}
+            return
+        # Text alone is complete once it is printed, and long text need not be sent again.
+        limited = {mime: limit_text(form) if mime == TEXT else form for mime, form in format_dict.items()}
+        self.unsent = (limited, md_dict or {}) if len(format_dict) > 1 else None
         if self.text is not None:
             prompt = f"Out[{self.prompt_count}]: " if self.do_full_cache else ""
             start = "\n" if "\n" in self.text else ""  # so that all lines begin in the same column
@@ -85,8 +91,9 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
     """Sends displays to the server, in order with the output."""
 
     send: Callable[[dict[str, Any]], None]
-    # Whether the running cell's client handles `clear_output` events.
-    rich = False
+    # Whether what is displayed now is for clients that render it themselves: those of a rich cell and, between cells,
+    # those that watch the session.
+    rich = True
 
     def publish(
         self,
@@ -99,8 +106,9 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Send a display. Print it as well, for clients that show only text, unless it is an image."""
-        self.shell.displayhook.send()
-        if TEXT in data and not any(image in data for image in _IMAGES):
+        if self.shell.runs_code or not self.rich:
+            self.shell.displayhook.send()
+        if TEXT in data and not self.rich and not any(image in data for image in _IMAGES):
             streams.session_stream("stdout").write(f"{data[TEXT]}\n")
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}

@@ -10,13 +10,10 @@ PART = 32 * 1024
 def limit_outcome(outcome: "dict[str, Any]") -> "dict[str, Any]":
     """Return an outcome with its result and its error's texts shortened."""
     limited = {**outcome, "result": limit_text(outcome["result"])}
-    rich, error = outcome["rich"], outcome["error"]
-    if rich is not None:
-        data = {mime: limit_text(value) if mime == "text/plain" else value for mime, value in rich["data"].items()}
-        limited["rich"] = {**rich, "data": data}
+    error = outcome["error"]
     if error is not None:
-        traceback = _limit_lines(error["traceback"])
-        limited["error"] = {**error, "message": limit_text(error["message"]), "traceback": traceback}
+        tracebacks = {name: _limit_lines(error[name]) for name in ("traceback", "ansiTraceback") if name in error}
+        limited["error"] = {**error, "message": limit_text(error["message"]), **tracebacks}
     return limited
 
 

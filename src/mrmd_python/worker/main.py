@@ -162,7 +162,7 @@ class Worker:
 
     def _execute(self, message: Message) -> "dict[str, Any]":
         self._stdin.allowed = message["allowStdin"]
-        self._publisher.rich = message["rich"]
+        self._shell.rich = self._publisher.rich = message["rich"]
         self._running_loop.begin_cell(self._loop)
         try:
             outcome = self._cell.run(
@@ -175,7 +175,7 @@ class Worker:
             )
             return limit_outcome(outcome)
         finally:
-            self._publisher.rich = False
+            self._shell.rich, self._publisher.rich = False, True
             self._stdin.end_cell()
             self._running_loop.end_cell()
             self._channel.restore()

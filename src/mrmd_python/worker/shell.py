@@ -23,8 +23,15 @@ from .magics import SessionMagics
 from .shell_command import ShellCommand
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-# The functions of %run and, in old versions of IPython, of %time.
+# The functions of %run and, in old versions of IPython, of %time, which print an error instead of raising it.
 _CODE_RUNNERS = ("safe_execfile", "safe_run_module", "time")
+# The functions that run a cell.
+_CELL_RUNNERS = ("run_cell_async", "run_ast_nodes", "run_code")
+# The functions that show an error.
+_ERROR_PRINTERS = (
+    *("showtraceback", "showsyntaxerror", "showindentationerror", "show_usage_error"),
+    *("_showtraceback", "_show_exit", "_show_failure"),
+)
 
 
 class SessionTerminated(SystemExit):
@@ -36,6 +43,7 @@ class Failure:
     """An exception that ended a cell, or code that the cell ran through IPython."""
 
     error: BaseException
+    # With IPython's colors.
     traceback: "list[str]"
     line: Optional[int]
     column: Optional[int]
@@ -46,8 +54,12 @@ class Failure:
 class Shell(InteractiveShell):  # type: ignore[misc]
     """The shell of one session."""
 
-    # The traceback that the running cell printed, without colors.
-    traceback_text: list[str]
+    # Whether the running cell's client renders values and errors itself: IPython prints nothing of its own.
+    rich = False
+    # The last traceback of the running cell, with colors.
+    traceback_lines: list[str]
+    # For a rich client, the tracebacks that may be that of the cell's error, which is not printed.
+    _held_tracebacks: list[list[str]]
     # The first failure of code that the running cell ran through IPython: ``%run``, ``%%capture`` or ``run_cell()``.
     nested_failure: Optional[Failure]
     # What ``%load`` proposes as the next cell.
@@ -81,7 +93,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def begin_cell(self) -> None:
         """Clear the results of the last cell."""
-        self.traceback_text = []
+        self.traceback_lines = []
+        self._held_tracebacks = []
+        self._running_codes = 0
         self.nested_failure = self.next_input = None
         self.displayhook.text = self.displayhook.unsent = None
         self.compile.begin_cell()
@@ -102,15 +116,20 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self._has_started = False
         self._context = session_context.new_context()
 
-    def write_output(self, text: str) -> None:
-        """Write text of IPython's to the session's stdout, even if a cell has replaced sys.stdout."""
-        stdout = streams.session_stream("stdout")
-        stdout.write(text if stdout.at_line_start else f"\n{text}")
+    @property
+    def runs_code(self) -> bool:
+        """Whether a statement of the cell is running."""
+        return self._running_codes > 0
+
+    def write_output(self, text: str, stream: str = "stdout") -> None:
+        """Write text of IPython's to a stream of the session, even if a cell has replaced the one in `sys`."""
+        output = streams.session_stream(stream)
+        output.write(text if output.at_line_start else f"\n{text}")
 
     def failure(self, error: BaseException, *, in_body: bool = False) -> Failure:
         """Return the failure for an exception, with the traceback that was printed."""
         line, column = tracebacks.position(error, self.compile)
-        return Failure(error, self.traceback_text or self._plain_traceback(error), line, column, in_body)
+        return Failure(error, self.traceback_lines or self._traceback(error), line, column, in_body)
 
     def run_cell(self, raw_cell: str, *args: Any, **options: Any) -> Any:
         """Run a cell, or code that a cell passes to `run_cell`. If that code fails, so does the cell."""
@@ -135,9 +154,33 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
         lines = [stb] if isinstance(stb, str) else stb
-        text = self.InteractiveTB.stb2text(lines)
-        self.traceback_text = _ANSI.sub("", text).splitlines()
-        self.write_output(f"{text}\n")
+        self._show_failure(self.InteractiveTB.stb2text(lines), "stdout")
+
+    def _show_failure(self, text: str, stream: str) -> None:
+        """Print an error or, for a rich client, keep it if it ends the cell or code that the cell runs."""
+        self.traceback_lines = text.splitlines()
+        if not self.rich:
+            self.write_output(f"{text}\n", stream)
+        elif self._ends_code():
+            self._held_tracebacks.append(self.traceback_lines)
+        else:
+            self.write_output(f"{text}\n", "stderr")
+
+    def _ends_code(self) -> bool:
+        """Return whether the error that is being shown ends the cell, or code that it runs through IPython."""
+        if not self._running_cells or os.getpid() != self.pid:
+            return False
+        frame: Optional[FrameType] = sys._getframe(1)
+        while frame is not None and frame.f_code.co_name in _ERROR_PRINTERS:
+            frame = frame.f_back
+        is_runner = frame is not None and _is_in_ipython(frame, (*_CELL_RUNNERS, *_CODE_RUNNERS))
+        return is_runner or bool(self.displayhook.is_formatting)
+
+    def print_held_tracebacks(self, failure: Optional[Failure]) -> None:
+        """Print the tracebacks that are not that of the cell's failure."""
+        for lines in self._held_tracebacks:
+            if failure is None or lines is not failure.traceback:
+                self.write_output("\n".join([*lines, ""]), "stderr")
 
     def showtraceback(
         self,
@@ -148,7 +191,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         running_compiled_code: bool = False,
     ) -> None:
         """Print the traceback of `exc_tuple`, else of the exception being handled, else of the last one."""
-        is_nested = _is_code_runner(sys._getframe(1))
+        is_nested = _is_in_ipython(sys._getframe(1), _CODE_RUNNERS)
         kind, error, traceback = exc_tuple or sys.exc_info()
         if isinstance(error, KeyboardInterrupt) and not self._running_cells:
             raise error  # from a startup file: old versions of IPython would go on with the cell
@@ -179,11 +222,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def show_usage_error(self, exc: BaseException) -> None:
         """Print the error of a magic that was used wrongly, on the session's stderr."""
-        text = f"UsageError: {exc}"
-        self.traceback_text = [text]
-        streams.session_stream("stderr").write(f"{text}\n")
+        self._show_failure(f"UsageError: {exc}", "stderr")
 
-    def _plain_traceback(self, error: BaseException) -> "list[str]":
+    def _traceback(self, error: BaseException) -> "list[str]":
         """Return the traceback of an error that was printed in another form, or not at all."""
         traceback = tracebacks.user_frames(error.__traceback__, self.compile)
         if traceback is None:
@@ -193,7 +234,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
                 lines = self.InteractiveTB.structured_traceback(type(error), error, traceback, tb_offset=0)
             except Exception:  # IPython's own imports fail when no file descriptor is left, for example
                 lines = format_exception(type(error), error, traceback)
-        return _ANSI.sub("", self.InteractiveTB.stb2text(lines)).splitlines()
+        return str(self.InteractiveTB.stb2text(lines)).splitlines()
 
     def _show_exit(self, error: SystemExit, *, ends_cell: bool) -> None:
         if isinstance(error, SessionTerminated) or os.getpid() != self.pid:
@@ -216,7 +257,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         return {
             "ename": type(exception).__name__,
             "evalue": error_message(exception),
-            "traceback": self.traceback_text,
+            "traceback": without_colors(self.traceback_lines),
         }
 
     @contextmanager
@@ -284,17 +325,26 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         """Run a statement of the cell. From here on an interrupt reaches it."""
         self.before_code()
         self.displayhook.send()
-        return bool(await super().run_code(code_obj, result, async_=async_))
+        self._running_codes += 1
+        try:
+            return bool(await super().run_code(code_obj, result, async_=async_))
+        finally:
+            self._running_codes -= 1
 
     def ask_exit(self) -> None:
         """End the cell that called ``exit()``; the session goes on."""
         raise SystemExit
 
 
-def _is_code_runner(frame: FrameType) -> bool:
-    """Return whether `frame` is a function of IPython's that runs code and prints its error instead of raising it."""
+def without_colors(lines: "list[str]") -> "list[str]":
+    """Return lines without the escape sequences of colors."""
+    return [_ANSI.sub("", line) for line in lines]
+
+
+def _is_in_ipython(frame: FrameType, functions: "tuple[str, ...]") -> bool:
+    """Return whether `frame` is one of these functions of IPython's."""
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith("IPython.core.") and frame.f_code.co_name in _CODE_RUNNERS
+    return module.startswith("IPython.core.") and frame.f_code.co_name in functions
 
 
 def _print_page(text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: Optional[str] = None) -> None:
