@@ -17,7 +17,7 @@ from tests.machine import Machine, wait_until
 
 pytestmark = pytest.mark.xdist_group("browser")
 _SECONDS = 60.0
-_PAYLOAD = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
+_PAYLOAD = "<img src=data:, onerror=document.title='owned'><script>document.title='owned'</script>"
 _SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"/>'
 _IMAGE_WIDTHS = "return [...document.images].map((each) => each.naturalWidth)"
 
@@ -73,6 +73,16 @@ class _Page:
         self.until(
             lambda: len(self.verdicts) > count and verdict in self.verdicts[-1], f"{code!r} ends with {verdict!r}"
         )
+
+    def frame_text(self, selector: str) -> str:
+        """Wait for an element in the last frame; return its text."""
+        self.until(lambda: bool(self.browser.find_elements(By.TAG_NAME, "iframe")), "there is a frame")
+        self.browser.switch_to.frame(self.browser.find_elements(By.TAG_NAME, "iframe")[-1])
+        try:
+            self.until(lambda: bool(self.text(selector)), f"the frame shows {selector}")
+            return self.text(selector)
+        finally:
+            self.browser.switch_to.default_content()
 
     @property
     def verdicts(self) -> list[str]:
@@ -176,12 +186,51 @@ def test_page_drops_earlier_output_of_long_cells(page: _Page) -> None:
     assert shown.endswith("last\n")
 
 
-def test_page_shows_images_and_links_html(page: _Page) -> None:
-    page.run_to_end(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")
+def test_page_shows_images_html_and_values(page: _Page) -> None:
+    page.run_to_end(
+        "from IPython.display import SVG, HTML, Latex, display\n"
+        f"display(SVG({_SVG!r}), HTML('<b>bold</b>'))\nLatex('$x$')"
+    )
     page.until(lambda: page.browser.execute_script(_IMAGE_WIDTHS) == [30], "the image is shown")
-    link = page.find(".output a")
-    assert str(link.get_attribute("href")).endswith(".html")
-    assert page.browser.find_elements(By.CSS_SELECTOR, ".output b, iframe") == []
+    assert page.frame_text("b") == "bold"
+    assert page.text(".output") == "$x$"
+    page.run_to_end("display({'a/b': [1]}, raw=True); {'n': '\\x1b[31m'}")
+    assert page.text("article:last-child .output").replace(" ", "") == '{\n"a/b":[\n1\n]\n}' + "{'n':'\\x1b[31m'}"
+
+
+def test_html_runs_scripts_without_an_origin(page: _Page) -> None:
+    script = (
+        "let reached = false; try { reached = parent.document.title } catch {}\n"
+        "document.querySelector('i').textContent = `${self.origin} ${reached}`; document.querySelector('p').remove()"
+    )
+    html = f"<p style='height: 5000px'></p><i></i><script>{script}</script>"
+    page.run_to_end(f"from IPython.display import HTML\nHTML({html!r})")
+    assert page.frame_text("i") == "null false"
+    height = "return document.querySelector('iframe').clientHeight"
+    page.until(lambda: 0 < page.browser.execute_script(height) < 100, "the frame is as high as its content")
+    page.run_to_end("HTML('<p style=\"height: 5000px\">long</p>')")
+    height = "return document.querySelector('article:last-child iframe').clientHeight"
+    page.until(lambda: page.browser.execute_script(height) == 600, "the height of a frame is limited")
+
+
+def test_page_shows_tracebacks_in_color(page: _Page) -> None:
+    page.run_to_end("def f():\n    return 1 / 0\nf()", "ZeroDivisionError: division by zero")
+    assert "return 1 / 0" in page.text(".output")
+    assert "ZeroDivisionError" in page.text(".output .c1")
+
+
+def test_page_replaces_updated_displays(page: _Page) -> None:
+    page.run_to_end(
+        "from IPython.display import HTML, Markdown, display\n"
+        "h = display(Markdown('first'), display_id=True)\nprint('after')"
+    )
+    page.run_to_end("h.update(Markdown('second'))")
+    assert page.text(".output") == "secondafter\n|"
+    page.run_to_end("h.update(HTML('<b>third</b>'))")
+    assert page.frame_text("b") == "third"
+    assert page.text(".output") == "after\n||"
+    page.load()
+    page.until(lambda: page.text(".output") == "after\n||", "a reloaded page shows the last form")
 
 
 def test_page_shows_only_output_after_clear_output(page: _Page, tmp_path: Path) -> None:
@@ -299,13 +348,33 @@ def test_reloaded_page_follows_running_cell(page: _Page, client: Client, tmp_pat
     assert client.value("1") == "1"
 
 
-def test_page_shows_executions_of_other_clients(page: _Page, client: Client) -> None:
-    with client.streaming("print('theirs', flush=True)\nimport time\ntime.sleep(600)") as events:
+@pytest.mark.parametrize("when", ["before the page is loaded", "while it is open"])
+def test_page_shows_executions_of_other_clients(page: _Page, client: Client, when: str) -> None:
+    page.run_to_end("'mine'")
+    code = "print('theirs', flush=True)\nimport time\ntime.sleep(600)"
+    with client.streaming(code, client="notebook") as events:
         next(events)
-        page.load()
-        page.shows(".output", "theirs")
+        if when == "before the page is loaded":
+            page.load()
+        page.shows("article:last-child .output", "theirs")
+        assert page.text(".client") == "notebook"
+        assert page.text("article:last-child .source") == code
         page.click("#interrupt")
-        page.until(lambda: "KeyboardInterrupt" in page.verdicts[0], "the cell is interrupted")
+        page.until(lambda: "KeyboardInterrupt" in page.verdicts[-1], "the cell is interrupted")
+    page.until(lambda: "KeyboardInterrupt" in page.text("article:last-child .output"), "the traceback is shown once")
+    assert page.text("article:last-child .output").count("KeyboardInterrupt   ") == 1
+    rich = f"display({{'image/svg+xml': {_SVG!r}}}, raw=True); 40 + 2"
+    client.execute(f"from IPython.display import display\n{rich}", rich=True)
+    page.shows("article:last-child .output", "42")
+    page.until(lambda: page.browser.execute_script(_IMAGE_WIDTHS) == [30], "the image is shown")
+    page.run_to_end("'mine too'")
+    assert page.text(".client") == "notebook|another client"
+
+
+def test_page_shows_what_comes_while_nothing_runs(page: _Page, client: Client) -> None:
+    client.execute("import threading; threading.Timer(0.5, lambda: print('late')).start()")
+    page.shows("article:last-child .output", "late")
+    page.shows("article:last-child .client", "while nothing ran")
 
 
 def test_page_shows_and_expands_variables(page: _Page) -> None:
@@ -365,6 +434,7 @@ def test_page_runs_no_script_from_its_contents(page: _Page, client: Client) -> N
     page.until(lambda: page.prompt == _PAYLOAD, "the page shows the prompt")
     page.click("#interrupt")
     page.until(lambda: "KeyboardInterrupt" in page.verdicts[-1], "the cell is interrupted")
+    assert page.frame_text("title, script").endswith("owned'")
     assert page.browser.title.startswith("shared")
     assert len(page.browser.find_elements(By.TAG_NAME, "script")) == 1
     assert page.browser.execute_script("return [...document.images].map((each) => each.src.slice(0, 14))") == [
@@ -441,7 +511,7 @@ def test_page_requires_token(tab: webdriver.Chrome, here: Machine) -> None:
     page.shows("#sessions", "idle")
     page.run_to_end(f"from IPython.display import SVG, HTML, display\ndisplay(SVG({_SVG!r}), HTML('<b>bold</b>'))")
     page.until(lambda: page.browser.execute_script(_IMAGE_WIDTHS) == [30], "the image is shown")
-    page.shows(".output", "in the file")
+    assert page.frame_text("b") == "bold"
     page.load()
     page.shows(".source", "display")
     assert not page.find("#access").is_displayed()
@@ -467,4 +537,4 @@ def test_page_is_served_only_to_accepted_requests(
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert int(answer.headers["content-length"]) < 40_000
+        assert int(answer.headers["content-length"]) < 45_000

@@ -14,7 +14,7 @@ from mrmd_python.server.api.route import ACCESS, SESSIONS
 from mrmd_python.server.api.routes import PREFIX, ROUTES
 from mrmd_python.server.connections import KEEP_ALIVE_SECONDS, Connections
 from mrmd_python.server.idleness import IdleTimer
-from mrmd_python.server.page import page_response
+from mrmd_python.server.page import frame_response, page_response
 from mrmd_python.server.sessions import Sessions
 
 if TYPE_CHECKING:  # not in every supported aiohttp
@@ -26,8 +26,8 @@ _CLOSE_SECONDS = 1.0
 # send the cookies of all servers on localhost.
 _LONGEST_URL = 4096
 _MOST_HEADERS = 64
-# The name of the only route that needs no token.
-_PAGE = "page"
+# The names of the routes that need no token.
+_PAGE, _FRAME = "page", "frame"
 
 
 @asynccontextmanager
@@ -48,8 +48,12 @@ async def serving(
     async def show_page(request: web.Request) -> web.StreamResponse:
         return page_response(runtime)
 
+    async def show_frame(request: web.Request) -> web.StreamResponse:
+        return frame_response(access.asset_policy)
+
     app.on_response_prepare.append(add_access_headers)
     app.router.add_get("/", show_page, name=_PAGE)
+    app.router.add_get("/frame", show_frame, name=_FRAME)
     for route in ROUTES:
         # aiohttp's default pattern for {name} excludes braces.
         pattern = PREFIX + re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
@@ -81,7 +85,7 @@ def _check_access(access: Access) -> "Middleware":
         preflight = access.preflight_headers(request.method, request.headers)
         if preflight is not None:
             return web.Response(status=204, headers=preflight)
-        if request.match_info.route.name != _PAGE:  # the page asks the user for the token
+        if request.match_info.route.name not in (_PAGE, _FRAME):  # the page asks the user for the token
             access.check_token(request.headers)
         return await handler(request)
 

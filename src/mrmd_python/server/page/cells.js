@@ -1,35 +1,55 @@
 // Cells: code that runs or has run, with its output.
 
-const MAX_CELLS = 50, MAX_BLOCKS = 200;
+const MAX_CELLS = 50;
 
 const cellsKey = () => `cells ${session}`;
 
+let cells = new Map(); // those in the log, by execId
+let turn = Promise.resolve(); // settles when the cells before have ended: the page follows one at a time
+
+function appendToLog(element) {
+  const log = byId("log");
+  keepAtEnd(() => log.append(element));
+  if (log.children.length > MAX_CELLS) log.firstChild.remove();
+}
+
+/** Adds to the log, and scrolls on if its end is visible. */
+function keepAtEnd(change) {
+  const log = byId("log");
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  change();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
 /** A cell, in the log. */
 class Cell {
-  constructor({execId, code, answered}) {
+  constructor({execId, code, client, rich}) {
+    const own = (recall(cellsKey()) ?? []).find((cell) => cell.execId === execId);
     this.execId = execId;
     this.code = code;
-    this.answered = answered ?? 0; // id of the last input request that was answered
+    this.rich = rich;
+    this.isOwn = own !== undefined;
+    this.answered = own?.answered ?? 0; // id of the last input request that was answered
     this.last = 0; // id of the last event seen
-    this.output = make("div", {className: "output"});
+    this.output = new Output();
     this.verdict = make("p", {className: "verdict"}, "waiting");
-    const source = make("pre", {className: "source"}, code ?? "(run by another client)");
-    this.element = make("article", {}, source, this.output, this.verdict);
-    byId("log").append(this.element);
-    if (byId("log").children.length > MAX_CELLS) byId("log").firstChild.remove();
-    this.remember();
+    this.element = make("article", {}, make("pre", {className: "source"}, code), this.output.element, this.verdict);
+    if (!this.isOwn) this.element.prepend(make("p", {className: "client"}, client ?? "another client"));
+    appendToLog(this.element);
+    cells.set(execId, this);
   }
 
+  /** Remembers, in this tab, that this page has run the cell, and which of its input requests were answered. */
   remember() {
+    if (!this.isOwn) return;
     const others = (recall(cellsKey()) ?? []).filter((cell) => cell.execId !== this.execId);
-    const {execId, code, answered} = this;
-    remember(cellsKey(), [...others, {execId, code, answered}].slice(-MAX_CELLS));
+    remember(cellsKey(), [...others, {execId: this.execId, answered: this.answered}].slice(-MAX_CELLS));
   }
 
   /** Runs the code. Sending it again with the same execId does not run it twice. */
   async run() {
     const {signal} = view;
-    const body = {code: this.code, session, execId: this.execId, accumulated: false, rich: true};
+    const body = {code: this.code, session, execId: this.execId, accumulated: false, rich: true, client: "page"};
     await this.follow(signal, () => call("POST", "/execute/stream", body, signal));
   }
 
@@ -51,7 +71,7 @@ class Cell {
       try {
         for await (const event of eventsOf(await open())) {
           if (signal.aborted) return;
-          this.handle(event);
+          keepAtEnd(() => this.handle(event));
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -66,21 +86,30 @@ class Cell {
 
   handle({id, name, data}) {
     this.last = id;
-    const log = byId("log");
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     if (name === "start") this.begin();
-    else if (name === "stdout" || name === "stderr") this.terminal().write(data.content, name);
-    else if (name === "clear_output") this.clear(data.wait);
-    else if (name === "asset") this.show(data);
+    else if (name === "stdout" || name === "stderr") this.output.write(data.content, name);
+    else if (name === "stdin") this.output.write(data.content, "stdout");
+    else if (name === "clear_output") this.output.clear(data.wait);
+    else if (name === "asset") this.output.asset(data);
+    else if (name === "display" && this.rich) this.output.display(data); // else it is in the text
     else if (name === "stdin_request") this.ask(id, data);
-    else if (name === "result") this.end(`In [${data.executionCount}] took ${(data.duration / 1000).toFixed(2)} s`);
-    else if (name === "error") this.end(`${data.type}: ${data.message}`, true);
-    if (atEnd) log.scrollTop = log.scrollHeight;
+    else if (name === "result") this.succeed(data);
+    else if (name === "error") this.fail(data);
   }
 
   begin() {
     this.setState("running");
     void attempt(refresh);
+  }
+
+  succeed({data, metadata, executionCount, duration}) {
+    if (data) this.output.display({data, metadata});
+    this.end(`In [${executionCount}] took ${(duration / 1000).toFixed(2)} s`);
+  }
+
+  fail({type, message, ansiTraceback}) {
+    if (ansiTraceback?.length) this.output.write(`${ansiTraceback.join("\n")}\n`, "stdout");
+    this.end(`${type}: ${message}`, true);
   }
 
   setState(text) {
@@ -94,44 +123,6 @@ class Cell {
     this.question = this.question?.remove();
     this.verdict.classList.toggle("failed", failed);
     this.setState(text);
-  }
-
-  /** Removes the output; with `wait`, only when there is new output. */
-  clear(wait) {
-    this.clearPending = wait;
-    if (wait) return;
-    this.text = null;
-    this.output.replaceChildren();
-  }
-
-  terminal() {
-    if (this.clearPending) this.clear(false);
-    if (!this.text) {
-      this.text = new Terminal();
-      this.append(this.text.element);
-    }
-    return this.text;
-  }
-
-  append(block) {
-    this.output.append(block);
-    if (this.output.children.length > MAX_BLOCKS) this.output.firstChild.remove();
-  }
-
-  show(asset) {
-    const {url, path, assetType, mimeType, update} = asset;
-    const shown = shownAssets.get(url);
-    if (update && shown?.element.isConnected) return void shown.show?.(asset);
-    if (this.clearPending) this.clear(false);
-    this.text = null;
-    const name = path.split("/").at(-1);
-    const view = assetType === "image" || assetType === "svg" ? new ImageView(`${name} (${mimeType})`) : {
-      element: recall("token") ? make("span", {}, `${mimeType}, in the file ${path}`) // a link cannot send the token
-        : make("a", {href: url, target: "_blank", rel: "noopener noreferrer", title: path}, `Open ${name} (${mimeType})`),
-    };
-    shownAssets.set(url, view);
-    this.append(view.element);
-    void view.show?.(asset);
   }
 
   ask(id, {prompt, password}) {
@@ -164,86 +155,27 @@ class Cell {
   }
 }
 
-let shownAssets = new Map(); // by URL, which stays the same in an update
-
-/** An image. It is fetched by script, because <img> cannot send the token. */
-class ImageView {
-  constructor(alt) {
-    this.element = make("img", {alt});
-  }
-
-  /** Shows an asset. Updates that arrive during a fetch are skipped, except the last. */
-  async show(asset) {
-    this.asset = asset;
-    if (this.isFetching) return;
-    this.isFetching = true;
-    try {
-      for (let shown; shown !== this.asset;) {
-        shown = this.asset;
-        const response = await call("GET", shown.url.replace(API, ""));
-        this.element.src = await dataUrl(await response.blob());
-        for (const side of ["width", "height"]) {
-          if (shown.metadata[side] > 0) this.element[side] = shown.metadata[side];
-          else this.element.removeAttribute(side);
-        }
-      }
-    } catch (error) {
-      this.element.replaceWith(make("span", {className: "failed"}, `${this.element.alt}: ${error.message}`));
-    }
-    this.isFetching = false;
-  }
-}
-
-function dataUrl(blob) {
-  return new Promise((resolve) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.readAsDataURL(blob);
-  });
-}
-
 async function run() {
   await listed.catch(() => {});
   const code = byId("code").value;
   if (!code.trim()) return showStatus("Nothing to run.");
   if (followed) return showStatus("A cell is running. Wait for it or interrupt it.");
-  const cell = new Cell({execId: `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`, code});
+  const execId = `page-${crypto.getRandomValues(new Uint32Array(3)).join("-")}`;
+  remember(cellsKey(), [...recall(cellsKey()) ?? [], {execId}].slice(-MAX_CELLS));
+  const cell = new Cell({execId, code, rich: true});
   byId("code").value = "";
   closeMatches();
   recent = null;
   byId("log").scrollTop = byId("log").scrollHeight;
-  await cell.run();
+  await inOrder(() => cell.run());
   return refresh();
 }
 
-let listed = Promise.resolve(); // settles when the earlier cells are in the log
-
-/** Shows the cells that this tab has run in the session, and those that run now. */
-async function restore() {
+/** Calls a function that follows a cell, after the cells before it. */
+function inOrder(follow) {
   const {signal} = view;
-  listed = replay(signal);
-  const live = await listed;
-  void attempt(async () => {
-    for (const cell of live) {
-      if (!signal.aborted) await cell.restore();
-    }
-    if (!signal.aborted) await refresh();
-  });
-}
-
-/** Shows the cells that have ended; returns those that have not. */
-async function replay(signal) {
-  const {executions} = await get(`/executions?session=${encodeURIComponent(session)}`, signal);
-  const own = new Map((recall(cellsKey()) ?? []).map((cell) => [cell.execId, cell]));
-  const live = [];
-  for (const {execId, state} of executions) {
-    const isLive = state === "running" || state === "queued";
-    if (signal.aborted || !(isLive || own.has(execId))) continue;
-    const cell = new Cell(own.get(execId) ?? {execId});
-    if (isLive) live.push(cell);
-    else await cell.restore();
-  }
-  return live;
+  turn = turn.then(() => signal.aborted || attempt(follow));
+  return turn;
 }
 
 const interrupt = () => attempt(async () => {

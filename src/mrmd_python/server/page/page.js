@@ -16,7 +16,11 @@ async function poll() {
   for (;;) {
     await pause(POLL_MS);
     const isUsed = followed || Date.now() - lastUse < UNUSED_MS;
-    if (document.visibilityState === "visible" && isUsed && byId("access").hidden) await attempt(refresh);
+    if (document.visibilityState !== "visible" || !isUsed) stopWatching();
+    else if (byId("access").hidden) {
+      watch();
+      await attempt(refresh);
+    }
   }
 }
 

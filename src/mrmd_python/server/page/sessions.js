@@ -42,9 +42,12 @@ async function chooseSession(id) {
   remember("session", id);
   view.abort();
   view = new AbortController();
-  followed = recent = null;
+  followed = recent = between = null;
   unfolded.clear();
-  shownAssets = new Map();
+  stopWatching();
+  shownDisplays = new Map();
+  cells = new Map();
+  turn = Promise.resolve();
   byId("log").replaceChildren();
   showStatus(`Session ${id}.`);
   await attempt(() => Promise.all([restore(), refresh()]));
