@@ -18,7 +18,9 @@ _ANSWER_SECONDS = 60.0
 
 _DOTS = ("..", ".", "%2e%2e", "%252e%252e", "..%2f..", "..%5c", "..\\", "%00", "secret.txt", "etc", "passwd", "")
 _SEGMENT = st.one_of(
-    st.sampled_from(("mrp", "v1", "assets", "sessions", "executions", "variables", "default", "stream", *_DOTS)),
+    st.sampled_from(
+        ("mrp", "v1", "assets", "sessions", "executions", "variables", "default", "stream", "events", *_DOTS)
+    ),
     st.text(max_size=8).map(lambda text: "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "replace"))),
     st.text("abc{}()*~'\"\\<>", max_size=4),
 )

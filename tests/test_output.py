@@ -100,12 +100,13 @@ threading.Thread(target=work).start()
     lines = [line.partition("session default, ")[2] for line in log.splitlines() if "session default, " in line]
     assert [line for line in lines if line.startswith("stderr")] == ["stderr: error", "stderr: no end either"]
     assert [line for line in lines if line.startswith("display")] == [
+        "display: <IPython.core.display.Markdown object>",
         "display: an image",
         "display: of a cat",
         "display: x/y, x/z",
     ]
     printed = [line.removeprefix("stdout: ") for line in lines if line.startswith("stdout")]
-    words = ["one", "two", "red", "three", "four", "10%", "20%", "<IPython.core.display.Markdown object>"]
+    words = ["one", "two", "red", "three", "four", "10%", "20%"]
     assert printed[: len(words)] == words
     assert "".join(printed[len(words) : -2]) == "x" * 200_000, "an unfinished long line must be logged in parts"
     assert printed[-2:] == ["child", "no end"]
@@ -150,6 +151,7 @@ def test_long_output_uses_bounded_memory_and_never_blocks(here: Machine, read: s
         assert 48 * 2**20 < len(text) < 80 * 2**20
 
 
+@pytest.mark.parametrize("rich", [False, True])
 @pytest.mark.parametrize(
     "code",
     [
@@ -161,13 +163,13 @@ def test_long_output_uses_bounded_memory_and_never_blocks(here: Machine, read: s
     ],
     ids=["result", "error", "display", "asset", "last expression"],
 )
-def test_kept_executions_use_little_server_memory(here: Machine, code: str) -> None:
+def test_kept_executions_use_little_server_memory(here: Machine, code: str, rich: bool) -> None:
     client = here.start("a")
     server = psutil.Process(client.pid)
     client.execute("SIZE = 1")
     before = server.memory_info().rss
     for number in range(5):
-        body = json.dumps({"code": code.replace("SIZE", "20_000_000"), "execId": str(number)})
+        body = json.dumps({"code": code.replace("SIZE", "20_000_000"), "execId": str(number), "rich": rich})
         assert client.fetch("POST", "/mrp/v1/execute", body, Content_Type="application/json").status == 200
     growth = (server.memory_info().rss - before) >> 20
     assert growth < 60, f"the server grew by {growth} MiB"

@@ -532,6 +532,10 @@ def test_page_is_served_only_to_accepted_requests(
 ) -> None:
     answer = shared.fetch(method, "/", **headers)
     assert answer.status == status
+    frame = shared.fetch(method, "/frame", **headers)
+    assert frame.status == status
+    if status == 200:
+        assert frame.headers["content-security-policy"].startswith("sandbox allow-scripts; ")
     assert answer.body.startswith(b"<!doctype html>") == (method == "GET" and status == 200)
     if status == 200:
         policy = answer.headers["content-security-policy"]

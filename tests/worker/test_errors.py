@@ -146,6 +146,26 @@ def test_error_within_magic_fails_the_cell(client: Client, home: Path, code: str
     assert ("after" in result["stdout"]) == ("after" in code)
 
 
+def test_error_of_a_rich_cell_is_in_no_text(client: Client, home: Path) -> None:
+    for name in ("fails.py", "fails.ipy"):
+        (home / name).write_text("x = 1\n1 / 0")
+    codes = (
+        *("1 +", "x = 1\n  y = 2", "1 / 0", "%no_such_magic", "def f(): f()\nf()", "raise SystemExit(3)", "exit()"),
+        *("raise KeyboardInterrupt", "import asyncio\nawait asyncio.wait_for(asyncio.sleep(9), 0)", "eval('1+')"),
+        *("%%capture\n1 / 0", "%%time\nx = 1\n1 / 0", "%%prun\n1 / 0"),
+        *("%%time\n%%capture\n1 / 0", "%time 1 / 0", "%run fails.py", "%run fails.ipy"),
+        *("get_ipython().run_cell('1 / 0');", "class C:\n    def __repr__(self): 1 / 0\nC()"),
+        *("try: 1 / 0\nexcept Exception as error: raise KeyError from error", "del error", "await 1"),
+    )
+    for code in codes:
+        result = client.execute(code, rich=True)
+        assert result["error"], code
+        assert result["error"]["type"] not in result["stdout"] + result["stderr"], code
+        assert result["error"]["type"] in "".join(result["error"]["traceback"]), code
+        # The session has NO_COLOR.
+        assert result["error"]["ansiTraceback"] == result["error"]["traceback"], code
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -161,6 +181,10 @@ def test_traceback_printed_by_the_user_does_not_fail_the_cell(client: Client, co
     result = client.execute(code)
     assert result["success"]
     assert "ZeroDivisionError" in result["stdout"] or "run_cell" in code
+    client.execute("1 / 0")
+    rich = client.execute(code, rich=True)
+    assert (rich["success"], rich["stdout"]) == (True, "")
+    assert "ZeroDivisionError" in rich["stderr"] or "run_cell" in code
 
 
 @pytest.mark.parametrize(

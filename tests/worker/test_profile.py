@@ -95,6 +95,16 @@ def test_profile_error_is_shown_in_first_cell(
         assert (second["stdout"], second["stderr"]) == ("Out[2]: 42\n", "")
 
 
+def test_startup_of_a_rich_cell_is_shown_in_it(runtime: Client, tmp_path: Path) -> None:
+    lines = "c.InteractiveShellApp.exec_lines = ['1 / 0', '6 * 7']"
+    with _session(runtime, tmp_path / "rich", ipython_config__py=lines, a__py="[][1]") as session:
+        first = runtime.execute("'first'", session=session, rich=True)
+        assert (first["success"], first["stdout"], first["data"]) == (True, "", {"text/plain": "'first'"})
+        assert "IndexError" in first["stderr"]
+        assert "ZeroDivisionError" in first["stderr"]
+        assert [shown["data"] for shown in first["displayData"]] == [{"text/plain": "42"}]
+
+
 def test_interrupt_ends_startup_file(runtime: Client, tmp_path: Path) -> None:
     with _session(runtime, tmp_path / "slow", a__py="print('starts')\nwhile True: pass") as session:
         with runtime.streaming("1", session=session) as events:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.client import Client, Event, text_of
+from tests.client import Client, Event, Json, text_of
 
 
 def _shown(events: list[Event]) -> list[str]:
@@ -176,6 +176,38 @@ def test_each_displayed_value_keeps_its_mime_forms(
     assert (whole["result"] or "").split("\n")[0].strip() == result
     early = [event for event in events if event.name == "display"]
     assert len(early) >= len(forms) - 1, "all values but the last must be events"
+
+
+@pytest.mark.parametrize(
+    ("interactivity", "code", "shown", "result"),
+    [
+        ("all", "frame('a')\nprint('b')\nframe('c')", ["a"], "c"),
+        ("all", "frame('a')\ndisplay(frame('b'))\nframe('c')", ["a", "b"], "c"),
+        ("all", "for name in 'abc': frame(name)", ["a", "b"], "c"),
+        ("all", "frame('a')\nx = 1", ["a"], None),
+        ("all", "frame('a')\n1 / 0", ["a"], None),
+        ("last_expr", "display(frame('a'))\nframe('b')", ["a"], "b"),
+        ("last_expr", "frame('a');", [], None),
+        ("last_expr_or_assign", "x = frame('a')\ny = frame('b')", [], "b"),
+        ("last_expr", "import matplotlib.pyplot as plt; plt.plot([1]); frame('a')", ["figure"], "a"),
+        ("last_expr", "get_ipython().run_cell('frame(\"a\")'); display(frame('b'))", ["a", "b"], None),
+    ],
+)
+def test_rich_cell_shows_each_value_once(
+    client: Client, interactivity: str, code: str, shown: list[str], result: str | None
+) -> None:
+    def name(data: Json) -> str:
+        return "figure" if "image/png" in data else re.findall("<th>([abc])</th>", data["text/html"])[0]
+
+    client.execute(f"{_FRAMES}\nget_ipython().ast_node_interactivity = {interactivity!r}")
+    events = client.stream(code, execId=f"rich {code}", rich=True)
+    whole = client.get(f"/executions/{quote(f'rich {code}', safe='')}")["result"]
+    client.execute("get_ipython().ast_node_interactivity = 'last_expr'")
+    assert text_of(events, "stdout") == ("b\n" if "print" in code else "")
+    assert [name(event.data["data"]) for event in events if event.name == "display"] == shown
+    assert [name(display["data"]) for display in whole["displayData"]] == shown
+    assert (name(whole["data"]) if "data" in whole else None) == result
+    assert whole["assets"] == []
 
 
 def test_each_figure_among_the_values_becomes_an_image(client: Client) -> None:

@@ -7,17 +7,26 @@ import json
 import time
 from collections import deque
 from itertools import takewhile
+from typing import NamedTuple
 
 from mrmd_python.server.assets import Display
 from mrmd_python.server.event_log import Entry, EventLog
-from mrmd_python.server.execution import Execution
+from mrmd_python.server.execution import Execution, ExecutionJson
 
 _KEPT_BYTES = 1024 * 1024
-# Counted for each entry besides its bytes, so that many small entries are bounded too.
-_ENTRY_COST = 256
+# Counted for each event besides its text or data, so that many small events are bounded too.
+_EVENT_COST = 512
 # Longer code is shortened in events to its first and last part.
 _LONGEST_CODE = 64 * 1024
 _CODE_PART = 8 * 1024
+
+
+class _Event(NamedTuple):
+    number: int
+    name: str
+    # Encoded only when it is read: most sessions have no reader.
+    data: bytes | ExecutionJson
+    cost: int
 
 
 class ActivityLog(EventLog):
@@ -28,14 +37,14 @@ class ActivityLog(EventLog):
         # event of an earlier one, or of an earlier runtime, gets all events.
         self.start = time.time_ns() // 1000
         super().__init__(self.start)
-        self._entries: deque[Entry] = deque()
+        self._events: deque[_Event] = deque()
         self._cost = 0
 
     def note(self, name: str, execution: Execution) -> None:
         """Add that an execution was queued, started or ended."""
         found = execution.as_json()
         found["code"] = _shortened(found["code"])
-        self.append(name, json.dumps(found).encode())
+        self._keep(name, found, len(found["code"]))
 
     def text(self, stream: str, text: str) -> None:
         """Add text that was written while nothing ran."""
@@ -46,24 +55,29 @@ class ActivityLog(EventLog):
         self.append("display", json.dumps(display.as_json()).encode())
 
     def append(self, name: str, data: bytes) -> None:
-        """Add an event, and drop the oldest ones that do not fit."""
-        self.last += len(data)
-        self._entries.append(Entry(self.last, name, data))
-        self._cost += len(data) + _ENTRY_COST
-        while self._cost > _KEPT_BYTES and len(self._entries) > 1:
-            self._cost -= len(self._entries.popleft().data) + _ENTRY_COST
-        self._wake()
+        """Add an event."""
+        self._keep(name, data, len(data))
 
     def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
-        """Return about `size_limit` bytes of entries after the number `after`, and how much was dropped before."""
-        newest_first = list(takewhile(lambda entry: entry.number > after, reversed(self._entries)))
+        """Return about `size_limit` bytes of entries after the number `after`; dropped ones are not counted."""
+        newest_first = list(takewhile(lambda event: event.number > after, reversed(self._events)))
         entries: list[Entry] = []
         size = 0
         while newest_first and size < size_limit:
-            entries.append(newest_first.pop())
-            size += len(entries[-1].data)
-        missed = max(0, entries[0].number - len(entries[0].data) - after) if entries else 0
-        return entries, missed
+            event = newest_first.pop()
+            data = event.data if isinstance(event.data, bytes) else json.dumps(event.data).encode()
+            entries.append(Entry(event.number, event.name, data))
+            size += len(data)
+        return entries, 0
+
+    def _keep(self, name: str, data: bytes | ExecutionJson, size: int) -> None:
+        """Add an event, and drop the oldest ones that do not fit."""
+        self.last += 1
+        self._events.append(_Event(self.last, name, data, size + _EVENT_COST))
+        self._cost += size + _EVENT_COST
+        while self._cost > _KEPT_BYTES and len(self._events) > 1:
+            self._cost -= self._events.popleft().cost
+        self._wake()
 
 
 def _shortened(code: str) -> str:

@@ -1,8 +1,4 @@
-"""A log of events for any number of readers, each at its own speed.
-
-The number of an event is the number of bytes logged up to its end. So this number alone says what a reader has received
-and how much it has missed.
-"""
+"""A log of events for any number of readers, each at its own speed."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -33,10 +29,7 @@ class EventLog(ABC):
 
     @abstractmethod
     def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
-        """Return about `size_limit` bytes of entries after the number `after`, and how many bytes were dropped before.
-
-        The dropped bytes are those between `after` and the first of these entries.
-        """
+        """Return about `size_limit` bytes of entries after the number `after`, and the bytes dropped between."""
 
     def close(self) -> None:
         """End the log: there will be no more events."""

@@ -209,7 +209,7 @@ class Execution:
 
     def end(self, outcome: dict[str, Any]) -> None:
         """End the execution with the outcome that the worker reported."""
-        error = outcome.get("error")
+        error = None if outcome["success"] else outcome["error"]
         if error is not None and self.cell.rich:
             error = {"ansiTraceback": error["traceback"], **error}
         self.outcome = {

@@ -2,6 +2,9 @@
 
 Up to 256 KiB are in memory. Beyond that, events go to an unlinked temporary file. Beyond 64 MiB, the middle is dropped:
 the first 32 MiB and the last 24 to 32 MiB stay, and readers get the number of bytes dropped.
+
+The number of an event is the number of bytes logged up to its end. So this number alone says what a reader has received
+and how much it has missed.
 """
 
 import os
@@ -112,7 +115,7 @@ class ExecutionLog(EventLog):
         self._wake()
 
     def read(self, after: int, size_limit: int) -> tuple[list[Entry], int]:
-        """Return about `size_limit` bytes of entries after the number `after`, and how much was dropped before."""
+        """Return about `size_limit` bytes of entries after the number `after`, and the bytes dropped between."""
         missed = 0
         if self._tail and self._head[-1].end <= after < self._tail[0].start:
             missed, after = self._tail[0].start - after, self._tail[0].start

@@ -26,7 +26,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # The functions of %run and, in old versions of IPython, of %time, which print an error instead of raising it.
 _CODE_RUNNERS = ("safe_execfile", "safe_run_module", "time")
 # The functions that run a cell.
-_CELL_RUNNERS = ("run_cell_async", "run_ast_nodes", "run_code")
+_CELL_RUNNERS = ("_run_cell", "run_cell_async", "run_ast_nodes", "run_code")
 # The functions that show an error.
 _ERROR_PRINTERS = (
     *("showtraceback", "showsyntaxerror", "showindentationerror", "show_usage_error"),
@@ -58,8 +58,8 @@ class Shell(InteractiveShell):  # type: ignore[misc]
     rich = False
     # The last traceback of the running cell, with colors.
     traceback_lines: list[str]
-    # For a rich client, the tracebacks that may be that of the cell's error, which is not printed.
-    _held_tracebacks: list[list[str]]
+    # For a rich client, the errors of which one may be that of the cell, which is not printed, with their tracebacks.
+    _held_tracebacks: list[tuple[BaseException, list[str]]]
     # The first failure of code that the running cell ran through IPython: ``%run``, ``%%capture`` or ``run_cell()``.
     nested_failure: Optional[Failure]
     # What ``%load`` proposes as the next cell.
@@ -107,6 +107,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self._has_started = True
         self.before_code()
         self._context.run(self.startup)
+        if self.rich:
+            self.print_held_tracebacks(None)
+            self.displayhook.send()
         self.begin_cell()
 
     def start_over(self) -> None:
@@ -154,15 +157,15 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def _showtraceback(self, etype: type, evalue: BaseException, stb: "list[str] | str") -> None:
         lines = [stb] if isinstance(stb, str) else stb
-        self._show_failure(self.InteractiveTB.stb2text(lines), "stdout")
+        self._show_failure(evalue, self.InteractiveTB.stb2text(lines), "stdout")
 
-    def _show_failure(self, text: str, stream: str) -> None:
+    def _show_failure(self, error: BaseException, text: str, stream: str) -> None:
         """Print an error or, for a rich client, keep it if it ends the cell or code that the cell runs."""
         self.traceback_lines = text.splitlines()
         if not self.rich:
             self.write_output(f"{text}\n", stream)
         elif self._ends_code():
-            self._held_tracebacks.append(self.traceback_lines)
+            self._held_tracebacks.append((error, self.traceback_lines))
         else:
             self.write_output(f"{text}\n", "stderr")
 
@@ -177,9 +180,9 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         return is_runner or bool(self.displayhook.is_formatting)
 
     def print_held_tracebacks(self, failure: Optional[Failure]) -> None:
-        """Print the tracebacks that are not that of the cell's failure."""
-        for lines in self._held_tracebacks:
-            if failure is None or lines is not failure.traceback:
+        """Print the tracebacks of errors that are not the cell's failure."""
+        for error, lines in self._held_tracebacks:
+            if failure is None or (error is not failure.error and lines is not failure.traceback):
                 self.write_output("\n".join([*lines, ""]), "stderr")
 
     def showtraceback(
@@ -222,7 +225,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def show_usage_error(self, exc: BaseException) -> None:
         """Print the error of a magic that was used wrongly, on the session's stderr."""
-        self._show_failure(f"UsageError: {exc}", "stderr")
+        self._show_failure(exc, f"UsageError: {exc}", "stderr")
 
     def _traceback(self, error: BaseException) -> "list[str]":
         """Return the traceback of an error that was printed in another form, or not at all."""
