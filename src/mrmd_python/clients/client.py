@@ -6,9 +6,10 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # the types of the answers, each declared where the server ma
     from mrmd_python.server.api.runtime import Capabilities
     from mrmd_python.server.execution import ExecutionJson
     from mrmd_python.server.session import SessionJson
+
+_Answer = TypeVar("_Answer")
 
 DEFAULT_SESSION = "default"
 # A stream has at least a comment every 15 seconds.
@@ -133,11 +136,11 @@ class Client:
             "stopOnError": stop_on_error,
             "cellId": cell_id,
         }
-        return self._execution_events(exec_id, self._execute_stream(code, exec_id, fields))
+        return self._execution_events(exec_id, partial(self._execute_stream, code, exec_id, fields))
 
     def follow(self, exec_id: str, after: int = 0) -> AsyncIterator[ExecutionEvent]:
         """Yield the events of an execution after the one with that number: those so far, then as they happen."""
-        return self._execution_events(exec_id, self._follow_stream(exec_id, after), after)
+        return self._execution_events(exec_id, partial(self._follow_stream, exec_id, after), after)
 
     async def submit(self, code: str, *, session: str = DEFAULT_SESSION, rich: bool = False) -> str:
         """Queue code, and return the id of its execution, for `follow`."""
@@ -149,8 +152,8 @@ class Client:
         """Run code, and return its result once it has ended, failed or not. It cannot ask for input."""
         body = {"code": code, "session": session, "execId": new_exec_id(), "client": self._name}
         # Repeated with the same id, it answers with that execution.
-        async with await self._open("POST", "/execute", body, timeout=aiohttp.ClientTimeout(total=None)) as response:
-            return msgspec.json.decode(await response.read(), type=Result)
+        answer = await self._repeat(self._body, "POST", "/execute", body, timeout=aiohttp.ClientTimeout(total=None))
+        return msgspec.json.decode(answer, type=Result)
 
     async def session_events(
         self, session: str = DEFAULT_SESSION, after: int = _LAST_EVENT
@@ -158,7 +161,7 @@ class Client:
         """Yield what happens in a session from now on, or after the event with that number, until it is deleted."""
         path = f"/sessions/{_quoted(session)}/events"
         while True:
-            response = await self._open("GET", path, headers=_after(after), timeout=_STREAM_TIMEOUT)
+            response = await self._repeat(self._send, "GET", path, headers=_after(after), timeout=_STREAM_TIMEOUT)
             try:
                 async for event in read_events(response.content.iter_any()):
                     after = event.number
@@ -171,17 +174,18 @@ class Client:
 
     async def answer(self, exec_id: str, text: str) -> bool:
         """Send the line that an execution waits for; return whether it still did."""
-        # Not sent twice: the second could answer the next question.
-        response = await self._send("POST", "/input", {"execId": exec_id, "text": text})
-        return bool((await self._decoded(response))["accepted"])
+        answer = await self._post_once("/input", execId=exec_id, text=text)
+        return bool(answer["accepted"])
 
     async def cancel_input(self, exec_id: str) -> bool:
         """Let the code that waits for a line fail with InputCancelled; return whether it still waited."""
-        return bool((await self._post("/input/cancel", execId=exec_id))["cancelled"])
+        answer = await self._post_once("/input/cancel", execId=exec_id)
+        return bool(answer["cancelled"])
 
     async def interrupt(self, session: str = DEFAULT_SESSION) -> bool:
         """Send SIGINT to the code that runs in a session; return whether any did."""
-        return bool((await self._post("/interrupt", session=session))["interrupted"])
+        answer = await self._post_once("/interrupt", session=session)
+        return bool(answer["interrupted"])
 
     async def executions(self, session: str | None = None) -> list[ExecutionJson]:
         """Return the executions that wait, run or are kept, oldest first: of one session, or of all."""
@@ -194,7 +198,7 @@ class Client:
 
     async def cancel(self, exec_id: str) -> None:
         """Remove an execution from the queue, interrupt it if it runs, or forget it if it has ended."""
-        await self._decoded(await self._open("DELETE", f"/executions/{_quoted(exec_id)}"))
+        await self._body("DELETE", f"/executions/{_quoted(exec_id)}")
 
     async def complete(self, code: str, cursor: int, session: str = DEFAULT_SESSION) -> Completion:
         """Return completions at a position of code, in characters, as all positions here."""
@@ -258,7 +262,7 @@ class Client:
 
     async def delete_session(self, session: str) -> None:
         """End a session and every process it started."""
-        await self._decoded(await self._open("DELETE", f"/sessions/{_quoted(session)}"))
+        await self._repeat(self._body, "DELETE", f"/sessions/{_quoted(session)}")
 
     async def capabilities(self) -> Capabilities:
         """Return what the runtime is and can do."""
@@ -266,35 +270,34 @@ class Client:
 
     async def asset(self, url: str) -> bytes:
         """Return the content of an asset, by its `url`."""
-        async with await self._open("GET", url.removeprefix(_ROOT)) as response:
-            return await response.read()
+        return await self._repeat(self._body, "GET", url.removeprefix(_ROOT))
 
     async def _query(self, path: str, code: str, cursor: int, session: str, **fields: Any) -> Any:
         return await self._post(path, code=code, cursor=cursor, session=session, positionEncoding="utf-32", **fields)
 
     async def _get(self, path: str) -> Any:
-        return await self._decoded(await self._open("GET", path))
+        return msgspec.json.decode(await self._repeat(self._body, "GET", path))
 
-    async def _post(self, path: str, **fields: Any) -> Any:
-        return await self._decoded(await self._open("POST", path, fields))
+    async def _post(self, path: str, /, **fields: Any) -> Any:
+        return msgspec.json.decode(await self._repeat(self._body, "POST", path, fields))
 
-    async def _decoded(self, response: aiohttp.ClientResponse) -> Any:
-        async with response:
-            return msgspec.json.decode(await response.read())
+    async def _post_once(self, path: str, /, **fields: Any) -> Any:
+        """Send what must not be sent twice: the second could answer the next question, or interrupt the next code."""
+        return msgspec.json.decode(await self._body("POST", path, fields))
 
     async def _execute_stream(self, code: str, exec_id: str, fields: Mapping[str, Any]) -> aiohttp.ClientResponse:
         body = {"code": code, "execId": exec_id, "client": self._name, "accumulated": False, **fields}
         # Repeated with the same id, it answers with that execution.
-        return await self._open("POST", "/execute/stream", body, timeout=_STREAM_TIMEOUT)
+        return await self._repeat(self._send, "POST", "/execute/stream", body, timeout=_STREAM_TIMEOUT)
 
     async def _follow_stream(self, exec_id: str, after: int) -> aiohttp.ClientResponse:
         path = f"/executions/{_quoted(exec_id)}/stream?accumulated=false"
-        return await self._open("GET", path, headers=_after(after), timeout=_STREAM_TIMEOUT)
+        return await self._repeat(self._send, "GET", path, headers=_after(after), timeout=_STREAM_TIMEOUT)
 
     async def _execution_events(
-        self, exec_id: str, stream: Awaitable[aiohttp.ClientResponse], after: int = 0
+        self, exec_id: str, open_stream: Callable[[], Awaitable[aiohttp.ClientResponse]], after: int = 0
     ) -> AsyncIterator[ExecutionEvent]:
-        response = await stream
+        response = await open_stream()
         while True:
             try:
                 async for event in read_events(response.content.iter_any()):
@@ -314,8 +317,10 @@ class Client:
                     raise self._ended() from None
                 raise
 
-    async def _open(self, method: str, path: str, *args: Any, **options: Any) -> aiohttp.ClientResponse:
-        """Send a request, again if the runtime does not answer but still runs; return its response.
+    async def _repeat(
+        self, request: Callable[..., Awaitable[_Answer]], method: str, path: str, *args: Any, **options: Any
+    ) -> _Answer:
+        """Make a request, again if the runtime does not answer but still runs; return its answer.
 
         Raises:
             ServiceError: the runtime refuses the request, has ended, or cannot be reached.
@@ -323,12 +328,22 @@ class Client:
         deadline, pause = time.monotonic() + _UNREACHABLE_SECONDS, _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._send(method, path, *args, **options)
+                return await request(method, path, *args, **options)
             except ConnectionLostError:
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            if self._has_ended():  # another runtime may answer at its address
+                raise self._ended()
+
+    async def _body(self, *args: Any, **options: Any) -> bytes:
+        """Send a request, and return the body of its response."""
+        async with await self._send(*args, **options) as response:
+            try:
+                return await response.read()
+            except _CONNECTION_ERRORS as error:
+                raise self._lost(error) from None
 
     async def _send(
         self,
@@ -345,9 +360,7 @@ class Client:
         try:
             response = await self._http.request(method, url, data=data, headers=headers, timeout=timeout)
         except _CONNECTION_ERRORS as error:
-            if self._has_ended():
-                raise self._ended() from None
-            raise ConnectionLostError(f"the runtime {self.runtime_id!r} does not answer: {error}") from None
+            raise self._lost(error) from None
         if response.status != HTTPStatus.OK:
             raise await self._refused(response)
         return response
@@ -355,7 +368,10 @@ class Client:
     async def _refused(self, response: aiohttp.ClientResponse) -> ServiceError:
         """Return the error of a response."""
         async with response:
-            body = await response.read()
+            try:
+                body = await response.read()
+            except _CONNECTION_ERRORS as error:
+                return self._lost(error)
         try:
             found = msgspec.json.decode(body)
             code, message = found["code"], found["error"]
@@ -372,6 +388,12 @@ class Client:
                 f"to restart it with {__version__}: mrmd-python --restart {self.runtime_id}"
             )
         return RequestError(response.status, code, message)
+
+    def _lost(self, error: Exception) -> ServiceError:
+        """Return the error for a connection that cannot be made or has broken."""
+        if self._has_ended():
+            return self._ended()
+        return ConnectionLostError(f"the runtime {self.runtime_id!r} does not answer: {error or type(error).__name__}")
 
     def _has_ended(self) -> bool:
         if self._is_remote:  # its process cannot be seen from here
