@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from mrmd_python.runtime.display_files import file_name
 from mrmd_python.runtime.files import make_directory
 from mrmd_python.server.file_thread import FileThread
 
@@ -90,11 +91,9 @@ class AssetDirectories:
             raise TimeoutError(error.errno, error.strerror, str(directory)) from None
 
     def _create(self, directory: Path, exec_id: str, number: int, extension: str, content: bytes) -> Path:
-        # A client chooses the execId: it must not lead to another directory.
-        stem = re.sub(r"[^A-Za-z0-9_-]", "_", exec_id)[:100]
         with self._opened(directory, create=True) as opened:
             for next_number in itertools.count(number):
-                name = f"{stem}_{next_number:04d}.{extension}"
+                name = file_name(exec_id, next_number, extension)
                 try:
                     _write(opened, name, content)
                 except FileExistsError:

@@ -1,44 +1,21 @@
 """Displays, and the files that images, PDF documents and explicit HTML among them are saved to."""
 
-import base64
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, TypedDict
 
+from mrmd_python.runtime.display_files import EXTENSIONS, FileContent
 from mrmd_python.server.asset_directories import AssetDirectories
 
 _AssetType = Literal["image", "svg", "html", "file"]
 
 
-class _Kind(NamedTuple):
-    extension: str
-    asset_type: _AssetType
-
-
-class FileContent(NamedTuple):
-    """The form of a display that is saved."""
-
-    mime_type: str
-    kind: _Kind
-    data: bytes
-
-
-# By MIME type. If a display has several of these forms, the first one is saved.
-_KINDS = {
-    "image/png": _Kind("png", "image"),
-    "image/jpeg": _Kind("jpg", "image"),
-    "image/gif": _Kind("gif", "image"),
-    "image/webp": _Kind("webp", "image"),
-    "image/svg+xml": _Kind("svg", "svg"),
-    "application/pdf": _Kind("pdf", "file"),
-}
-_HTML = _Kind("html", "html")
-# The text/plain of an explicit HTML display. Objects that merely have an HTML form, like a DataFrame, have other text.
-_HTML_OBJECT = "<IPython.core.display.HTML object>"
+# Those not named are images.
+_ASSET_TYPES: Mapping[str, _AssetType] = {"image/svg+xml": "svg", "application/pdf": "file", "text/html": "html"}
 # Python's table lacks image/webp before 3.13, and browsers do not read HTML as UTF-8 without a charset.
-_CONTENT_TYPES = {f".{kind.extension}": mime_type for mime_type, kind in _KINDS.items()} | {
+_CONTENT_TYPES = {f".{extension}": mime_type for mime_type, extension in EXTENSIONS.items()} | {
     ".html": "text/html; charset=utf-8"
 }
 # How many displays of a session can be updated: the last ones. Every `display(..., display_id=True)` adds one.
@@ -149,13 +126,14 @@ class SessionAssets:
         Raises:
             OSError: the file cannot be written.
         """
-        mime_type, kind, data = content
+        mime_type, data = content
         path, note = await self.update(display, content), None
         if path is None:
-            path, note = await self._directories.create(directory, exec_id, number, kind.extension, data)
+            path, note = await self._directories.create(directory, exec_id, number, EXTENSIONS[mime_type], data)
         if display.display_id is not None:
             self._remember((display.display_id, mime_type), path)
-        return Asset(path, self._directories.url(path), len(data), mime_type, kind.asset_type, display, note)
+        asset_type = _ASSET_TYPES.get(mime_type, "image")
+        return Asset(path, self._directories.url(path), len(data), mime_type, asset_type, display, note)
 
     async def update(self, display: Display, content: FileContent) -> Path | None:
         """Replace the file of the earlier display that this one updates; return its path, or None if it has none.
@@ -180,25 +158,3 @@ class SessionAssets:
 def content_type(path: Path) -> str:
     """Return the Content-Type of a file, from its name."""
     return _CONTENT_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-
-
-def file_content(data: Mapping[str, Any]) -> FileContent | None:
-    """Return the form of a display that is saved to a file, or None."""
-    for mime_type, kind in _KINDS.items():
-        value = data.get(mime_type)
-        if isinstance(value, str) and value:
-            return FileContent(mime_type, kind, _decoded(mime_type, value))
-    html = data.get("text/html")
-    if isinstance(html, str) and data.get("text/plain") == _HTML_OBJECT:
-        return FileContent("text/html", _HTML, html.encode(errors="replace"))
-    return None
-
-
-def _decoded(mime_type: str, value: str) -> bytes:
-    """Return the bytes of an image or document: IPython encodes it in base64, except for SVG."""
-    if mime_type == "image/svg+xml":
-        return value.encode(errors="replace")
-    try:
-        return base64.b64decode(value)
-    except ValueError:  # code can display any text as image/png
-        return value.encode(errors="replace")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.runtime.display_files import FileContent, file_content
 from mrmd_python.server.activity import ActivityLog
 from mrmd_python.server.asset_directories import AssetDirectories
-from mrmd_python.server.assets import Display, FileContent, SessionAssets, file_content
+from mrmd_python.server.assets import Display, SessionAssets
 from mrmd_python.server.execution import Execution
 
 _log = logging.getLogger(__name__)
