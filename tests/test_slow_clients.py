@@ -126,6 +126,14 @@ def test_clients_that_never_read_cost_bounded_memory(client: Client) -> None:
     wait_until(lambda: server.num_fds() <= descriptors + 4, "the server has closed the connections")
 
 
+def test_client_that_stops_reading_does_not_stop_the_code(client: Client) -> None:
+    code = "import sys\nfor n in range(200): _ = sys.stdout.write(('x' * 1023 + '\\n') * 1024)\nend = 'reached'"
+    with _connected(client, 1) as (connection,):
+        connection.sendall(_post("/execute/stream", json.dumps({"code": code, "accumulated": False}).encode()))
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        assert client.value("end") == "'reached'"
+
+
 def _states(client: Client) -> dict[str, str]:
     return {execution["execId"]: execution["state"] for execution in client.get("/executions")["executions"]}
 

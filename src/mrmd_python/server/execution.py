@@ -12,6 +12,7 @@ import msgspec
 
 from mrmd_python.server.assets import Asset, Display
 from mrmd_python.server.execution_log import ExecutionLog
+from mrmd_python.server.pace import Pace
 
 # The longest text in one entry of the log: readers read whole entries.
 _ENTRY_CHARACTERS = 64 * 1024
@@ -112,6 +113,7 @@ class Execution:
 
     cell: Cell
     log: ExecutionLog = field(default_factory=ExecutionLog)
+    pace: Pace = field(default_factory=Pace)
     state: State = "queued"
     created: str = field(default_factory=timestamp)
     started: str | None = None

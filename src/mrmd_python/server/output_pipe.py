@@ -5,6 +5,8 @@ import codecs
 import os
 from collections.abc import Callable
 
+from mrmd_python.server.pace import LONGEST_WAIT_SECONDS
+
 # The most that a pipe holds (pipe(7), pipe-max-size). So one read empties the pipe, and never ends inside a mark, which
 # the worker writes atomically.
 _CHUNK = 1 << 20
@@ -20,13 +22,19 @@ _buffer = bytearray(_CHUNK)
 
 
 class OutputPipe:
-    """The read end of a pipe: passes decoded text to `on_text`, and stops at each mark until `resume`."""
+    """The read end of a pipe: passes decoded text to `on_text`, and stops at each mark until `resume`.
 
-    def __init__(self, descriptor: int, secret: bytes, on_text: Callable[[str], None]) -> None:
+    It reads more slowly while `is_too_fast` says so: the pipe fills, and the program waits.
+    """
+
+    def __init__(
+        self, descriptor: int, secret: bytes, on_text: Callable[[str], None], is_too_fast: Callable[[], bool]
+    ) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._secret = secret
         self._on_text = on_text
+        self._is_too_fast = is_too_fast
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -71,9 +79,15 @@ class OutputPipe:
         self._pass_on(data)
         if self._is_open and self._held is None:
             self._stop_listening()
-            self._timer = self._loop.call_later(self._pause_seconds, self._listen)
+            self._timer = self._loop.call_later(self._pause_seconds, self._listen_in_time, self._loop.time())
             factor = 2 if len(data) < _GOOD_READ else 0.5
             self._pause_seconds = min(max(self._pause_seconds * factor, _MIN_PAUSE), _MAX_PAUSE)
+
+    def _listen_in_time(self, since: float) -> None:
+        if self._is_too_fast() and self._loop.time() - since < LONGEST_WAIT_SECONDS:
+            self._timer = self._loop.call_later(_MAX_PAUSE, self._listen_in_time, since)
+        else:
+            self._listen()
 
     def _listen(self) -> None:
         self._stop_listening()

@@ -285,6 +285,10 @@ class Session:
         """Add output to the running execution or, if there is none, to the runtime's log."""
         self._output.text(self.running, stream, text)
 
+    def is_too_fast(self) -> bool:
+        """Return whether clients that read cannot keep up with the running execution."""
+        return self.running is not None and self.running.pace.is_too_fast(self.running.log.last)
+
     def on_message(self, message: Message) -> Coroutine[Any, Any, None] | None:
         """Handle a message from the worker; return a coroutine if that includes the writing of a file."""
         match message["op"]:

@@ -67,6 +67,10 @@ class Listener(Protocol):
     def on_text(self, stream: str, text: str) -> None:
         """The worker or a child wrote to `stream`: "stdout" or "stderr"."""
 
+    def is_too_fast(self) -> bool:
+        """Return whether to read the output more slowly."""
+        ...
+
     def on_message(self, message: Message) -> Coroutine[Any, Any, None] | None:
         """The worker sent a message. All output that it wrote before has been reported.
 
@@ -99,7 +103,7 @@ class WorkerLink:
         self._backlog: deque[Message] = deque()
         self._handling: asyncio.Task[None] | None = None
         self._pipes = [
-            OutputPipe(descriptor, spawned.secret.encode(), partial(listener.on_text, name))
+            OutputPipe(descriptor, spawned.secret.encode(), partial(listener.on_text, name), listener.is_too_fast)
             for name, descriptor in (("stdout", spawned.stdout), ("stderr", spawned.stderr))
         ]
 
