@@ -187,10 +187,22 @@ def test_executions_are_listed(server: Client, session: str, run: Run) -> None:
         (f"{session}-2", None, "error"),
     ]
     assert all(entry["created"] <= entry["started"] <= entry["ended"] for entry in listed)
+    assert not any(entry["awaitsInput"] for entry in listed)
     assert server.get(f"/executions/{session}-1") == {**listed[0], "result": result}
     assert {entry["execId"] for entry in listed} <= {
         entry["execId"] for entry in server.get("/executions")["executions"]
     }
+
+
+@pytest.mark.row("GET /executions: awaitsInput")
+def test_execution_that_waits_for_input_says_so(server: Client, session: str) -> None:
+    with server.streaming("input(); input()", session=session, execId=f"{session}-asks") as events:
+        for _ in range(2):
+            next(event for event in events if event.name == "stdin_request")
+            assert server.get(f"/executions?session={session}")["executions"][-1]["awaitsInput"]
+            assert server.post("/input", {"execId": f"{session}-asks", "text": ""}) == {"accepted": True}
+        assert [event.name for event in events][-1] == "done"
+    assert not server.get(f"/executions/{session}-asks")["awaitsInput"]
 
 
 @pytest.mark.row("GET /executions/{execId}/stream: Last-Event-ID: or ?after=N: the SSE stream from there on")

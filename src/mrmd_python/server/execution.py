@@ -105,6 +105,7 @@ class ExecutionJson(TypedDict):
     created: str
     started: str | None
     ended: str | None
+    awaitsInput: bool
 
 
 @dataclass
@@ -144,6 +145,7 @@ class Execution:
             "created": self.created,
             "started": self.started,
             "ended": self.ended,
+            "awaitsInput": self.awaited_input is not None,
         }
 
     def begin(self) -> None:
