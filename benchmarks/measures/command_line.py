@@ -1,4 +1,4 @@
-"""Commands that only print something."""
+"""Commands that only print something, and code that a runtime runs for the command."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -21,6 +21,9 @@ def run(setting: Setting) -> Iterable[Case]:
         contenders = {peer.name: _command(peer, "--help" if option == "--version" else option) for peer in setting.mrp}
         contenders[OURS] = _command(setting.ours, option)
         yield interleave("command line", option, "ms", rounds, contenders | floor, half)
+    runs = {OURS: _command(setting.ours, "--exec", setting.runtime(setting.ours).id, "-c", "1")}
+    imports = {"python -c 'import aiohttp.client'": setting.running("-c", "import aiohttp.client")}
+    yield interleave("command line", "--exec ID -c 1", "ms", rounds, runs | imports, [Target(1.3, *imports)])
     # Both versions read the same registry files.
     added = [path for peer in setting.mrp for path in _register_many(Path(peer.environ["HOME"]) / ".mrmd" / "runtimes")]
     try:

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,9 @@ from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.printable import printable_lines
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_ACTIONS = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all", "render", "completion")
+_USE = ("exec", "attach")
+_MANAGE = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all")
+_ACTIONS = (*_USE, *_MANAGE, "render", "completion")
 
 
 def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - the name in click
@@ -193,6 +195,14 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     ),
 )
 @option.group(
+    "Use",
+    _action("--exec", help="Run code in a runtime, started if needed: FILE, -c CODE, or - for standard input."),
+    click.option("-c", "code", metavar="CODE", help="With --exec: the code."),
+    click.option("--detach", is_flag=True, help="With --exec: print the id of the execution, and let it run."),
+    _action("--attach", help="Show an execution from its beginning: the one that runs, the last, or EXECUTION."),
+    click.option("--session", metavar="NAME", default="default", help="The session to use.  [default: default]"),
+)
+@option.group(
     "Manage",
     click.option("--list", is_flag=True, help="List all runtimes."),
     _action("--info", help="Show details of a runtime."),
@@ -231,6 +241,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option("--ready-fd", type=int, hidden=True),
     click.option("--claim-fd", type=int, hidden=True),
 )
+@click.argument("operand", metavar="[FILE|EXECUTION]", required=False, shell_complete=option.known_operands)
 def command(**options: Any) -> None:
     """Start and manage Python runtimes that keep running.
 
@@ -246,28 +257,43 @@ def command(**options: Any) -> None:
     """
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
+    # Each action imports what it needs: --help, --version and --list should not wait for the rest.
+    match _chosen_action(options):
+        case None:
+            from mrmd_python.cli import start
+
+            start.in_foreground(options) if options["foreground"] else start.as_service(options)
+        case "render":
+            from mrmd_python.cli import start
+
+            start.render(options)
+        case "completion":
+            _print_completion(options["completion"])
+        case action if action in _USE:
+            from mrmd_python.cli import use
+
+            use.run(action, options)
+        case action:
+            from mrmd_python.cli import manage
+
+            manage.run(action, options)
+
+
+def _chosen_action(options: Mapping[str, Any]) -> str | None:
+    """Return the one action besides starting a runtime, if there is one; refuse options that do not belong to it."""
     actions = [name for name in _ACTIONS if options[name] not in (None, False)]
     if len(actions) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in actions)
         raise click.UsageError(f"{names} cannot be used together")
+    action = actions[0] if actions else None
     if options["managed"] and not options["foreground"]:
         raise click.UsageError("--managed needs --foreground")
-    # Each action imports what it needs: --help, --version and --list should not wait for the rest.
-    match actions:
-        case []:
-            from mrmd_python.cli import start
-
-            start.in_foreground(options) if options["foreground"] else start.as_service(options)
-        case ["render"]:
-            from mrmd_python.cli import start
-
-            start.render(options)
-        case ["completion"]:
-            _print_completion(options["completion"])
-        case [action]:
-            from mrmd_python.cli import manage
-
-            manage.run(action, options)
+    if options["operand"] is not None and action not in ("exec", "attach"):
+        raise click.UsageError(f"Got unexpected extra argument ({options['operand']})")
+    for name, given in (("-c", options["code"] is not None), ("--detach", options["detach"])):
+        if given and action != "exec":
+            raise click.UsageError(f"{name} needs --exec")
+    return action
 
 
 def _print_completion(shell: str) -> None:

@@ -117,3 +117,19 @@ def known_ids(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 
     found = status.all_statuses(Home.of(os.environ))
     return [CompletionItem(each.id, help=each.state) for each in found if each.id.startswith(incomplete)]
+
+
+def known_operands(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+    """Return the executions whose id starts with `incomplete`, newest first, for --attach, and else files."""
+    from click.shell_completion import CompletionItem
+
+    if ctx.params.get("attach") is None:
+        return [CompletionItem(incomplete, type="file")]
+    from mrmd_python.cli.use import executions
+
+    found = executions(ctx.params["attach"])
+    return [
+        CompletionItem(each["execId"], help=each["state"])
+        for each in reversed(found)
+        if each["execId"].startswith(incomplete)
+    ]

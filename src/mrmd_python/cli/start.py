@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from mrmd_python.cli import output
 from mrmd_python.manager import BACKENDS, FOREGROUND, backends, manager
+from mrmd_python.manager.manager import Started
 from mrmd_python.manager.serving import marker_for_server, report, reporting_failure, serving
 from mrmd_python.runtime import ServiceError, environment
 from mrmd_python.runtime.files import Home
@@ -31,14 +32,9 @@ _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 def as_service(options: Mapping[str, Any]) -> None:
     """Start a runtime that outlives this command, and print its URL."""
-    home, spec, variables = Home.of(os.environ), _spec(options), _variables(options)
-    with output.spinner(f"Starting {spec.id!r}") as show:
-        started = manager.start(home, spec, os.environ, variables, wait=options["wait"], on_progress=show)
-    if started.note is not None:
-        output.note(started.note)
+    spec = _spec(options)
+    started = _start(options, spec)
     record = started.record
-    if started.already_running and record is not None:
-        _note_unused_options(home, spec, variables, record)
     if options["as_json"]:
         output.print_json(output.record_as_json(spec.id, record) | {"alreadyRunning": started.already_running})
         return
@@ -60,6 +56,24 @@ def as_service(options: Mapping[str, Any]) -> None:
             f'Clients must send it: curl -H "Authorization: Bearer $(cat {printable(quote(record.token_file))})" ...'
         )
     click.echo(f"End it with: mrmd-python --kill {record.id}")
+
+
+def before_use(options: Mapping[str, Any]) -> None:
+    """Start a runtime that is about to be used, and print a line on that, unless it is already running."""
+    spec = _spec(options)
+    if not _start(options, spec).already_running:
+        click.echo(f"mrmd-python: started {spec.id!r}; end it with: mrmd-python --kill {spec.id}", err=True)
+
+
+def _start(options: Mapping[str, Any], spec: RuntimeSpec) -> Started:
+    home, variables = Home.of(os.environ), _variables(options)
+    with output.spinner(f"Starting {spec.id!r}") as show:
+        started = manager.start(home, spec, os.environ, variables, wait=options["wait"], on_progress=show)
+    if started.note is not None:
+        output.note(started.note)
+    if started.already_running and started.record is not None:
+        _note_unused_options(home, spec, variables, started.record)
+    return started
 
 
 def _note_unused_options(home: Home, spec: RuntimeSpec, variables: Mapping[str, str], running: Record) -> None:

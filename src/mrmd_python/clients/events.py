@@ -37,6 +37,12 @@ class Stderr(Text, tag="stderr"):
     """Text on stderr."""
 
 
+class Stdin(Event, tag="stdin"):
+    """A line of input that a client has sent, and no password. Only with `rich`; it is part of stdout otherwise."""
+
+    content: str
+
+
 class InputRequest(Event, tag="stdin_request"):
     """The code waits for a line of input."""
 
@@ -145,7 +151,7 @@ class Ended(Execution, tag="ended"):
 
 
 ExecutionEvent: TypeAlias = (
-    Start | Stdout | Stderr | InputRequest | Display | Asset | ClearOutput | Result | Error | Done
+    Start | Stdout | Stderr | Stdin | InputRequest | Display | Asset | ClearOutput | Result | Error | Done
 )
 # Text and displays are those that come while nothing runs.
 SessionEvent: TypeAlias = Queued | Started | Ended | Stdout | Stderr | Display
@@ -153,7 +159,7 @@ SessionEvent: TypeAlias = Queued | Started | Ended | Stdout | Stderr | Display
 _KINDS: dict[bytes, type[Event]] = {
     str(kind.__struct_config__.tag).encode(): kind
     for kind in (
-        *(Start, Stdout, Stderr, InputRequest, Display, Asset, ClearOutput, Result, Error, Done),
+        *(Start, Stdout, Stderr, Stdin, InputRequest, Display, Asset, ClearOutput, Result, Error, Done),
         *(Queued, Started, Ended),
     )
 }
