@@ -25,6 +25,15 @@ def test_client_example_prints_output_and_sends_input(shared: Client, client: st
     assert re.fullmatch(r"0\n1\n2\nName\? Ada\nOut\[\d+\]: 42\n", done.stdout), done.stdout
 
 
+def test_connecting_example_prints_output_and_sends_input(shared: Client, shared_machine: Machine) -> None:
+    command = shared_machine.command(sys.executable, str(_EXAMPLES / "connect.py"), "shared", _CODE)
+    done = subprocess.run(command, input="Ada\n", capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "adA\n")
+    assert re.fullmatch(r"0\n1\n2\nName\? Ada\nOut\[\d+\]: 42\n", done.stdout), done.stdout
+    failed = shared_machine.run(sys.executable, str(_EXAMPLES / "connect.py"), "none", "1")
+    assert failed.stderr == "no runtime named 'none' is running; start it with: mrmd-python --id none\n"
+
+
 def test_embedding_example_serves_and_stops_its_runtime(here: Machine, free_port: int) -> None:
     client = Client.at(free_port)
     command = here.command(sys.executable, str(_EXAMPLES / "embed_uvicorn.py"), str(free_port))
