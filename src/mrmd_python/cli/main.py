@@ -16,7 +16,7 @@ from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.printable import printable_lines
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_USE = ("exec", "attach")
+_USE = ("exec", "attach", "console")
 _MANAGE = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all")
 _ACTIONS = (*_USE, *_MANAGE, "render", "completion")
 
@@ -200,6 +200,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option("-c", "code", metavar="CODE", help="With --exec: the code."),
     click.option("--detach", is_flag=True, help="With --exec: print the id of the execution, and let it run."),
     _action("--attach", help="Show an execution from its beginning: the one that runs, the last, or EXECUTION."),
+    _action("--console", help="Open a console in a runtime that runs; Ctrl-D leaves it, and what runs goes on."),
     click.option("--session", metavar="NAME", default="default", help="The session to use.  [default: default]"),
 )
 @option.group(

@@ -1,4 +1,4 @@
-"""The options that use a runtime: --exec and --attach."""
+"""The options that use a runtime: --exec, --attach and --console."""
 
 import asyncio
 import os
@@ -31,6 +31,8 @@ def run(action: str, options: Mapping[str, Any]) -> NoReturn:
             execute(options)
         case "attach":
             attach(options)
+        case "console":
+            console(options)
     raise AssertionError(action)
 
 
@@ -48,6 +50,17 @@ def attach(options: Mapping[str, Any]) -> NoReturn:
     """Show an execution from its beginning until it ends."""
     exec_id, session, as_json = options["operand"], options["session"], options["as_json"]
     _use(options["attach"], lambda client: terminal.attach(client, exec_id, session, as_json=as_json))
+
+
+def console(options: Mapping[str, Any]) -> NoReturn:
+    """Open a console in a runtime, until the user leaves it."""
+    runtime_id = options["console"]
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError(f"--console needs a terminal; to run code: mrmd-python --exec {runtime_id} -")
+    from mrmd_python.clients.terminal.console import open_console  # it takes time to import
+
+    asyncio.run(open_console(runtime_id, options["session"]))
+    sys.exit(0)
 
 
 def executions(runtime_id: str) -> "list[ExecutionJson]":
