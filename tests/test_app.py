@@ -1,5 +1,7 @@
 """create_app: an application that forwards MRP to a child process or to the service named `default`."""
 
+import contextlib
+import http.client
 import itertools
 import json
 import socket
@@ -346,7 +348,10 @@ def test_application_forwards_execution_endpoints(here: Machine, arguments: str)
 def test_crashed_runtime_is_reported_and_started_again(here: Machine, arguments: str) -> None:
     with served(here, arguments) as client:
         client.execute("kept = 42", session="s")
-        with client.streaming("print('x'); input()", session="s", execId="e") as events:
+        with (
+            client.streaming("print('x'); input()", session="s", execId="e") as events,
+            client.watching("s") as activity,
+        ):
             seen = list(itertools.takewhile(lambda event: event.name != "stdin_request", events))
             waiting = client.connect()
             body = json.dumps({"code": "1", "session": "s"})
@@ -358,6 +363,10 @@ def test_crashed_runtime_is_reported_and_started_again(here: Machine, arguments:
             assert (answer.status, json.loads(answer.read())["code"]) == (503, "runtime_gone")
             waiting.close()
             error, done = events
+            happened: list[str] = []
+            with contextlib.suppress(http.client.IncompleteRead):
+                happened += (event.name for event in activity)
+            assert set(happened) <= {"queued", "started", "ended"}, "the activity has an error"
         assert (error.name, error.data["type"], done.name) == ("error", "RuntimeDied", "done")
         assert [event.id for event in [*seen, error, done]] == sorted({event.id for event in [*seen, error, done]})
         wait_until(lambda: here.alive([server]) == [], "the killed server and its sockets are gone")

@@ -175,13 +175,15 @@ def test_other_tracebacks_are_written_to_stderr(server: Client, session: str) ->
     for code, shown, error in (
         ("%tb", "KeyError", None),
         ("try: 1 / 0\nexcept Exception: get_ipython().showtraceback()", "ZeroDivisionError", None),
-        ("class C:\n    def _repr_html_(self): 1 / 0\ndisplay(C())", "ZeroDivisionError", None),
+        ("class C:\n    def _repr_html_(self): 1 / 0\ndisplay(C()); 'x'", "ZeroDivisionError", None),
         ("get_ipython().run_cell('1 / 0'); raise ValueError", "ZeroDivisionError", "ValueError"),
         ("get_ipython().run_cell('1 / 0'); get_ipython().run_cell('[][1]');", "IndexError", "ZeroDivisionError"),
     ):
         events = _rich(server, session, code)
         assert (shown in text_of(events, "stderr"), text_of(events, "stdout")) == (True, ""), code
         assert [event.data["type"] for event in events if event.name == "error"] == ([error] if error else []), code
+        if "display" in code:
+            assert names_of(events) == ["start", "stderr", "display", "result", "done"], "it must come when it happens"
         assert error is None or error not in text_of(events, "stderr"), code
 
 
