@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,8 @@ _CLUSTER = Path(__file__).parent / "slurm" / "cluster"
 _CLUSTER_OPTIONS = (
     "KillWait=8\nSlurmdTimeout=10\nMinJobAge=15\nSchedulerParameters=batch_sched_delay=0,sched_interval=5"
 )
+_MACOS = Path(__file__).parent / "macos"
+_PACKAGE = Path(__file__).parents[1] / "src" / "mrmd_python"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -252,6 +255,34 @@ def mac(here: Machine) -> Iterator[Machine]:
 def login(cluster: Cluster) -> Machine:
     """The login host of the cluster."""
     return cluster.login
+
+
+@pytest.fixture(scope="session")
+def as_macos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that runs mrmd-python as on macOS, with a stand-in for libproc: tests/macos."""
+    if shutil.which("cc") is None:
+        pytest.skip("the stand-in for libproc needs a C compiler: apt-get install gcc libc6-dev")
+    directory = tmp_path_factory.mktemp("macos")
+    library, python = directory / "libproc.so", directory / "python"
+    build = ["cc", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", str(library), str(_MACOS / "libproc.c")]
+    subprocess.run(build, check=True)
+    start = shlex.join([str(_MACOS / "as_macos.py"), str(library)])
+    python.write_text(
+        "#!/bin/sh\noptions=\n"
+        'while [ "${1#-}" != "$1" ]; do options="$options $1"; shift; done\n'
+        f'exec {shlex.quote(sys.executable)} $options {start} "$0" "$@"\n'
+    )
+    python.chmod(0o755)
+    return python
+
+
+@pytest.fixture
+def macos(mac: Machine, as_macos: Path) -> Iterator[Machine]:
+    """The machine of `mac`, on which mrmd-python runs as on macOS: with stand-ins for launchd and libproc."""
+    machine = dataclasses.replace(mac, program=(str(as_macos), str(_PACKAGE)))
+    yield machine
+    ended = machine.mrmd("--kill-all")
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture(params=["fork", pytest.param("systemd", marks=pytest.mark.systemd)])

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +46,8 @@ class Machine:
     environ: Mapping[str, str]
     # The user's home directory, as a path on that machine.
     home: Path
+    # The command to run mrmd-python there.
+    program: tuple[str, ...] = field(default=(MRMD,), kw_only=True)
 
     def command(self, *command: str, cwd: str | None = None, env: Mapping[str, str] | None = None) -> list[str]:
         """Return a command line that runs `command` there, without this process's environment and ignored signals.
@@ -78,7 +80,7 @@ class Machine:
         self, *arguments: str, cwd: str | None = None, env: Mapping[str, str] | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Run mrmd-python there."""
-        return self.run(MRMD, *arguments, cwd=cwd, env=env)
+        return self.run(*self.program, *arguments, cwd=cwd, env=env)
 
     def start(
         self, runtime_id: str, *options: str, cwd: str | None = None, env: Mapping[str, str] | None = None

@@ -10,6 +10,8 @@ lenient it is strict. It exits at SIGTERM, with status 1 if an agent is still lo
 import asyncio
 import json
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -46,6 +48,8 @@ class Job:
     agent: Agent
     # The environment of the domain.
     environment: dict[str, str]
+    # All its processes are in it, and no others: see tests/macos/libproc.c.
+    coalition: int = field(default_factory=lambda: random.randrange(1000, 800_000))
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     runs: int = 0
@@ -104,12 +108,16 @@ class Job:
                 stdout=output[0],
                 stderr=output[1],
                 start_new_session=True,
-                preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, keys.get("Nice", 0)),
+                preexec_fn=self._set_limits,
                 umask=keys.get("Umask", 0o22),
             )
         finally:
             for descriptor in output:
                 os.close(descriptor)
+
+    def _set_limits(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, self.agent.keys.get("Nice", 0))
+        resource.setrlimit(resource.RLIMIT_MSGQUEUE, (self.coalition, self.coalition))
 
     async def stop(self) -> None:
         """Stop the job: SIGTERM, then SIGKILL after ExitTimeOut."""
@@ -139,7 +147,7 @@ class Job:
         fields += [f"\t{argument}" for argument in keys["ProgramArguments"]]
         fields += ["}", "", f"runs = {self.runs}"]
         fields += [f"pid = {self.process.pid}"] if self.process is not None else []
-        fields += [self.end, "resource coalition = {", "\tID = 1234", "\tstate = active", "}"]
+        fields += [self.end, "resource coalition = {", f"\tID = {self.coalition}", "\tstate = active", "}"]
         return f"{_DOMAIN}/{self.agent.label} = {{\n" + "".join(f"\t{line}\n" for line in fields) + "}\n"
 
 

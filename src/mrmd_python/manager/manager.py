@@ -104,7 +104,8 @@ def start(
         except BaseException as error:
             with _uninterrupted():
                 _uninstall(spec.id, backend)  # it may be about to be restarted
-                _remove_leftovers(home, spec.id, spec.stop_timeout)
+                _end_leftovers(home, spec.id, spec.stop_timeout, None)
+                home.remove_start_files(spec.id)
             if isinstance(error, StartFailedError):
                 _raise_if_killed(home, spec.id)
             raise
@@ -266,7 +267,7 @@ def _kill(home: Home, runtime_id: str) -> Killed | None:
     foreign = foreign_descendants(record.pid) if record is not None and record.process.is_alive() else set()
     files = backend.stop(runtime_id, record)
     raise_if_alive(foreign, runtime_id)
-    swept = _sweep(home, runtime_id, _stop_timeout(record))
+    swept = _sweep(home, runtime_id, _stop_timeout(record), _coalition(record))
     if is_claimed(home.claim(runtime_id)):
         raise ServiceError(
             f"{runtime_id!r} is still running, on another host or in another container: "
@@ -363,7 +364,7 @@ def running(home: Home, runtime_id: str) -> Record | None:
                 f"to kill it: mrmd-python --kill {runtime_id}"
             )
         time.sleep(_LOOK_SECONDS)  # there is nothing to wait on: a file system of the network reports no changes
-    _end_leftovers(home, runtime_id, _stop_timeout(record))
+    _end_leftovers(home, runtime_id, _stop_timeout(record), _coalition(record))
     remove(home.token(runtime_id))  # the next start may be without a token; it does use the last port
     return None
 
@@ -428,23 +429,21 @@ def _stop_timeout(record: Record | None) -> int:
     return DEFAULT_STOP_TIMEOUT if record is None else record.stop_timeout
 
 
-def _remove_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> None:
-    """Kill the processes that are left of a runtime, and remove its files."""
-    _end_leftovers(home, runtime_id, stop_timeout)
-    home.remove_start_files(runtime_id)
+def _coalition(record: Record | None) -> str | None:
+    return None if record is None else record.coalition
 
 
-def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int) -> None:
+def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int, coalition: str | None) -> None:
     """Kill the processes that are left of an ended runtime, and remove its record."""
-    _sweep(home, runtime_id, stop_timeout)
+    _sweep(home, runtime_id, stop_timeout, coalition)
     is_claimed(home.claim(runtime_id))  # removes a claim that no process holds
     registry.delete(home, runtime_id)
 
 
-def _sweep(home: Home, runtime_id: str, stop_timeout: int) -> int:
-    """Kill the processes with the marker of a runtime; return their number."""
+def _sweep(home: Home, runtime_id: str, stop_timeout: int, coalition: str | None) -> int:
+    """Kill the processes with the marker of a runtime, or in its coalition; return their number."""
     marker = marker_of(runtime_id, environment_file.read(home.environment(runtime_id)))
-    return sweep(marker, stop_timeout) if marker is not None else 0
+    return sweep(marker, stop_timeout, coalition) if marker is not None else 0
 
 
 def _remove_all(paths: Iterable[Path]) -> tuple[OSError, ...]:

@@ -19,10 +19,10 @@ class Usage:
     gpu_memory: int | None
 
 
-def processes_of(server_pid: int | None, marker: str | None) -> set[int]:
-    """Return the pids of a runtime: the live server, the processes with its marker, and the descendants of both."""
+def processes_of(server_pid: int | None, marker: str | None, coalition: str | None = None) -> set[int]:
+    """Return the pids of a runtime: the live server, the processes with its marker or in its coalition, and theirs."""
     roots = {server_pid} if server_pid is not None else set()
-    marked = carriers(marker) if marker is not None else set()
+    marked = carriers(marker, coalition) if marker is not None else set()
     return roots | {process.pid for process in marked | processes.descendants(roots)}
 
 

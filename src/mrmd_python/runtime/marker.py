@@ -2,6 +2,7 @@
 
 So the processes are ended that the reaper missed, and that are not in the cgroup of a unit. On Linux, processes of
 sessions have a resource limit too that has no other effect: setproctitle overwrites the environment, not the limit.
+On macOS, the environment of Apple's own programs is hidden. There an agent's processes share a coalition of their own.
 """
 
 import os
@@ -52,10 +53,18 @@ def _number(digits: str) -> int:
     return int(digits[:15], 16)
 
 
-def carriers(marker: str) -> set[Process]:
-    """Return every process with `marker` or a session's marker below it, and their descendants."""
+def carriers(marker: str, coalition: str | None = None) -> set[Process]:
+    """Return every process with `marker` or a session's marker below it, or in `coalition`, and their descendants."""
     assert _MARKER.fullmatch(marker), marker
-    return processes.with_mark(VARIABLE, marker, file_locks(marker))
+    found = processes.with_mark(VARIABLE, marker, file_locks(marker))
+    return found if coalition is None else found | processes.in_coalition(coalition)
+
+
+def own_coalition() -> str | None:
+    """Return the coalition of this process, which has no children yet, or None if another process is in it."""
+    found = processes.coalition(os.getpid())
+    is_own = found is not None and {process.pid for process in processes.in_coalition(found)} == {os.getpid()}
+    return found if is_own else None
 
 
 def carried(markers: Iterable[str]) -> set[str]:
@@ -65,24 +74,24 @@ def carried(markers: Iterable[str]) -> set[str]:
     return {marker for marker in markers if marker in variables or file_locks(marker).hard in limits}
 
 
-def marked(marker: str) -> set[Process]:
+def marked(marker: str, coalition: str | None = None) -> set[Process]:
     """Return the `carriers` of a marker, except this process."""
-    return {process for process in carriers(marker) if process.pid != os.getpid()}
+    return {process for process in carriers(marker, coalition) if process.pid != os.getpid()}
 
 
-def end_marked(marker: str, seconds: float) -> Iterator[set[Process]]:
+def end_marked(marker: str, seconds: float, coalition: str | None = None) -> Iterator[set[Process]]:
     """SIGTERM all `marked` processes, and SIGKILL them after `seconds`, until only those of other users are left.
 
     Yields the processes alive in each pass. The caller waits between two passes.
     """
-    with closing(processes.end(lambda: marked(marker), seconds)) as passes:
+    with closing(processes.end(lambda: marked(marker, coalition), seconds)) as passes:
         for alive, foreign in passes:
             yield alive
             if alive == foreign:
                 return
 
 
-def sweep(marker: str, seconds: float) -> int:
+def sweep(marker: str, seconds: float, coalition: str | None = None) -> int:
     """End all `marked` processes as `end_marked` does; return their number when they have ended.
 
     Raises:
@@ -92,7 +101,7 @@ def sweep(marker: str, seconds: float) -> int:
     ended: set[Process] = set()
     deadline = time.monotonic() + seconds + _SWEEP_SECONDS
     alive: set[Process] = set()
-    for alive in end_marked(marker, seconds):
+    for alive in end_marked(marker, seconds, coalition):
         ended |= alive
         if time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in alive)

@@ -1,30 +1,33 @@
 """Processes: finds them by their parent or a mark that they have inherited, and ends them.
 
-On Linux it reads /proc, elsewhere it uses psutil. On Linux the standard library must be enough: the reaper runs without
-site-packages, and the import of psutil would slow down short commands.
+The standard library must be enough: the reaper runs without site-packages, and short commands should start fast.
 """
 
-import errno
 import os
 import re
-import resource
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from mrmd_python.runtime import ServiceError, shared_memory
 
+if sys.platform == "linux":
+    from mrmd_python.runtime import procfs as kernel
+else:
+    from mrmd_python.runtime import libproc as kernel
+
+boot_id, pid_namespace, coalition = kernel.boot_id, kernel.pid_namespace, kernel.coalition
+is_own, memory = kernel.is_own, kernel.memory
+
 _KILL_SECONDS = 5.0
 # How long multiprocessing's resource trackers may outlive their clients. They ignore SIGTERM, exit after their last
 # client, and remove the shared memory and semaphores that it has left.
 _TRACKER_SECONDS = 1.0
 _MOST_SCANS = 100
-_RLIMIT_LOCKS = 10  # asm-generic/resource.h
-_LINUX = sys.platform == "linux"
-_boot_id: str | None = None
 
 
 class Process(NamedTuple):
@@ -36,11 +39,11 @@ class Process(NamedTuple):
     @classmethod
     def of(cls, pid: int) -> "Process | None":
         """Return the live process with this pid, or None if there is none or only a zombie."""
-        found = _read(pid)
-        return None if found is None else found[0]
+        found = kernel.read(pid)
+        return None if found is None else cls(pid, found[0])
 
     def boot(self) -> str:
-        """Return the id of the boot that this process belongs to; empty on macOS."""
+        """Return the id of the boot that this process belongs to."""
         return self.started.rpartition(":")[0]
 
     def is_alive(self) -> bool:
@@ -48,11 +51,8 @@ class Process(NamedTuple):
         return Process.of(self.pid) == self
 
     def age(self) -> float:
-        """Return how many seconds ago this process started, independent of changes of the clock."""
-        if _LINUX:
-            ticks = int(self.started.rpartition(":")[2])
-            return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-        return time.time() - float(self.started)
+        """Return how many seconds ago this process started."""
+        return kernel.age(self.pid, self.started)
 
     def signal(self, number: int) -> bool:
         """Send a signal to this process; return whether it was alive.
@@ -62,10 +62,10 @@ class Process(NamedTuple):
         """
         pidfd = None
         try:
-            pidfd = _pidfd(self.pid)
+            pidfd = kernel.pidfd(self.pid)
             if not self.is_alive():
                 return False
-            if pidfd is None or not _send_by_pidfd(pidfd, number):
+            if pidfd is None or not kernel.send_by_pidfd(pidfd, number):
                 os.kill(self.pid, number)
         except ProcessLookupError:
             return False
@@ -158,28 +158,69 @@ def _kill(find: Callable[[], set[Process]]) -> set[Process]:
 
 def _without_trackers(find: Callable[[], set[Process]]) -> set[Process]:
     """Return what `find` returns, without the resource trackers of multiprocessing and joblib."""
-    return {process for process in find() if b"resource_tracker" not in _command_line(process.pid)}
+    return {process for process in find() if b"resource_tracker" not in kernel.command_line(process.pid)}
+
+
+class Family:
+    """The descendants of some processes, found again and again while they end.
+
+    On Linux they are found by their parents: a subreaper adopts orphans. On macOS, orphans become children of launchd.
+    There a process also belongs to the family if a member has forked it, or leads its POSIX session. A member that was
+    seen and has ended since counts too.
+    """
+
+    def __init__(self, ancestors: Iterable[int]) -> None:
+        self._ancestors = set(ancestors)
+        # What identifies each ancestor and member, by its pid.
+        self._known: dict[int, str] = {}
+
+    def add(self, members: Iterable[Process]) -> None:
+        """Add members that `find` might not find."""
+        self._known.update(members)
+
+    def find(self) -> set[Process]:
+        """Return all live members."""
+        alive: dict[int, str] = {}
+        children: dict[int, list[Process]] = defaultdict(list)
+        forked_by: dict[str, list[Process]] = defaultdict(list)
+        in_session_of: dict[int, list[Process]] = defaultdict(list)
+        for process, parent in _all():
+            alive[process.pid] = process.started
+            children[parent].append(process)
+            origin = kernel.origin(process.pid)
+            if origin is not None:
+                forked_by[origin[0]].append(process)
+                in_session_of[origin[1]].append(process)
+        self._known.update((pid, alive[pid]) for pid in self._ancestors & alive.keys())
+        found: set[Process] = set()
+        pending = [Process(pid, started) for pid, started in self._known.items()]
+        while pending:
+            member = pending.pop()
+            related = forked_by[member.started]
+            if alive.get(member.pid, member.started) == member.started:  # else another process has got its pid
+                itself = [member] if member.pid in alive else []
+                related = [*related, *children[member.pid], *in_session_of[member.pid], *itself]
+            new = {process for process in related if process.pid not in self._ancestors} - found
+            found |= new
+            pending.extend(new)
+        self._known.update(found)
+        return found
 
 
 def descendants(pids: Iterable[int]) -> set[Process]:
     """Return all live descendants of the processes with these pids."""
-    children: dict[int, list[Process]] = {}
-    for process, parent in _all():
-        children.setdefault(parent, []).append(process)
-    found: set[Process] = set()
-    pending = list(pids)
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            if child not in found:
-                found.add(child)
-                pending.append(child.pid)
-    return found
+    return Family(pids).find()
+
+
+def in_coalition(name: str) -> set[Process]:
+    """Return the processes in a coalition of launchd."""
+    return {process for process, _ in _all() if coalition(process.pid) == name}
 
 
 def values_of(variable: str) -> set[str]:
     """Return the values that an environment variable has in all processes."""
     pattern = re.compile(rb"\0%b=([^\0]*)\0" % variable.encode())
-    return {os.fsdecode(value) for pid in _pids() for value in pattern.findall(_environ(pid))}
+    return {os.fsdecode(value) for pid in kernel.pids() for value in pattern.findall(kernel.environ(pid))}
 
 
 class FileLocks(NamedTuple):
@@ -196,17 +237,13 @@ class FileLocks(NamedTuple):
     @classmethod
     def of(cls, pid: int) -> "FileLocks | None":
         """Return the limit of a process, or None if it has ended or is not ours."""
-        if sys.platform != "linux":
-            return None
-        try:
-            return cls(*resource.prlimit(pid, _RLIMIT_LOCKS))
-        except OSError:
-            return None
+        found = kernel.file_locks(pid)
+        return None if found is None else cls(*found)
 
     @classmethod
     def of_all(cls) -> "set[FileLocks]":
         """Return the limits of all processes."""
-        return {limit for limit in map(cls.of, _pids()) if limit is not None}
+        return {limit for limit in map(cls.of, kernel.pids()) if limit is not None}
 
     def is_of(self, pid: int) -> bool:
         """Return whether a process has this limit."""
@@ -222,8 +259,8 @@ def with_mark(variable: str, value: str, limit: FileLocks) -> set[Process]:
     """
     entry = f"\0{variable}={value}".encode()
     found: set[Process] = set()
-    for pid in _pids():
-        environ = _environ(pid)
+    for pid in kernel.pids():
+        environ = kernel.environ(pid)
         if entry + b"\0" in environ or entry + b"/" in environ or limit.is_of(pid):
             process = Process.of(pid)
             if process is not None:
@@ -231,146 +268,9 @@ def with_mark(variable: str, value: str, limit: FileLocks) -> set[Process]:
     return found | descendants(process.pid for process in found) if found else found
 
 
-def is_own(pid: int) -> bool:
-    """Return whether a process has this user's real and effective uid, or has ended."""
-    if _LINUX:
-        try:  # proc_pid_status(5)
-            return f"\nUid:\t{os.getuid()}\t{os.geteuid()}\t".encode() in _content(f"/proc/{pid}/status")
-        except OSError:
-            return True
-    import psutil
-
-    try:
-        return psutil.Process(pid).uids()[:2] == (os.getuid(), os.geteuid())
-    except psutil.Error:
-        return True
-
-
-def memory(pid: int) -> int:
-    """Return a process's private memory plus its share of shared memory, in bytes; 0 if it has ended or is not ours."""
-    if _LINUX:
-        try:  # Pss in proc_pid_smaps(5), summed up in smaps_rollup
-            _, _, rest = _content(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
-        except OSError:
-            return 0
-        return int(rest.split(maxsplit=1)[0]) * 1024 if rest else 0
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).memory_full_info().uss)
-    except (psutil.Error, OSError):
-        return 0
-
-
-def _pids() -> Iterator[int]:
-    if _LINUX:
-        return (int(name) for name in os.listdir("/proc") if name.isdigit())
-    import psutil
-
-    return iter(psutil.pids())
-
-
 def _all() -> Iterator[tuple[Process, int]]:
     """Yield every live process and the pid of its parent."""
-    for pid in _pids():
-        found = _read(pid)
+    for pid in kernel.pids():
+        found = kernel.read(pid)
         if found is not None:
-            yield found
-
-
-def _read(pid: int) -> tuple[Process, int] | None:
-    """Return a live process and the pid of its parent, or None if it has ended."""
-    if _LINUX:
-        try:
-            # proc_pid_stat(5): field 2 is the command name, which may contain spaces and parentheses. Field 3 is the
-            # state: Z means that the main thread has ended, but field 20 may count other threads. Field 4 is the
-            # parent, and 22 the start in ticks since boot, which does not depend on the clock.
-            fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        except OSError:
-            return None
-        ended = fields[0] in (b"Z", b"X") and int(fields[17]) <= 1
-        return None if ended else (Process(pid, f"{boot_id()}:{fields[19].decode()}"), int(fields[1]))
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return Process(pid, f"{process.create_time():.6f}"), process.ppid()
-    except psutil.Error:
-        return None
-
-
-def _environ(pid: int) -> bytes:
-    """Return the environment of a process, a zero byte before and after each variable; empty if it cannot be read."""
-    if _LINUX:
-        try:
-            environ = _content(f"/proc/{pid}/environ")
-            # It is empty if the main thread has ended; other threads may still run.
-            tasks = [] if environ else os.listdir(f"/proc/{pid}/task")
-            others = [_content(f"/proc/{pid}/task/{task}/environ") for task in tasks if task != str(pid)]
-        except OSError:
-            return b""
-        return b"\0".join((b"", environ, *others, b""))
-    import psutil
-
-    try:
-        variables = psutil.Process(pid).environ()
-    except (psutil.Error, OSError):
-        return b""
-    return b"".join(f"\0{name}={value}\0".encode(errors="surrogateescape") for name, value in variables.items())
-
-
-def _command_line(pid: int) -> bytes:
-    """Return the arguments of a process, separated by zero bytes; empty if they cannot be read."""
-    if _LINUX:
-        try:
-            return _content(f"/proc/{pid}/cmdline")
-        except OSError:
-            return b""
-    import psutil
-
-    try:
-        return b"\0".join(argument.encode(errors="surrogateescape") for argument in psutil.Process(pid).cmdline())
-    except (psutil.Error, OSError):
-        return b""
-
-
-def boot_id() -> str:
-    """Return the id of this boot, on Linux."""
-    global _boot_id
-    if _boot_id is None:
-        try:
-            _boot_id = _content("/proc/sys/kernel/random/boot_id").decode().strip()
-        except OSError:  # sandboxes hide it; a pid with the same start in ticks after another boot is then mistaken
-            _boot_id = ""
-    return _boot_id
-
-
-def _pidfd(pid: int) -> int | None:
-    """Return a pidfd, which never refers to another process, or None where there are none.
-
-    macOS and Linux before 5.3 have none. Sandboxes refuse them, by EPERM (seccomp(2)): pidfd_open(2) itself never does.
-    """
-    if sys.platform != "linux":
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            return None
-        raise
-
-
-def _send_by_pidfd(pidfd: int, number: int) -> bool:
-    """Send a signal; return False if that was refused: by a sandbox, or because the process is another user's."""
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except PermissionError:
-        return False
-    return True
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.read()
+            yield Process(pid, found[0]), found[1]

@@ -79,6 +79,8 @@ class Record:
     # Where the pid means something (`Scope`); None in records of older versions.
     hostname: str | None
     pid_namespace: str | None
+    # The coalition of launchd that has the processes of this runtime and no others, if any (`libproc.coalition`).
+    coalition: str | None
 
     @property
     def process(self) -> Process:
@@ -120,6 +122,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "token_file": (str, type(None)),
     "hostname": (str, type(None)),
     "pid_namespace": (str, type(None)),
+    "coalition": (str, type(None)),
 }
 
 

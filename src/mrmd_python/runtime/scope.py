@@ -20,20 +20,14 @@ class Scope:
     """A host, a boot and a PID namespace."""
 
     hostname: str
-    # The last two are empty on macOS.
     boot: str
+    # Empty on macOS, which has none.
     pid_namespace: str
 
     @classmethod
     def here(cls) -> "Scope":
         """Return the scope of this process."""
-        if sys.platform != "linux":
-            return cls(os.uname().nodename, "", "")
-        try:
-            namespace = os.readlink("/proc/self/ns/pid")
-        except OSError:  # gVisor has none
-            namespace = ""
-        return cls(os.uname().nodename, processes.boot_id(), namespace)
+        return cls(os.uname().nodename, processes.boot_id(), processes.pid_namespace())
 
     def is_here(self) -> bool:
         """Return whether pids of this scope mean the same here. The hostname can change while a host runs."""

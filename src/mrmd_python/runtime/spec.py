@@ -181,5 +181,7 @@ class Service:
     host: str | None = None
     # The address to listen on, besides loopback, if --host names none.
     address: str | None = None
+    # Whether the service manager starts it in a coalition of its own, as launchd does.
+    has_coalition: bool = False
     # What to print in the log and in the output of what runs when SIGUSR1 arrives.
     warning: str | None = None

@@ -25,7 +25,7 @@ _STATUS_SECONDS = 0.2
 _STATUS_LENGTH = 200
 
 
-def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record:
+def record(home: Home, spec: RuntimeSpec, service: Service, port: int, coalition: str | None) -> Record:
     """Return the registry's record of this process."""
     me = Process.of(os.getpid())
     assert me is not None
@@ -52,30 +52,30 @@ def record(home: Home, spec: RuntimeSpec, service: Service, port: int) -> Record
         token_file=str(home.token(spec.id)) if spec.token else None,
         hostname=scope.hostname,
         pid_namespace=scope.pid_namespace,
+        coalition=coalition,
     )
 
 
 @asynccontextmanager
 async def announced(
-    home: Home, spec: RuntimeSpec, service: Service, sessions: Sessions, port: int
+    home: Home, announcement: Record, sessions: Sessions, *, is_registered: bool
 ) -> AsyncIterator[None]:
     """Announce this runtime while the block runs: to systemd and, unless an editor manages it, in the registry."""
-    announcement = record(home, spec, service, port)
-    if not spec.managed:
-        write_atomically(home.port(spec.id), b"%d\n" % port)
+    if is_registered:
+        write_atomically(home.port(announcement.id), b"%d\n" % announcement.port)
         registry.write(home, announcement)
-    notifications = asyncio.create_task(_notify_systemd(sessions, port))
-    _log.info("runtime %s answers at %s", spec.id, announcement.url)
+    notifications = asyncio.create_task(_notify_systemd(sessions, announcement.port))
+    _log.info("runtime %s answers at %s", announcement.id, announcement.url)
     try:
         yield
     finally:
         notifications.cancel()
         sdnotify.SystemdNotifier().notify("STOPPING=1")
-        if not spec.managed:
+        if is_registered:
             try:
                 registry.withdraw(home, announcement)
             except OSError as error:
-                _log.warning("cannot remove %s: %s", home.record(spec.id), error.strerror)
+                _log.warning("cannot remove %s: %s", home.record(announcement.id), error.strerror)
 
 
 async def _notify_systemd(sessions: Sessions, port: int) -> None:

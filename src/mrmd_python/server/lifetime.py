@@ -22,7 +22,7 @@ from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import sockets
 from mrmd_python.server.access import Access
 from mrmd_python.server.allocation import keep_read_buffers
-from mrmd_python.server.announce import announced
+from mrmd_python.server.announce import announced, record
 from mrmd_python.server.api.routes import PREFIX
 from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
@@ -50,6 +50,8 @@ class ServerContext:
     spawned: SpawnedWorker
     # Whether the last server of this id crashed.
     has_crashed: bool
+    # The coalition of launchd that has no other processes than this runtime's, if any.
+    coalition: str | None
     # The signals that end the runtime.
     stop_signals: tuple[signal.Signals, ...]
     # Called with the port when the runtime answers.
@@ -65,7 +67,7 @@ def run(context: ServerContext) -> None:
     _start_log(context.service.log_file)
     keep_read_buffers()
     asyncio.run(_serve(context))
-    sweep(os.environ[MARKER], context.spec.stop_timeout)
+    sweep(os.environ[MARKER], context.spec.stop_timeout, context.coalition)
 
 
 async def _serve(context: ServerContext) -> None:
@@ -88,7 +90,8 @@ async def _serve(context: ServerContext) -> None:
                 if not start.done():
                     raise ServiceError(f"{spec.python} was not ready to run code within {spec.timeout} s")
                 await start
-                async with announced(context.home, spec, context.service, sessions, port):
+                announcement = record(context.home, spec, context.service, port, context.coalition)
+                async with announced(context.home, announcement, sessions, is_registered=not spec.managed):
                     context.report_ready(port)
                     await _wait_for_end(context, stopped, idle_timer)
         except SessionStartError as error:

@@ -11,7 +11,7 @@ from typing import NoReturn
 from mrmd_python.runtime import ServiceError, registry, token
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
-from mrmd_python.runtime.marker import sweep
+from mrmd_python.runtime.marker import own_coalition, sweep
 from mrmd_python.runtime.spec import RuntimeSpec, Service
 from mrmd_python.server import descriptors, sockets
 from mrmd_python.server.environment import SessionEnvironment
@@ -43,8 +43,11 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
     sys.modules["ssl"] = None  # type: ignore[assignment]
     given_token = os.environ.pop(token.VARIABLE, None)
     has_crashed = not spec.managed and registry.has_crashed(home, spec.id)
-    if has_crashed:
-        sweep(os.environ[MARKER], spec.stop_timeout)  # processes that left the cgroup or lost their reaper
+    former = registry.read(home, spec.id) if has_crashed else None
+    if former is not None:
+        # The processes that left the cgroup or lost their reaper.
+        sweep(os.environ[MARKER], spec.stop_timeout, former.coalition)
+    coalition = own_coalition() if service.has_coalition else None
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
     address = service.address if service.address is not None and spec.host == "localhost" else spec.host
@@ -65,6 +68,7 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
             required_token,
             spawned,
             has_crashed,
+            coalition,
             STOP_SIGNALS,
             report_ready,
         )

@@ -12,7 +12,8 @@ to which it answers ``interrupted`` with the `count` of interrupts received. The
 has died.
 
 On Linux it is a child subreaper (prctl(2), PR_SET_CHILD_SUBREAPER): every orphan below it becomes its child, daemons
-too. So once it has no children, the session has no processes.
+too. So once it has no children, the session has no processes. On macOS it finds orphans by what they cannot shed
+(`processes.Family`), and by their marker.
 """
 
 import ctypes
@@ -22,6 +23,10 @@ import select
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False  # the import of typing would delay the worker
+if TYPE_CHECKING:
+    from mrmd_python.runtime.processes import Family, Process
 
 # The pause between two searches for new processes to end.
 _PAUSE_SECONDS = 0.05
@@ -48,10 +53,13 @@ def main() -> None:
         os.close(descriptor)
     # Imported while the worker starts, and not later: an upgrade may replace the files.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    import mrmd_python.runtime.processes  # noqa: F401
+    import mrmd_python.runtime.marker  # noqa: F401
+    from mrmd_python.runtime.processes import Family, Process
 
+    family = Family([os.getpid()])
+    family.add(filter(None, [Process.of(worker)]))  # it may end before the first search
     status = _watch(server, wakeup, worker)
-    ended = _end_everything(wakeup, float(sys.argv[8]))
+    ended = _end_everything(family, wakeup, float(sys.argv[8]))
     _send(server, op="exited", status=ended.get(worker, status))
 
 
@@ -140,21 +148,29 @@ def _signal_group(group: int, number: int) -> None:
         pass
 
 
-def _end_everything(wakeup: int, seconds: float) -> "dict[int, int]":
+def _end_everything(family: "Family", wakeup: int, seconds: float) -> "dict[int, int]":
     """SIGTERM all descendants and, after `seconds`, SIGKILL them, until none is left; return their wait statuses."""
     from mrmd_python.runtime import processes
 
     ended: dict[int, int] = {}
-    passes = processes.end(lambda: processes.descendants([os.getpid()]), seconds)
-    while _reap(ended):
+    passes = processes.end(lambda: _members(family), seconds)
+    while (has_children := _reap(ended)) or not _LINUX:
         alive, foreign = next(passes)
-        if alive and alive == foreign:
-            break  # they run as another user (a set-user-id program) and cannot be ended
+        if alive == foreign and (alive or not has_children):
+            break  # those left run as another user (a set-user-id program) and cannot be ended
         # Search again soon: a process may have been started during the last search.
         select.select([wakeup], [], [], _PAUSE_SECONDS)
         _drain(wakeup)
     passes.close()
     return ended
+
+
+def _members(family: "Family") -> "set[Process]":
+    from mrmd_python.runtime import marker
+
+    if not _LINUX:
+        family.add(marker.marked(os.environ[marker.VARIABLE]))
+    return family.find()
 
 
 def _reap(ended: "dict[int, int]") -> bool:

@@ -15,8 +15,7 @@ from mrmd_python.server.environment import SessionEnvironment
 
 _SERVER = Path(__file__).resolve().parent
 _WORKER = _SERVER.parent / "worker"
-# It starts faster without site-packages (-S), but needs psutil from there except on Linux.
-_REAPER = [sys.executable, "-I", *(["-S"] if sys.platform == "linux" else []), str(_SERVER / "reaper.py")]
+_REAPER = [sys.executable, "-I", "-S", str(_SERVER / "reaper.py")]  # it starts faster without site-packages (-S)
 _PIPE_BYTES = 1 << 20  # the default limit for ordinary users (pipe(7), pipe-max-size)
 
 

@@ -156,7 +156,7 @@ class Backend:
     def processes(self, record: Record | None, marker: str | None) -> set[int]:
         """Return the pids, on this machine, of a runtime's processes."""
         server = record.pid if record is not None and self.is_alive(record) else None
-        return processes_of(server, marker)
+        return processes_of(server, marker, None if record is None else record.coalition)
 
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the service manager runs the server of an id, after waiting while it starts or stops it."""

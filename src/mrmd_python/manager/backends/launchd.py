@@ -181,6 +181,7 @@ class LaunchdBackend(Backend):
             log_file=log,
             restartable=True,
             failure_status=0,
+            has_coalition=True,
         )
 
 
