@@ -14,6 +14,8 @@ from mrmd_python.runtime import ServiceError
 # nothing.
 VenvSource = Literal["option", "own", "uv", "VIRTUAL_ENV", "system"]
 _ANSWER_SECONDS = 10.0
+# Without Apple's developer tools, it is a program that opens a dialog to install them (xcode-select(1)).
+_APPLE_PYTHON = "/usr/bin/python3"
 # What the names of environments begin with that uv makes for one command.
 _UV_TEMPORARY = ".tmp"
 
@@ -188,7 +190,7 @@ def _system_python(own: Path) -> Venv:
     for directory in os.get_exec_path():
         if Path(directory).parent != own:
             python = shutil.which("python3", path=directory)
-            if python is not None:
+            if python is not None and not (sys.platform == "darwin" and python == _APPLE_PYTHON):
                 return _ask(python)
     base = getattr(sys, "_base_executable", None)
     if not base:
