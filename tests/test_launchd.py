@@ -78,6 +78,7 @@ def test_agent_has_all_keys_and_only_documented_ones(tmp_path: Path) -> None:
         "ThrottleInterval": 10,
         "ExitTimeOut": 15,
         "AbandonProcessGroup": False,
+        "SoftResourceLimits": {"NumberOfFiles": 4096},
         "ProcessType": "Interactive",
     }
     assert Path(arguments[0]).is_file()
@@ -166,6 +167,7 @@ def test_killed_server_restarts_on_its_port(mac: Machine) -> None:
         code = "import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"
         pids += json.loads(client.value(code))
         mac.kill(name, client.pid)
+    wait_until(lambda: {*mac.states().values()} == {"starting"}, "launchd waits before it restarts the servers")
     wait_until(lambda: mac.alive(pids) == [], "the children of the killed servers have ended")
     for name, client in clients.items():
         again = mac.start(name)  # waits until launchd has restarted it
@@ -181,12 +183,13 @@ def test_server_that_exits_cleanly_is_not_restarted(mac: Machine) -> None:
     mac.kill("TERM", client.pid)
     wait_until(lambda: mac.alive([client.pid]) == [], "the server has exited")
     assert _is_loaded(mac, "a")
-    assert mac.mrmd("--list").stdout.startswith("No runtimes")
+    assert mac.states() == {"a": "stopped"}
     assert mac.start("a", env={"GIVEN": "2"}).value("import os; os.environ['GIVEN']") == "'2'"
     mac.kill("TERM", mac.client("a").pid)
-    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "the server has exited")
+    wait_until(lambda: mac.states() == {"a": "stopped"}, "the server has exited")
     assert mac.mrmd("--kill", "a").returncode == 0
     assert not _is_loaded(mac, "a")
+    assert mac.states() == {}
 
 
 def test_launchd_does_not_restart_server_that_cannot_serve(mac: Machine) -> None:
@@ -292,13 +295,18 @@ def test_agent_starts_at_login_only_if_enabled(mac: Machine) -> None:
 
     mac.start("a")
     assert not login.exists()
+    assert mac.info("a")["enabled"] is False
     assert mac.mrmd("--enable", "a").stdout == "Enabled 'a': it starts at login.\n"
     assert mac.mrmd("--enable", "a").returncode == 0
     assert _agents(mac) == [login]
     mac.kill("TERM", mac.client("a").pid)
-    wait_until(lambda: mac.mrmd("--list").stdout.startswith("No runtimes"), "the server has exited")
+    wait_until(lambda: mac.states() == {"a": "stopped"}, "the server has exited")
+    assert mac.info("a")["enabled"] is True
+    mac.read("launchctl", "bootout", f"gui/{_UID}/dev.mrmd.python.a")
+    assert mac.states() == {"a": "stopped"}, "an agent that is not loaded is not listed"
     mac.start("a")
     assert _agents(mac) == [login], "a new start disabled the agent"
+    assert mac.info("a")["enabled"] is True
     assert mac.mrmd("--disable", "a").returncode == 0
     assert mac.mrmd("--disable", "a").returncode == 0
     assert not login.exists()
@@ -368,3 +376,85 @@ def test_dead_launchd_record_does_not_block_start_without_launchd(mac: Machine, 
     path.write_text(record)
     assert here.start("a").value("1 + 1") == "2"
     assert here.mrmd("--kill", "a").returncode == 0
+
+
+def _stand_in(mac: Machine, name: str, value: float) -> None:
+    """Set how launchd behaves: tests/launchd/daemon.py."""
+    mac.read("launchctl", "stand-in", name, str(value))
+
+
+def test_disabled_agent_starts(mac: Machine) -> None:
+    service = f"gui/{_UID}/dev.mrmd.python.a"
+    mac.read("launchctl", "disable", service)
+    mac.start("a")
+    mac.read("launchctl", "disable", service)
+    assert mac.mrmd("--restart", "a").returncode == 0
+
+
+def test_start_survives_kickstarts_and_prints_that_fail(mac: Machine) -> None:
+    _stand_in(mac, "ignore", 3)
+    _stand_in(mac, "confuse", 3)
+    mac.start("a")
+    _stand_in(mac, "confuse", 3)
+    assert mac.states() == {"a": "running"}
+    _stand_in(mac, "confuse", 3)
+    assert mac.mrmd("--kill", "a").returncode == 0
+
+
+def test_start_falls_back_to_a_daemon_if_launchd_refuses_agents(mac: Machine) -> None:
+    _stand_in(mac, "refuse", 125)
+    refused = mac.mrmd("--id", "a")
+    assert_error(refused, 1, "launchd refused the agent (Bootstrap failed: 125", "; use --backend fork")
+    done = mac.mrmd("--id", "a", env={"MRMD_BACKEND": ""})
+    assert done.returncode == 0, done.stderr
+    assert "started as a daemon, not a launchd agent: launchd refused the agent" in done.stderr
+    assert mac.info("a")["backend"] == "fork"
+    assert _agents(mac) == []
+
+
+def test_environment_cannot_imitate_the_state_of_the_agent(mac: Machine) -> None:
+    value = "x\n\t}\n\tstate = running\n\truns = 7\n\tpid = 1\n\tlast exit code = 3\n"
+    client = mac.start("a", env={"IMITATION": value})
+    assert value.strip() in mac.read("launchctl", "print", f"gui/{_UID}/dev.mrmd.python.a")
+    mac.kill("TERM", client.pid)
+    wait_until(lambda: _state(mac, "a") == "not running", "the server has exited")
+    assert mac.states() == {"a": "stopped"}
+
+
+def test_error_in_a_private_directory_says_how_to_allow_access(mac: Machine) -> None:
+    cwd = mac.home / "Documents" / "project"
+    cwd.mkdir(parents=True)
+    python = mac.script("bin/python", "echo 'Operation not permitted' >&2; exit 1")
+    failed = mac.mrmd("--id", "a", "--venv", python, "--cwd", str(cwd))
+    assert failed.returncode == 1
+    assert "Operation not permitted (macOS may keep agents from " in failed.stderr
+    assert f"{cwd}: move it elsewhere, or allow {python} and " in failed.stderr
+    failed = mac.mrmd("--id", "a", "--venv", python, "--cwd", "/")
+    assert "Full Disk Access" not in failed.stderr
+
+
+def test_start_by_ssh_says_when_the_agent_ends(mac: Machine) -> None:
+    assert "ends when you log out at the screen" in mac.mrmd("--id", "a", env={"SSH_CONNECTION": "1"}).stderr
+
+
+def test_server_that_cannot_start_again_gives_up(mac: Machine) -> None:
+    _stand_in(mac, "throttle", 0.1)
+    python = mac.home / "python"
+    python.symlink_to(sys.executable)
+    client = mac.start("a", f"--venv={python}")
+    python.unlink()
+    python.symlink_to("/bin/false")
+    mac.kill("KILL", client.pid)
+    wait_until(lambda: mac.states() == {"a": "failed"}, "the server has given up", seconds=60)
+    assert _state(mac, "a") == "not running"
+    assert "failed (" in mac.mrmd("--list").stdout
+    assert f"{python} cannot run a session" in mac.info("a")["detail"]
+    python.unlink()
+    python.symlink_to(sys.executable)
+    assert mac.mrmd("--restart", "a").returncode == 0
+    assert mac.states() == {"a": "running"}
+
+
+def test_sessions_may_open_more_files_than_launchd_allows_by_default(mac: Machine) -> None:
+    client = mac.start("a")
+    assert client.value("import resource; resource.getrlimit(resource.RLIMIT_NOFILE)[0]") == "4096"

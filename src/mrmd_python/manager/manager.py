@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mrmd_python.manager import FOREGROUND
-from mrmd_python.manager.backends import all_backends, backend_of, choose, is_out_of_reach, load
-from mrmd_python.manager.backends.base import Backend, StartFailedError, StopCanceledError
+from mrmd_python.manager.backends import Choice, all_backends, backend_of, choose, is_out_of_reach, load
+from mrmd_python.manager.backends.base import Backend, StartFailedError, StopCanceledError, UnusableBackendError
 from mrmd_python.manager.usage import Usage, processes_of, usage_of
-from mrmd_python.runtime import ServiceError, processes, registry, token
+from mrmd_python.runtime import ServiceError, failures, processes, registry, token
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home, remove
 from mrmd_python.runtime.locks import claim, is_claimed, is_end_requested, locked, release, request_end
@@ -78,38 +78,58 @@ def start(
     """
     home.prepare()
     with locked(home.lock(spec.id)):
+        home.check_spelling(spec.id)
         record = running(home, spec.id)
         if record is not None:
             _refuse_without_token(spec, record)
             return Started(record, already_running=True)
-        backend, note = choose(spec.backend, spec.id)
+        choice = choose(spec.backend, spec.id)
         try:
-            spec = backend.prepare(spec)
-            backend.check_free(spec.id)
-            backend.check_variables(variables)
-        except ServiceError as error:
-            raise ServiceError(f"{error} ({note})" if note else str(error)) from None
-        backend.on_progress = on_progress
-        uninstall_others(spec.id, backend)
-        home.remove_old_logs()
-        environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
-        try:
-            if spec.token:
-                token.write(home.token(spec.id), environ)
+            return _start(home, spec, environ, variables, choice, wait=wait, on_progress=on_progress)
+        except UnusableBackendError as error:
+            other = choice.instead(error)
+        return _start(home, spec, environ, variables, other, wait=wait, on_progress=on_progress)
+
+
+def _start(
+    home: Home,
+    spec: RuntimeSpec,
+    environ: Mapping[str, str],
+    variables: Mapping[str, str],
+    choice: Choice,
+    *,
+    wait: bool,
+    on_progress: Callable[[str], None],
+) -> Started:
+    """Start a runtime that is not running, in the chosen backend."""
+    backend, note = choice.backend, choice.note
+    try:
+        spec = backend.prepare(spec)
+        backend.check_free(spec.id)
+        backend.check_variables(variables)
+    except ServiceError as error:
+        raise ServiceError(f"{error} ({note})" if note else str(error)) from None
+    backend.on_progress = on_progress
+    uninstall_others(spec.id, backend)
+    home.remove_old_logs()
+    environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
+    try:
+        if spec.token:
+            token.write(home.token(spec.id), environ)
+        _raise_if_killed(home, spec.id)
+        backend.start(home, spec, environment, wait=wait)
+        record = registry.read(home, spec.id)
+        if record is None and wait:
+            raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
+    except BaseException as error:
+        with _uninterrupted():
+            _uninstall(spec.id, backend)  # it may be about to be restarted
+            _end_leftovers(home, spec.id, spec.stop_timeout, None)
+            home.remove_start_files(spec.id)
+        if isinstance(error, StartFailedError):
             _raise_if_killed(home, spec.id)
-            backend.start(home, spec, environment, wait=wait)
-            record = registry.read(home, spec.id)
-            if record is None and wait:
-                raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
-        except BaseException as error:
-            with _uninterrupted():
-                _uninstall(spec.id, backend)  # it may be about to be restarted
-                _end_leftovers(home, spec.id, spec.stop_timeout, None)
-                home.remove_start_files(spec.id)
-            if isinstance(error, StartFailedError):
-                _raise_if_killed(home, spec.id)
-            raise
-        return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
+        raise
+    return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
 
 
 def restart(home: Home, runtime_id: str, on_progress: Callable[[str], None] = lambda text: None) -> Record | None:
@@ -438,6 +458,7 @@ def _end_leftovers(home: Home, runtime_id: str, stop_timeout: int, coalition: st
     _sweep(home, runtime_id, stop_timeout, coalition)
     is_claimed(home.claim(runtime_id))  # removes a claim that no process holds
     registry.delete(home, runtime_id)
+    failures.forget(home, runtime_id)
 
 
 def _sweep(home: Home, runtime_id: str, stop_timeout: int, coalition: str | None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from mrmd_python.manager.manager import read_here, running, uninstall_others, write_environment
-from mrmd_python.runtime import ServiceError, registry, token
+from mrmd_python.runtime import ServiceError, failures, registry, token
 from mrmd_python.runtime import environment as environment_file
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.locks import claim, locked, release
@@ -48,6 +48,7 @@ def serving(home: Home, spec: RuntimeSpec, claim_fd: int | None) -> Iterator[Non
     with ExitStack() as stack:
         if spec.backend is None:
             with locked(home.lock(spec.id)):
+                home.check_spelling(spec.id)
                 record = running(home, spec.id)
                 if record is not None:
                     raise ServiceError(
@@ -100,10 +101,20 @@ def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: i
     """Report an error of the block: in the log, on the pipe, and by the exit status."""
     # A runtime that has crashed may be restarted. This is read first, since the block may remove the record.
     status = 1 if registry.has_crashed(home, runtime_id) else service.failure_status
+    if service.most_starts is not None:
+        count = failures.begin(home, runtime_id)
+        if count >= service.most_starts:
+            status = service.failure_status
+        if count > service.most_starts:  # the last one could not report why
+            if failures.reason(home, runtime_id) is None:
+                failures.explain(home, runtime_id, "it crashed as it started, several times in a row")
+            sys.exit(status)
     try:
         yield
     except (ServiceError, OSError) as error:
         print(printable_lines(str(error)), file=sys.stderr, flush=True)
+        if service.most_starts is not None:
+            failures.explain(home, runtime_id, str(error))
         report(ready_fd, str(error))
         sys.exit(status)
 

@@ -5,6 +5,7 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -42,6 +43,10 @@ class Home:
     def record_aside(self, runtime_id: str) -> Path:
         """Return where the registry file of a daemon is while the daemon restarts."""
         return self.root / "runtimes" / f"{runtime_id}.restart"
+
+    def failure(self, runtime_id: str) -> Path:
+        """Return the file that says how often and why a runtime has failed to start (`failures`)."""
+        return self.root / "runtimes" / f"{runtime_id}.failed"
 
     def environment(self, runtime_id: str) -> Path:
         """Return the file with a runtime's captured environment."""
@@ -106,7 +111,26 @@ class Home:
 
     def files(self, runtime_id: str) -> list[Path]:
         """Return the files that `--kill` removes, besides locks; not all exist."""
-        return [self.record(runtime_id), self.record_aside(runtime_id), *self._start_files(runtime_id)]
+        state = (self.record(runtime_id), self.record_aside(runtime_id), self.failure(runtime_id))
+        return [*state, *self._start_files(runtime_id)]
+
+    def check_spelling(self, runtime_id: str) -> None:
+        """Check that no runtime has this id in other letters, on a disk that does not tell ``a`` from ``A`` (macOS).
+
+        Raises:
+            ServiceError: there is one, and its files have the names that this one's would have.
+        """
+        for path in (*self.files(runtime_id), self.claim(runtime_id)):
+            with suppress(FileNotFoundError):
+                if path.samefile(path.with_name(path.name.swapcase())):
+                    names = os.listdir(path.parent)
+                    other = next((name for name in names if name.casefold() == path.name.casefold()), path.name)
+                    if other != path.name:
+                        found = other.removesuffix(path.suffix) if path.suffix else other
+                        raise ServiceError(
+                            f"{runtime_id!r} would have the files of the runtime {found!r}: this disk does not tell "
+                            f"upper from lower case; use {found!r} or another id"
+                        )
 
     def remove_files(self, runtime_ids: Iterable[str], is_removable: Callable[[str], bool]) -> Iterator[str]:
         """Remove the record and the start files of the ids that are removable while they are locked; yield them.

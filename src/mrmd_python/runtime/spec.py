@@ -177,6 +177,8 @@ class Service:
     restartable: bool = False
     # The exit status of a server that cannot serve. The service manager does not restart it (sysexits.h, EX_CONFIG).
     failure_status: int = 78
+    # After how many failed starts in a row it gives up; None if the service manager counts them.
+    most_starts: int | None = None
     # The name under which clients on other machines reach it; None if they are on this one.
     host: str | None = None
     # The address to listen on, besides loopback, if --host names none.

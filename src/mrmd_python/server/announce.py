@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import sdnotify
 
 from mrmd_python import __version__
-from mrmd_python.runtime import registry
+from mrmd_python.runtime import failures, registry
 from mrmd_python.runtime.files import Home, write_atomically
 from mrmd_python.runtime.processes import Process
 from mrmd_python.runtime.registry import Record
@@ -64,6 +64,7 @@ async def announced(
     if is_registered:
         write_atomically(home.port(announcement.id), b"%d\n" % announcement.port)
         registry.write(home, announcement)
+        failures.forget(home, announcement.id)
     notifications = asyncio.create_task(_notify_systemd(sessions, announcement.port))
     _log.info("runtime %s answers at %s", announcement.id, announcement.url)
     try:

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
 
 from mrmd_python.manager import BACKENDS, FOREGROUND
-from mrmd_python.manager.backends.base import Backend, NotInstalledError
+from mrmd_python.manager.backends.base import Backend, NotInstalledError, UnusableBackendError
 from mrmd_python.runtime import ServiceError, registry
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
@@ -28,27 +29,46 @@ def all_backends() -> Iterator[Backend]:
     return map(load, BACKENDS)
 
 
-def choose(name: str | None, runtime_id: str) -> tuple[Backend, str | None]:
-    """Return the backend of a name or, if None, the one that has this id, or the best one that works here.
+@dataclass(frozen=True)
+class Choice:
+    """The backend for a new runtime."""
 
-    With the best one goes a note if a better one does not work.
+    backend: Backend
+    # A note for the user if a better backend does not work.
+    note: str | None = None
+    # The backends that may be tried instead; none if the user has chosen.
+    others: tuple[str, ...] = ()
+
+    def instead(self, error: UnusableBackendError) -> "Choice":
+        """Return the choice after a start has shown that this backend does not work.
+
+        Raises:
+            ServiceError: there is no other one.
+        """
+        if not self.others:
+            raise ServiceError(f"{error}; use --backend fork") from None
+        return _best(self.others, f"not {self.backend.noun}: {error}")
+
+
+def choose(name: str | None, runtime_id: str) -> Choice:
+    """Return the backend of a name or, if None, the one that has this id, or the best one that works here.
 
     Raises:
         ServiceError: the named backend does not work here, nor does the one that has this id.
     """
     name = name or os.environ.get("MRMD_BACKEND") or None
     if name is not None:
-        return _named(name), None
+        return Choice(_named(name))
     installed = next((backend for backend in all_backends() if backend.is_installed(runtime_id)), None)
     if installed is None:
-        return _best()
+        return _best(BACKENDS, None)
     try:
         installed.detect()
     except ServiceError as error:
         raise ServiceError(
             f"{runtime_id!r} is {installed.noun}, and {error}; to make it a daemon instead: --backend fork"
         ) from None
-    return installed, None
+    return Choice(installed)
 
 
 def _named(name: str) -> Backend:
@@ -62,9 +82,9 @@ def _named(name: str) -> Backend:
     return backend
 
 
-def _best() -> tuple[Backend, str | None]:
-    note = None
-    for backend in all_backends():
+def _best(names: tuple[str, ...], note: str | None) -> Choice:
+    """Return the first of these backends that works; `note` says why an earlier one does not."""
+    for index, backend in enumerate(map(load, names)):
         if not backend.automatic:
             continue
         try:
@@ -74,7 +94,7 @@ def _best() -> tuple[Backend, str | None]:
         except ServiceError as error:
             note = note or f"not {backend.noun}: {error}"
             continue
-        return backend, note and f"started as {backend.noun}, {note}"
+        return Choice(backend, note and f"started as {backend.noun}, {note}", names[index + 1 :])
     raise ServiceError("no backend works on this machine")
 
 

@@ -29,6 +29,10 @@ class NotInstalledError(ServiceError):
     """This machine or this user does not have the service manager that a backend needs."""
 
 
+class UnusableBackendError(ServiceError):
+    """The service manager answers, but runs nothing for this user. Another backend may work."""
+
+
 class StopCanceledError(ServiceError):
     """The service manager did not stop a server, because another command has just started it."""
 
@@ -209,8 +213,9 @@ class Backend:
 
 
 def is_other_home(home: Path) -> bool:
-    """Return whether `home` exists and is not the home of this process."""
-    return home.is_dir() and home.resolve() != Home.of(os.environ).root.resolve()
+    """Return whether `home` exists and is not the home of this process, however that is spelled."""
+    own = Home.of(os.environ).root
+    return home.is_dir() and not (own.is_dir() and home.samefile(own))
 
 
 def run(

@@ -1,71 +1,43 @@
 """Runtimes as agents of macOS's launchd (launchd.plist(5), launchctl(1))."""
 
 import os
-import re
-import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mrmd_python.manager.backends import launchctl
 from mrmd_python.manager.backends.base import (
     Backend,
     NotInstalledError,
     OtherHomeError,
     StartFailedError,
+    State,
+    UnusableBackendError,
     is_other_home,
     log_size,
     open_log,
-    run,
     stop_limit,
     tail,
     template,
 )
-from mrmd_python.runtime import ServiceError, registry
+from mrmd_python.manager.backends.launchctl import Job
+from mrmd_python.runtime import ServiceError, failures, registry
 from mrmd_python.runtime.files import Home, make_directory, user_home, write_atomically
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec, Service, stop_seconds
+from mrmd_python.runtime.validate import is_id
+from mrmd_python.runtime.venv import own_python
 
 _LABEL_PREFIX = "dev.mrmd.python."
-_ANSWER_SECONDS = 10.0
 _START_SECONDS = 90.0  # for runtimes without a record, which has the timeout
 _BACKSTOP_SECONDS = 30.0  # longer than the server's own limit for its start
 _PAUSE_SECONDS = 0.05
-_OPERATION_NOW_IN_PROGRESS = 36  # <sys/errno.h> of macOS: a bootout of this service has already begun
-
-
-@dataclass(frozen=True)
-class _Job:
-    """An agent that launchd has loaded, as ``launchctl print`` shows it.
-
-    launchctl(1) does not document this output, so only the speed of a command may depend on it. On macOS 10.10
-    to 26, a line is a tab and a field (nested fields are indented further). There is ``pid`` while the agent runs; then
-    ``last exit code`` (``(never exited)`` at first), ``last terminating signal`` or ``last exit reason``; and
-    ``state = spawn scheduled`` while it waits for a restart.
-    """
-
-    fields: Mapping[str, str]
-
-    @classmethod
-    def of(cls, runtime_id: str) -> "_Job | None":
-        """Return the agent of a runtime, or None if it is not loaded."""
-        answer = _launchctl("print", _service_target(runtime_id))
-        if answer.returncode != 0:
-            return None
-        return cls(dict(re.findall(r"^\t(\w[\w ]*) = (.*)$", answer.stdout, re.MULTILINE)))
-
-    def is_active(self) -> bool:
-        """Return whether it is running or about to be restarted."""
-        return "pid" in self.fields or self.fields.get("state") == "spawn scheduled"
-
-    def end(self) -> str | None:
-        """Return how its last process since it was loaded ended, or None if none did."""
-        for name in ("last terminating signal", "last exit reason", "last exit code"):
-            if self.fields.get(name, "(never exited)") != "(never exited)":
-                return f"{name} = {self.fields[name]}"
-        return None
+# After how many failed starts in a row, each ten seconds after the last, a server gives up. launchd has no such limit.
+_MOST_STARTS = 5
+# Directories in the home directory that macOS lets only those programs read that the user has allowed to (TCC).
+_PRIVATE_DIRECTORIES = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents")
 
 
 class LaunchdBackend(Backend):
@@ -78,7 +50,7 @@ class LaunchdBackend(Backend):
 
     def detect(self) -> None:
         """Check that the user has a GUI domain."""
-        _domain()
+        launchctl.check_domain()
 
     def check_free(self, runtime_id: str) -> None:
         """Raise OtherHomeError if the agent of this id belongs to another home."""
@@ -123,34 +95,51 @@ class LaunchdBackend(Backend):
             make_directory(path.parent)
             write_atomically(path, content)
         except OSError as error:
-            raise ServiceError(f"cannot write {error.filename or path}: {error.strerror}") from None
+            where = error.filename or path
+            raise ServiceError(f"cannot write {where}: {error.strerror}; use --backend fork") from None
         with open_log(log) as file:  # launchd would create it readable for others
             logged = os.fstat(file.fileno()).st_size
-        _bootstrap(spec.id, None)
-        if wait:
-            _wait_until_announced(home, spec.id, logged, spec.timeout + _BACKSTOP_SECONDS)
+        with _naming_the_alternative():
+            _load(home, spec.id, None)
+            if wait:
+                _wait_until_announced(home, spec.id, spec, logged)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
         """Boot the agent out and bootstrap it again from its file."""
         logged = log_size(home.log(runtime_id))
-        _bootstrap(runtime_id, record)
-        timeout = _START_SECONDS if record is None else record.runtime_spec().timeout
-        _wait_until_announced(home, runtime_id, logged, timeout + _BACKSTOP_SECONDS)
+        spec = None if record is None else record.runtime_spec()
+        with _naming_the_alternative():
+            try:
+                _load(home, runtime_id, record)
+            except UnusableBackendError as error:
+                raise ServiceError(str(error)) from None
+            _wait_until_announced(home, runtime_id, spec, logged)
 
     def stop(self, runtime_id: str, record: Record | None) -> list[Path]:
-        """Boot the agent out; without launchd, stop its process."""
-        with suppress(NotInstalledError):
-            _boot_out(runtime_id, stop_limit(record))
+        """Unload the agent; without launchd, stop its process."""
+        with suppress(NotInstalledError), _naming_the_alternative():
+            launchctl.unload(_label(runtime_id), stop_limit(record))
         super().stop(runtime_id, record)
         return [path for path in (_login_path(runtime_id), _plain_path(runtime_id)) if path.exists()]
 
     def is_active(self, runtime_id: str) -> bool:
         """Return whether the agent is running or about to be restarted."""
         try:
-            job = _Job.of(runtime_id)
-        except ServiceError:
+            with _naming_the_alternative():
+                job = Job.of(_label(runtime_id))
+        except NotInstalledError:
             return False  # without launchd there are no agents
         return job is not None and job.is_active()
+
+    def states(self) -> dict[str, State]:
+        """Return the runtimes that have a property list."""
+        try:
+            directories = (_login_path("").parent, _plain_path("").parent)
+        except ServiceError:  # the user has no home directory
+            return {}
+        paths = (path for each in directories for path in each.glob(f"{_LABEL_PREFIX}*.plist"))
+        names = {path.stem.removeprefix(_LABEL_PREFIX) for path in paths}
+        return {name: _state(name) for name in names if is_id(name) and not _is_of_other_home(name)}
 
     def is_installed(self, runtime_id: str) -> bool:
         """Return whether there is a property list for this id."""
@@ -164,12 +153,20 @@ class LaunchdBackend(Backend):
         path = _login_path(runtime_id)
         make_directory(path.parent)
         _plist_path(runtime_id).replace(path)
+        with _naming_the_alternative():
+            launchctl.enable(_label(runtime_id))
 
     def disable(self, runtime_id: str) -> None:
         """Undo `enable`."""
         path = _plain_path(runtime_id)
         make_directory(path.parent)
         _plist_path(runtime_id).replace(path)
+
+    def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
+        """Tell an SSH user that launchd ends agents at the logout at the screen."""
+        if "SSH_CONNECTION" not in environ:
+            return None
+        return f"{runtime_id!r} ends when you log out at the screen of this Mac; to change that: --backend fork"
 
     def service(self, home: Home, runtime_id: str) -> Service:
         """Return a service that writes its own log file, and that launchd restarts unless it exits with 0."""
@@ -182,6 +179,7 @@ class LaunchdBackend(Backend):
             restartable=True,
             failure_status=0,
             has_coalition=True,
+            most_starts=_MOST_STARTS,
         )
 
 
@@ -216,89 +214,86 @@ def _plain_path(runtime_id: str) -> Path:
     return user_home() / "Library" / "Application Support" / "mrmd-python" / f"{_label(runtime_id)}.plist"
 
 
-def _domain() -> str:
-    """Return the domain of the user's agents, ``gui/UID`` (launchctl(1)).
-
-    Raises:
-        ServiceError: there is no launchd, or it has no such domain.
-    """
-    found = f"gui/{os.getuid()}"
-    answer = _launchctl("print", found)
-    if answer.returncode != 0:
-        raise ServiceError(f"this user is not logged in at the screen (launchctl: {_last_line(answer.stderr)})")
-    return found
-
-
-def _launchctl(*arguments: str, timeout: float = _ANSWER_SECONDS) -> "subprocess.CompletedProcess[str]":
-    """Run ``launchctl``.
-
-    Raises:
-        ServiceError: there is no launchctl, or launchd does not answer in time.
-    """
+@contextmanager
+def _naming_the_alternative() -> Iterator[None]:
+    """Name the backend that does without launchd in its errors."""
     try:
-        return run(["launchctl", *arguments], timeout)
-    except FileNotFoundError:
-        raise NotInstalledError("launchctl is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise ServiceError(
-            f"launchd did not answer `launchctl {arguments[0]}` within {timeout:.0f} s; use --backend fork"
-        ) from None
+        yield
+    except (StartFailedError, UnusableBackendError):
+        raise
+    except ServiceError as error:
+        raise type(error)(f"{error}; use --backend fork") from None
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[-1]
+def _load(home: Home, runtime_id: str, record: Record | None) -> None:
+    """Make launchd load the agent, again if it is loaded, and start it."""
+    label = _label(runtime_id)
+    if Job.of(label) is not None:
+        launchctl.unload(label, stop_limit(record))  # an agent stays loaded after its server has ended
+    failures.forget(home, runtime_id)
+    launchctl.load(label, _plist_path(runtime_id))
 
 
-def _service_target(runtime_id: str) -> str:
-    return f"gui/{os.getuid()}/{_label(runtime_id)}"
+def _state(runtime_id: str) -> State:
+    """Return the state of a runtime that has a property list."""
+    enabled = os.path.exists(_login_path(runtime_id))
+    try:
+        job = Job.of(_label(runtime_id))
+    except ServiceError:
+        return State("unknown", None, enabled)
+    if job is not None and job.is_waiting():
+        return State("starting", None, enabled, f"again: {job.end()}" if job.end() else None)
+    if job is not None and job.is_active():
+        return State("starting", None, enabled)
+    reason = failures.reason(Home.of(os.environ), runtime_id)
+    if reason is not None:
+        return State("failed", None, enabled, reason)
+    end = None if job is None else job.end()
+    has_failed = end not in (None, "last exit code = 0")
+    return State("failed", None, enabled, end) if has_failed else State("stopped", None, enabled)
 
 
-def _bootstrap(runtime_id: str, record: Record | None) -> None:
-    """Make launchd load the agent and start it."""
-    if _Job.of(runtime_id) is not None:
-        _boot_out(runtime_id, stop_limit(record))  # an agent stays loaded after its server has ended
-    started = _launchctl("bootstrap", _domain(), str(_plist_path(runtime_id)))
-    if started.returncode == 0:
-        # launchd may delay an agent if another one with its label was loaded shortly before.
-        started = _launchctl("kickstart", _service_target(runtime_id))
-    if started.returncode != 0:
-        raise StartFailedError(f"launchd refused the agent: {started.stderr.strip()}")
-
-
-def _wait_until_announced(home: Home, runtime_id: str, logged: int, seconds: float) -> None:
+def _wait_until_announced(home: Home, runtime_id: str, spec: RuntimeSpec | None, logged: int) -> None:
     """Return once the server has announced itself; raise StartFailedError if it exits first or takes too long."""
     log = home.log(runtime_id)
+    seconds = (_START_SECONDS if spec is None else spec.timeout) + _BACKSTOP_SECONDS
     deadline = time.monotonic() + seconds
     while True:
-        job = _Job.of(runtime_id)  # before the record is read: a server may announce itself and exit in between
+        job = Job.of(_label(runtime_id))  # before the record is read: a server may announce itself and exit in between
         record = registry.read(home, runtime_id)
         if record is not None and record.process.is_alive():
             return
         how = "it is not loaded" if job is None else job.end()
         if how is not None:
-            raise StartFailedError(tail(log, logged) or f"the server exited without a message (launchd: {how})")
-        if time.monotonic() > deadline:
-            raise StartFailedError(f"it was not ready within {seconds:.0f} s; see its log, {log}")
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _boot_out(runtime_id: str, seconds: float) -> None:
-    """Make launchd stop and unload the agent; return once it is unloaded.
-
-    launchctl may return before that, and a bootstrap of the same label would then fail.
-    """
-    service = _service_target(runtime_id)
-    deadline = time.monotonic() + seconds
-    booted_out = _launchctl("bootout", service, timeout=seconds)
-    # The status is not enough: for an agent that is not loaded, some releases return 5, some 3.
-    while _Job.of(runtime_id) is not None:
-        if booted_out.returncode not in (0, _OPERATION_NOW_IN_PROGRESS):
-            raise ServiceError(f"launchd cannot unload {service}: {_last_line(booted_out.stderr)}")
-        if time.monotonic() > deadline:
-            raise ServiceError(
-                f"launchd did not stop {service} within {seconds:.0f} s; see `launchctl print {service}`"
+            message = tail(log, logged)
+            if message:
+                raise StartFailedError(message + (_privacy_hint(spec) if "not permitted" in message else ""))
+            raise StartFailedError(
+                f"the server exited without a message (launchd: {how}){_privacy_hint(spec)}; use --backend fork"
             )
+        if time.monotonic() > deadline:
+            late = f"it was not ready within {seconds:.0f} s{_privacy_hint(spec)}"
+            raise StartFailedError(f"{late}; see its log, {log}, or use --backend fork")
         time.sleep(_PAUSE_SECONDS)
+
+
+def _privacy_hint(spec: RuntimeSpec | None) -> str:
+    """Return what to do if macOS keeps an agent from the files of a runtime; empty if they are where it may read.
+
+    An agent does not have the permissions of the terminal that it was started from (launchd.plist(5), CAVEATS). macOS
+    refuses with EPERM, or asks the user and blocks the agent until there is an answer
+    (https://github.com/philgutowski/relay/issues/43).
+    """
+    if spec is None:
+        return ""
+    private = [user_home() / name for name in _PRIVATE_DIRECTORIES]
+    for path in map(Path, (spec.cwd, spec.venv, spec.python, own_python())):
+        if path.parts[:2] == ("/", "Volumes") or any(path.is_relative_to(directory) for directory in private):
+            return (
+                f" (macOS may keep agents from {path}: move it elsewhere, or allow {spec.python} and {own_python()} "
+                "in System Settings, Privacy & Security, Full Disk Access)"
+            )
+    return ""
 
 
 BACKEND = LaunchdBackend
