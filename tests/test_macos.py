@@ -4,17 +4,21 @@ The code runs as on macOS, with stand-ins for libproc and launchd (tests/macos, 
 sources and manuals say, but cannot replace a test on a Mac, which is in .github/workflows.
 """
 
+import dataclasses
 import json
+import shutil
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrmd_python.runtime import libproc
 from tests.client import Client
-from tests.machine import Machine, wait_until
+from tests.machine import Machine, assert_error, wait_until
 
 _FORK = {"MRMD_BACKEND": "fork"}
 # The environment of these programs is hidden. The shell that starts the first two ends, so they are orphans.
@@ -155,3 +159,51 @@ def test_change_of_the_clock_does_not_change_who_a_process_is(macos: Machine) ->
     shifted = ("faketime", "-f", "+1h", *macos.program)
     listed = json.loads(macos.read(*shifted, "--list", "--json"))
     assert [(found["status"], found["pid"]) for found in listed] == [("running", client.pid)]
+
+
+def test_apples_python_is_not_chosen_by_itself(here: Machine, as_macos: Path, tmp_path: Path) -> None:
+    """/usr/bin/python3 may open a dialog. It is the only one on the PATH of a tool that is in a venv of its own."""
+    tool = tmp_path / "tool"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tool], check=True)
+    (tool / "uv-receipt.toml").write_text("")
+    (site,) = tool.glob("lib/python*/site-packages")
+    (site / "here.pth").write_text("\n".join(path for path in sys.path if path.endswith(("site-packages", "src"))))
+    script = Path(__file__).with_name("macos") / "as_macos.py"
+    package = Path(__file__).parents[1] / "src" / "mrmd_python"
+    command = [
+        f"{tool}/bin/python",
+        str(script),
+        str(as_macos.with_name("libproc.so")),
+        str(as_macos),
+        str(package),
+        "--id",
+        "a",
+        "--render",
+        "fork",
+    ]
+    rendered = here.run(*command, env={"PATH": "/usr/bin"})
+    assert rendered.returncode == 0, rendered.stderr
+    assert "--python=" in rendered.stdout
+    assert "/usr/bin/python3" not in rendered.stdout
+
+
+@pytest.fixture
+def folding(here: Machine) -> Machine:
+    """This machine, with a home on a disk that does not tell upper from lower case."""
+    if shutil.which("cc") is None:
+        pytest.skip("the disk that folds case needs a C compiler: apt-get install gcc libc6-dev")
+    library = f"{here.home}/fold_case.so"
+    source = Path(__file__).with_name("macos") / "fold_case.c"
+    here.read("cc", "-shared", "-fPIC", "-Wall", "-o", library, str(source), "-ldl")
+    return dataclasses.replace(here, environ={**here.environ, "LD_PRELOAD": library, "FOLD_CASE": f"{here.home}/.mrmd"})
+
+
+def test_other_spelling_of_an_id_is_refused_on_a_disk_that_folds_case(folding: Machine) -> None:
+    client = folding.start("a")
+    for options in (["--id"], ["--kill"], ["--restart"], ["--info"], ["--logs"], ["--foreground", "--id"]):
+        assert_error(folding.mrmd(*options, "A"), 1, "'A' would have the files of the runtime 'a'")
+    assert folding.mrmd("--kill", "b").returncode == 1
+    assert folding.info("a")["pid"] == client.pid
+    assert folding.mrmd("--kill", "a").returncode == 0
+    assert folding.start("A").value("1 + 1") == "2"
+    assert folding.mrmd("--kill-all").returncode == 0

@@ -19,7 +19,10 @@ from mrmd_python.runtime.files import Home
 def run(action: str, options: Mapping[str, Any]) -> None:
     """Run an action."""
     as_json = options["as_json"]
-    Home.of(os.environ).check_owner()
+    home = Home.of(os.environ)
+    home.check_owner()
+    if isinstance(options[action], str):
+        home.check_spelling(options[action])
     match action:
         case "list":
             list_all(as_json=as_json)
