@@ -19,6 +19,9 @@ def test_only_enabled_runtime_starts_after_reboot(own_box: Box) -> None:
     enabled = dev.mrmd("--enable", "kept")
     assert enabled.stdout == "Enabled 'kept': it starts at boot.\n"
     assert dev.info("kept")["enabled"] is True
+    dev.script("unknown/loginctl", "exit 1")
+    said = dev.mrmd("--enable", "kept", env={"PATH": f"{dev.home}/unknown:{dev.environ['PATH']}"}).stdout
+    assert "it starts at login, and at boot once" in said, "lingering is taken for granted"
     assert "yes, it starts at boot\n" in dev.mrmd("--info", "kept").stdout
     own_box.root.read("systemctl", "reboot")
     own_box.boot()

@@ -189,11 +189,11 @@ class SystemdBackend(Backend):
 
     def starts_at(self) -> str:
         """Return when the manager starts: at login, or at boot if lingering is on."""
-        return "boot" if _lingers() else "login, and at boot once `loginctl enable-linger` is run"
+        return "boot" if _lingers() is True else "login, and at boot once `loginctl enable-linger` is run"
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
         """Warn an SSH user if lingering is off: then the user manager stops with the last login session."""
-        if "SSH_CONNECTION" not in environ or _lingers():
+        if "SSH_CONNECTION" not in environ or _lingers() is not False:
             return None
         return (
             f"{runtime_id!r} ends when you log out: lingering is off for your user; "
@@ -465,13 +465,13 @@ def _verify(path: Path) -> None:
         raise ServiceError(f"systemd does not accept a --property: {'; '.join(errors)}")
 
 
-def _lingers() -> bool:
-    """Return whether the user manager outlives the user's last logout (loginctl(1), enable-linger); True if unknown."""
+def _lingers() -> bool | None:
+    """Return whether the user manager outlives the user's last logout (loginctl(1), enable-linger); None if unknown."""
     command = ["loginctl", "show-user", str(os.getuid()), "--property=Linger", "--value"]
     try:
-        return run(command, _ANSWER_SECONDS).stdout.strip() != "no"
+        return {"yes": True, "no": False}.get(run(command, _ANSWER_SECONDS).stdout.strip())
     except (FileNotFoundError, subprocess.TimeoutExpired):
-        return True
+        return None
 
 
 def _last_lines_of_last_run(name: str) -> str:
