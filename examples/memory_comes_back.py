@@ -5,7 +5,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import psutil
 from client import Client
 
 ID = "engine-example"
@@ -23,9 +22,17 @@ def main() -> None:
     print(f"{len(apart)} workers in their own process sessions: {pids}", flush=True)
     subprocess.run([COMMAND, "--list"], check=True)
     subprocess.run([COMMAND, "--kill", ID], check=True)
-    left = [pid for pid in pids if psutil.pid_exists(pid)]
+    left = [pid for pid in pids if _exists(pid)]
     print(f"{len(left)} of the workers are left.", flush=True)
     subprocess.run([COMMAND, "--list"], check=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
