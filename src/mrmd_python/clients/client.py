@@ -299,12 +299,15 @@ class Client:
     ) -> AsyncIterator[ExecutionEvent]:
         response = await open_stream()
         while True:
+            began_after = after
             try:
                 async for event in read_events(response.content.iter_any()):
                     after = event.number
                     if isinstance(event, Done):
                         return
                     yield event
+                if after == began_after:
+                    return  # it has ended, with no event after this number
             except _CONNECTION_ERRORS:
                 pass
             finally:

@@ -3,6 +3,7 @@
 docs/protocol.md describes them.
 """
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
@@ -181,6 +182,14 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
             fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n"))
             kind = _KINDS.get(fields.get(b"event", b""))
             if kind is not None:
-                event = msgspec.json.decode(fields[b"data"], type=kind)
+                event = _decoded(fields[b"data"], kind)
                 event.number = int(fields[b"id"])
                 yield event
+
+
+def _decoded(data: bytes, kind: type[Event]) -> Event:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:
+        # It has half a surrogate pair, which str and json can have. Neither UTF-8 nor a terminal can.
+        return msgspec.json.decode(json.dumps(json.loads(data), ensure_ascii=False).encode(errors="replace"), type=kind)
