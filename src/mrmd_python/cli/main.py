@@ -16,7 +16,7 @@ from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.printable import printable_lines
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_USE = ("exec", "attach", "console")
+_USE = ("exec", "attach", "console", "mcp")
 _MANAGE = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all")
 _ACTIONS = (*_USE, *_MANAGE, "render", "completion")
 
@@ -201,6 +201,16 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option("--detach", is_flag=True, help="With --exec: print the id of the execution, and let it run."),
     _action("--attach", help="Show an execution from its beginning: the one that runs, the last, or EXECUTION."),
     _action("--console", help="Open a console in a runtime that runs; Ctrl-D leaves it, and what runs goes on."),
+    click.option(
+        "--mcp",
+        is_flag=False,
+        flag_value="",
+        metavar="[ID]",
+        callback=option.optional_runtime_id,
+        shell_complete=option.known_ids,
+        help="Serve an agent on stdin and stdout (MCP): tools for this runtime, or for all.",
+    ),
+    click.option("--read-only", is_flag=True, help="With --mcp: only the tools that change nothing."),
     click.option("--session", metavar="NAME", default="default", help="The session to use.  [default: default]"),
 )
 @option.group(
@@ -291,9 +301,13 @@ def _chosen_action(options: Mapping[str, Any]) -> str | None:
         raise click.UsageError("--managed needs --foreground")
     if options["operand"] is not None and action not in ("exec", "attach"):
         raise click.UsageError(f"Got unexpected extra argument ({options['operand']})")
-    for name, given in (("-c", options["code"] is not None), ("--detach", options["detach"])):
-        if given and action != "exec":
-            raise click.UsageError(f"{name} needs --exec")
+    for name, needs, given in (
+        ("-c", "exec", options["code"] is not None),
+        ("--detach", "exec", options["detach"]),
+        ("--read-only", "mcp", options["read_only"]),
+    ):
+        if given and action != needs:
+            raise click.UsageError(f"{name} needs --{needs}")
     return action
 
 

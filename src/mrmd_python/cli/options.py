@@ -91,6 +91,8 @@ def _memory(text: str) -> str:
 
 
 runtime_id = _checked(_id)
+# Empty if it is not given.
+optional_runtime_id = _checked(lambda text: _id(text) if text else text)
 # Seconds, written as in systemd.time(7): 90, 30s, 1h 30m.
 span = _checked(_span)
 address = _checked(_address)

@@ -1,7 +1,8 @@
-"""The options that use a runtime: --exec, --attach and --console."""
+"""The options that use a runtime: --exec, --attach, --console and --mcp."""
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ def run(action: str, options: Mapping[str, Any]) -> NoReturn:
             attach(options)
         case "console":
             console(options)
+        case "mcp":
+            serve_agent(options)
     raise AssertionError(action)
 
 
@@ -61,6 +64,22 @@ def console(options: Mapping[str, Any]) -> NoReturn:
 
     asyncio.run(open_console(runtime_id, options["session"]))
     sys.exit(0)
+
+
+def serve_agent(options: Mapping[str, Any]) -> NoReturn:
+    """Serve an agent on standard input and output until it closes them."""
+    try:
+        from mrmd_python.clients.mcp.server import serve
+    except ImportError as error:
+        if (error.name or "").startswith("mrmd_python"):
+            raise
+        raise ServiceError("--mcp needs more packages; install them with: pip install 'mrmd-python[mcp]'") from None
+    source = click.get_current_context().get_parameter_source("session")
+    session = options["session"] if source is ParameterSource.COMMANDLINE else None
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing else ends the thread that reads standard input
+    serve(options["mcp"] or None, session, read_only=options["read_only"])
+    sys.exit()
 
 
 def executions(runtime_id: str) -> "list[ExecutionJson]":
