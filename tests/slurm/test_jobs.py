@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.agent import connected
 from tests.client import Client
 from tests.machine import MRMD, assert_error, wait_until
 from tests.slurm.hosts import Cluster, NodeClient
@@ -49,6 +50,20 @@ def test_other_hosts_with_the_home_manage_it_too(cluster: Cluster) -> None:
     assert json.loads(other.mrmd("--id", "a", "--json").stdout)["alreadyRunning"]
     assert other.mrmd("--kill", "a").returncode == 0
     assert cluster.host(client.node).alive([client.pid]) == []
+
+
+def test_agent_on_login_uses_a_runtime_on_a_node(cluster: Cluster) -> None:
+    client = cluster.start("a")
+    with connected(cluster.login, "a") as agent:
+        found = agent.call("run_code", code="import os; os.uname().nodename")
+        assert found["result"] == repr(client.node)
+        endless = agent.call("run_code", code="while True: pass", wait_seconds=0)["execution_id"]
+        agent.call("interrupt", execution_id=endless)
+        assert "KeyboardInterrupt" in agent.error("read_output", execution_id=endless, wait_seconds=30)
+        assert cluster.login.mrmd("--kill", "a").returncode == 0
+        assert "no runtime named 'a' is running" in agent.error("run_code", code="1")
+        assert not agent.call("start_runtime")["already_running"]
+        assert agent.call("run_code", code="1 + 1")["result"] == "2"
 
 
 def test_two_nodes_at_once(cluster: Cluster) -> None:
