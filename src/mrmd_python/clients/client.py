@@ -192,6 +192,16 @@ class Client:
         query = "" if session is None else f"?session={_quoted(session)}"
         return cast("list[ExecutionJson]", (await self._get(f"/executions{query}"))["executions"])
 
+    async def find_execution(self, exec_id: str) -> ExecutionJson | None:
+        """Return an execution, without its result; None if the runtime has no such execution, or no longer."""
+        return next((each for each in await self.executions() if each["execId"] == exec_id), None)
+
+    async def awaits_input(self, exec_id: str) -> bool:
+        """Return whether an execution waits for a line of input."""
+        found = await self.find_execution(exec_id)
+        # An earlier version does not say it.
+        return found is not None and found.get("awaitsInput", True)
+
     async def execution(self, exec_id: str) -> EndedExecution:
         """Return an execution, with its `result` if it has ended."""
         return cast("EndedExecution", await self._get(f"/executions/{_quoted(exec_id)}"))

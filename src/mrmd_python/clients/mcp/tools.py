@@ -267,7 +267,7 @@ async def _followed(
 
 
 async def _execution(client: Client, exec_id: str) -> "ExecutionJson":
-    found = next((each for each in await client.executions() if each["execId"] == exec_id), None)
+    found = await client.find_execution(exec_id)
     if found is None:
         raise ServiceError(
             f"the runtime {client.runtime_id!r} has no execution {exec_id!r}: it keeps the last ones of each session, "

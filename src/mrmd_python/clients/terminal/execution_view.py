@@ -86,7 +86,7 @@ class ExecutionView:
                     self._asking = asyncio.create_task(self._ask(event))
                     continue
                 case Text():
-                    if self._asking is not None and not await self._awaits_input():
+                    if self._asking is not None and not await self._client.awaits_input(self._exec_id):
                         await self._stop_asking()  # another client has answered
                     line = f"{self._line}{event.content}".rpartition("\n")[2].rpartition("\r")[2]
                     self._line = line[-_LONGEST_PROMPT:]
@@ -105,7 +105,7 @@ class ExecutionView:
             await self._answer(request)
 
     async def _answer(self, request: InputRequest) -> None:
-        if not await self._awaits_input():
+        if not await self._client.awaits_input(self._exec_id):
             return  # it was answered before this console opened
         self._question = PromptSession(
             self._begin_prompt(),
@@ -153,14 +153,12 @@ class ExecutionView:
         """Interrupt the execution, or remove it from the queue."""
         while not self._printing.done():
             with suppress(ServiceError):  # if the runtime has ended, the stream says so
-                if (await self._client.execution(self._exec_id))["ended"] is None:
-                    await self._client.cancel(self._exec_id)
-                return
+                execution = await self._client.find_execution(self._exec_id)
+                if execution is not None:
+                    if execution["ended"] is None:
+                        await self._client.cancel(self._exec_id)
+                    return
             await asyncio.sleep(_RETRY_SECONDS)  # the request to run it is on its way
-
-    async def _awaits_input(self) -> bool:
-        # An earlier version does not say it.
-        return bool((await self._client.execution(self._exec_id)).get("awaitsInput", True))
 
     def _leave(self) -> None:
         self._has_left = True

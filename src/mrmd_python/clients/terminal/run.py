@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,9 +15,6 @@ from mrmd_python.clients.terminal import ask
 from mrmd_python.clients.terminal.ask import Input
 from mrmd_python.clients.terminal.printer import Printer
 from mrmd_python.runtime import ServiceError
-
-if TYPE_CHECKING:
-    from mrmd_python.server.execution import ExecutionJson
 
 SUCCESS, FAILURE = 0, 1
 _RETRY_SECONDS = 0.05
@@ -43,7 +39,7 @@ async def execute(client: Client, code: str, session: str, *, as_json: bool, std
     # On a terminal, IPython's own prompts and colors are wanted.
     rich = as_json or not sys.stdout.isatty()
     events = client.execute(code, session=session, exec_id=exec_id, rich=rich)
-    return await _Shown(client, exec_id, session, stdin, rich=rich, as_json=as_json).until_end(events)
+    return await _Shown(client, exec_id, stdin, rich=rich, as_json=as_json).until_end(events)
 
 
 async def submit(client: Client, code: str, session: str, *, as_json: bool) -> int:
@@ -67,25 +63,22 @@ async def attach(client: Client, exec_id: str | None, session: str, *, as_json: 
             raise ServiceError(f"nothing has run in the session {session!r} of {client.runtime_id!r} yet")
         execution = next((each for each in found if each["state"] == "running"), found[-1])
     else:
-        matching = [each for each in await client.executions() if each["execId"] == exec_id]
-        if not matching:
+        named = await client.find_execution(exec_id)
+        if named is None:
             kept = "it keeps only the last ones of each session"
             raise ServiceError(f"there is no execution {exec_id!r} in {client.runtime_id!r}; {kept}")
-        (execution,) = matching
+        execution = named
     exec_id, rich = execution["execId"], execution.get("rich", False)
-    shown = _Shown(client, exec_id, execution["session"], Input(), rich=rich, as_json=as_json)
+    shown = _Shown(client, exec_id, Input(), rich=rich, as_json=as_json)
     return await shown.until_end(client.follow(exec_id))
 
 
 class _Shown:
     """An execution that is shown in this terminal, takes its input there, and can be interrupted from there."""
 
-    def __init__(
-        self, client: Client, exec_id: str, session: str, stdin: Input | None, *, rich: bool, as_json: bool
-    ) -> None:
+    def __init__(self, client: Client, exec_id: str, stdin: Input | None, *, rich: bool, as_json: bool) -> None:
         self._client = client
         self._exec_id = exec_id
-        self._session = session
         self._stdin = stdin
         self._as_json = as_json
         self._printer = Printer(client.record, exec_id, rich=rich)
@@ -143,7 +136,7 @@ class _Shown:
     async def _answer(self, request: InputRequest) -> None:
         """Answer a question, unless it is an old one."""
         try:
-            if not await self._awaits_input():
+            if not await self._client.awaits_input(self._exec_id):
                 return
             if self._stdin is None:
                 await self._client.cancel_input(self._exec_id)
@@ -167,7 +160,7 @@ class _Shown:
         await self._printer.end_line_of_ctrl_c()
         while True:
             try:
-                execution = await self._execution()
+                execution = await self._client.find_execution(self._exec_id)
                 if execution is not None:
                     if execution["state"] in ("queued", "running"):
                         await self._client.cancel(self._exec_id)
@@ -185,16 +178,8 @@ class _Shown:
             await self._printer.note("it waits for what runs in the session; Ctrl-C takes it out of the queue")
 
     async def _awaits_input_if_asked(self) -> bool:
-        return self._question is None or self._question.done() or await self._awaits_input()
-
-    async def _awaits_input(self) -> bool:
-        execution = await self._execution()
-        # An earlier version does not say it.
-        return execution is not None and execution.get("awaitsInput", True)
-
-    async def _execution(self) -> "ExecutionJson | None":
-        found = await self._client.executions(self._session)
-        return next((each for each in found if each["execId"] == self._exec_id), None)
+        is_asked = self._question is not None and not self._question.done()
+        return not is_asked or await self._client.awaits_input(self._exec_id)
 
     def _way_back(self) -> str:
         return f"mrmd-python --attach {self._client.runtime_id} {self._exec_id}"
