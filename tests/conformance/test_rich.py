@@ -214,6 +214,16 @@ def test_answers_are_events_of_their_own(server: Client, session: str) -> None:
     assert text_of(events, "stdout") == "Name? Key: 3 3\n"
 
 
+@pytest.mark.row("rich: a display that came after the last expression is late")
+def test_figure_that_was_open_at_the_end_is_late(server: Client, session: str) -> None:
+    import_and_show = f"{_IMPORT}import matplotlib.pyplot as plt\nplt.plot([1])\ndisplay('first')\nplt.gcf().number"
+    events = _rich(server, session, import_and_show)
+    assert names_of(events) == ["start", "display", "result", "done"]
+    shown = [event.data for event in events if event.name == "display"]
+    assert [each.get("late") for each in shown] == [None, True]
+    assert "image/png" in shown[1]["data"]
+
+
 @pytest.mark.row("rich: applies to its own execution only")
 def test_rich_does_not_change_later_executions(server: Client, session: str) -> None:
     _rich(server, session, f"{_IMPORT}1")

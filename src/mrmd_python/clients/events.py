@@ -59,6 +59,8 @@ class Display(Event, tag="display"):
     metadata: dict[str, Any] = {}
     display_id: str | None = None
     update: bool = False
+    # Whether it came after the last expression, whose value is in the result, as an open figure does.
+    late: bool = False
 
 
 class Asset(Event, tag="asset"):

@@ -27,7 +27,11 @@ class _Updatable(TypedDict, total=False):
     update: bool
 
 
-class DisplayJson(_Updatable):
+class _Late(TypedDict, total=False):
+    late: bool
+
+
+class DisplayJson(_Updatable, _Late):
     """A display in each of its forms, by MIME type."""
 
     data: Mapping[str, Any]
@@ -58,6 +62,8 @@ class Display:
     # The id by which later displays of the session can update this one.
     display_id: str | None = None
     update: bool = False
+    # Whether it came after the value of the last expression, which clients get with the result.
+    late: bool = False
 
     @property
     def identity(self) -> _Updatable:
@@ -66,7 +72,8 @@ class Display:
 
     def as_json(self) -> DisplayJson:
         """Return the data of MRP's `display` event."""
-        return {"data": self.data, "metadata": self.metadata, **self.identity}
+        late: _Late = {"late": True} if self.late else {}
+        return {"data": self.data, "metadata": self.metadata, **self.identity, **late}
 
 
 @dataclass(frozen=True)

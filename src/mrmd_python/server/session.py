@@ -380,4 +380,10 @@ class Session:
 
 
 def _display(message: Message) -> Display:
-    return Display(message["data"], message["metadata"], message.get("displayId"), message.get("update", False))
+    return Display(
+        message["data"],
+        message["metadata"],
+        message.get("displayId"),
+        message.get("update", False),
+        message.get("late", False),
+    )

@@ -112,7 +112,8 @@ class SessionDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
             streams.session_stream("stdout").write(f"{data[TEXT]}\n")
         display_id = (transient or {}).get("display_id")
         identity = {} if display_id is None else {"displayId": str(display_id), "update": bool(update)}
-        self.send({"op": "display", "data": as_json(data), "metadata": dict(metadata or {}), **identity})
+        late = {} if self.shell.displayhook.unsent is None else {"late": True}
+        self.send({"op": "display", "data": as_json(data), "metadata": dict(metadata or {}), **identity, **late})
 
     def clear_output(self, wait: bool = False) -> None:
         """Send a `clear_output` event; for clients without it, print the escape sequence that clears a line."""
