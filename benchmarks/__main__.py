@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import plots, report, venvs
 from benchmarks.box import boxed
-from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, OLDER, OURS, SERVER, XEUS, Case
+from benchmarks.case import BEFORE, BOXED, BOXED_BEFORE, IPYKERNEL, KERNEL, OLDER, OURS, SERVER, XEUS, Case
 from benchmarks.measures import (
     busy,
     command_line,
@@ -32,7 +32,7 @@ from benchmarks.measures import (
     throughput,
     wake_ups,
 )
-from benchmarks.peers.jupyter import JupyterPeer
+from benchmarks.peers.jupyter import JupyterPeer, RuntimeKernelPeer
 from benchmarks.peers.mrp import MrpPeer, home_of
 from benchmarks.peers.peer import Lineup, Peer
 from benchmarks.setting import FULL, QUICK, Setting
@@ -50,7 +50,7 @@ _MEASURES = {
     "many": many.run,
     "kill": kill.run,
 }
-_PEERS = (OLDER, IPYKERNEL, SERVER, XEUS, "systemd")
+_PEERS = (OLDER, IPYKERNEL, SERVER, XEUS, KERNEL, "systemd")
 # For each Jupyter peer: its client, the name of its kernel, and the packages to install.
 _KERNELS = {
     IPYKERNEL: ("zmq_client.py", "python3", ["ipykernel", "jupyter_client"]),
@@ -130,6 +130,9 @@ def _setting(options: argparse.Namespace) -> Iterator[Setting]:
                     peers.append(JupyterPeer(name, venvs.make(options.cache, name, packages), client, kernel))
                 except venvs.UnavailableError as error:
                     print(f"{name} cannot be installed here: {error}", file=sys.stderr)
+        if KERNEL in options.peers:
+            tree = f"{_TREE}[jupyter]"
+            peers.append(RuntimeKernelPeer(KERNEL, venvs.make(options.cache, "kernel", [tree], fresh=tree)))
         lineup = Lineup(peers)
         stack.callback(lineup.end_all)
         yield Setting(lineup, ours, before, older, box, python, QUICK if options.quick else FULL)

@@ -14,6 +14,7 @@ BOXED_BEFORE = "before, systemd"
 IPYKERNEL = "ipykernel"
 SERVER = "jupyter_server"
 XEUS = "xeus-python"
+KERNEL = "mrmd-python[jupyter]"
 
 # The factor that converts a sample, in seconds, bytes or counts, to a unit.
 UNITS = {"ms": 1e3, "s": 1.0, "MB": 1e-6, "/s": 1.0}

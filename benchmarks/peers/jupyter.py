@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.peers.peer import UnansweredError
 from benchmarks.processes import end_tree, tree
 
+# The runtime of `RuntimeKernelPeer`.
+_RUNTIME = "benchmark"
 _PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 
 
@@ -30,17 +32,38 @@ class JupyterPeer:
         return runtime, runtime.ask("start", kernel=self.kernel)["seconds"]
 
 
+@dataclass(frozen=True)
+class RuntimeKernelPeer:
+    """The kernel that runs cells in a runtime, installed in a venv."""
+
+    name: str
+    python: Path
+    client: str = "zmq_client.py"
+
+    def start(self) -> tuple["JupyterRuntime", float]:
+        """Start the client, then the kernel and its runtime, whose start is timed."""
+        self.command("--install-kernel", _RUNTIME, "--prefix", str(self.python.parents[1]))
+        runtime = RuntimeKernel(self)
+        return runtime, runtime.ask("start", kernel=f"mrmd-python-{_RUNTIME}")["seconds"]
+
+    def command(self, *arguments: str) -> str:
+        """Run mrmd-python of the venv, and return what it prints."""
+        command = [str(self.python.with_name("mrmd-python")), *arguments]
+        return subprocess.run(
+            command, env=environment(self.python), stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+
+
 class JupyterRuntime:
     """One kernel and its client."""
 
-    def __init__(self, peer: JupyterPeer) -> None:
+    def __init__(self, peer: "JupyterPeer | RuntimeKernelPeer") -> None:
         self._peer = peer
-        path = f"{peer.python.parent}:/usr/local/bin:/usr/bin:/bin"
         self._client = subprocess.Popen(
             [str(peer.python), str(_PROGRAMS / peer.client)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"HOME": str(peer.python.parents[1]), "PATH": path, "LANG": "C.UTF-8"},
+            env=environment(peer.python),
             encoding="utf-8",
         )
 
@@ -94,3 +117,27 @@ class JupyterRuntime:
             print(error, file=sys.stderr)
         end_tree([*pids, self._client.pid])
         self._client.communicate()
+
+
+class RuntimeKernel(JupyterRuntime):
+    """A kernel that runs cells in a runtime, which does not end with it."""
+
+    def __init__(self, peer: RuntimeKernelPeer) -> None:
+        super().__init__(peer)
+        self._command = peer.command
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """Its processes and the runtime's."""
+        return [*super().pids, *tree(json.loads(self._command("--info", _RUNTIME, "--json"))["pid"])]
+
+    def close(self) -> None:
+        """End the kernel, the client and the runtime."""
+        super().close()
+        self._command("--kill", _RUNTIME)
+
+
+def environment(python: Path) -> dict[str, str]:
+    """Return the environment of the programs in a venv."""
+    path = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
+    return {"HOME": str(python.parents[1]), "PATH": path, "LANG": "C.UTF-8", "MRMD_BACKEND": "fork"}
