@@ -18,7 +18,8 @@ from mrmd_python.runtime.printable import printable_lines
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _USE = ("exec", "attach", "console", "mcp")
 _MANAGE = ("list", "info", "logs", "restart", "enable", "disable", "kill", "kill_all")
-_ACTIONS = (*_USE, *_MANAGE, "render", "completion")
+_KERNELS = ("install_kernel", "remove_kernel")
+_ACTIONS = (*_USE, *_MANAGE, *_KERNELS, "render", "completion")
 
 
 def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - the name in click
@@ -235,6 +236,33 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
 @option.group(
+    "Jupyter",
+    click.option(
+        "--install-kernel",
+        is_flag=False,
+        flag_value="",
+        metavar="[ID]",
+        callback=option.optional_runtime_id,
+        shell_complete=option.known_ids,
+        help="Add a kernel to JupyterLab, VS Code and others: this runtime, or a runtime for each notebook.",
+    ),
+    click.option(
+        "--remove-kernel",
+        is_flag=False,
+        flag_value="",
+        metavar="[ID]",
+        callback=option.optional_runtime_id,
+        shell_complete=option.known_ids,
+        help="Remove such a kernel. Runtimes are left alone.",
+    ),
+    click.option(
+        "--prefix",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="With these: the environment to add it to or remove it from.  [default: your user]",
+    ),
+)
+@option.group(
     "Other",
     click.option(
         "--completion",
@@ -284,6 +312,10 @@ def command(**options: Any) -> None:
             from mrmd_python.cli import use
 
             use.run(action, options)
+        case action if action in _KERNELS:
+            from mrmd_python.cli import kernels
+
+            kernels.run(action, options[action] or None, options["prefix"])
         case action:
             from mrmd_python.cli import manage
 
@@ -308,6 +340,8 @@ def _chosen_action(options: Mapping[str, Any]) -> str | None:
     ):
         if given and action != needs:
             raise click.UsageError(f"{name} needs --{needs}")
+    if options["prefix"] is not None and action not in _KERNELS:
+        raise click.UsageError("--prefix needs --install-kernel or --remove-kernel")
     return action
 
 

@@ -142,10 +142,20 @@ class Client:
         """Yield the events of an execution after the one with that number: those so far, then as they happen."""
         return self._execution_events(exec_id, partial(self._follow_stream, exec_id, after), after)
 
-    async def submit(self, code: str, *, session: str = DEFAULT_SESSION, rich: bool = False) -> str:
-        """Queue code, and return the id of its execution, for `follow`."""
-        exec_id = new_exec_id()
-        (await self._execute_stream(code, exec_id, {"session": session, "rich": rich})).close()
+    async def submit(
+        self,
+        code: str,
+        *,
+        session: str = DEFAULT_SESSION,
+        exec_id: str | None = None,
+        rich: bool = False,
+        silent: bool = False,
+        store_history: bool = True,
+    ) -> str:
+        """Queue code as `execute` does, and return the id of its execution, for `follow`."""
+        exec_id = exec_id or new_exec_id()
+        fields = {"session": session, "rich": rich, "silent": silent, "storeHistory": store_history}
+        (await self._execute_stream(code, exec_id, fields)).close()
         return exec_id
 
     async def run(self, code: str, *, session: str = DEFAULT_SESSION) -> Result:
