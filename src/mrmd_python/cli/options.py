@@ -25,7 +25,7 @@ class Command(click.Command):
         rows: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             row = parameter.get_help_record(ctx)
-            if row is not None:
+            if row is not None and isinstance(parameter, click.Option):
                 rows.setdefault(getattr(parameter, "heading", "Other"), []).append(row)
         for heading, listed in rows.items():
             with formatter.section(heading):
