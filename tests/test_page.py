@@ -213,6 +213,18 @@ def test_html_runs_scripts_without_an_origin(page: _Page) -> None:
     page.until(lambda: page.browser.execute_script(height) == 600, "the height of a frame is limited")
 
 
+def test_page_scrolls_on_when_images_and_frames_get_their_size(page: _Page) -> None:
+    tall = _SVG.replace('"20"', '"900"')
+    page.run_to_end(f"from IPython.display import HTML, SVG\nSVG({tall!r})")
+    page.run_to_end("HTML('<p style=\"height: 500px\">long</p>')")
+    at_end = (
+        "const log = document.querySelector('#log'), frame = document.querySelector('iframe');"
+        "return frame.clientHeight > 500 && log.scrollTop > 900"
+        " && log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+    )
+    page.until(lambda: bool(page.browser.execute_script(at_end)), "the end of the log is visible")
+
+
 def test_page_shows_tracebacks_in_color(page: _Page) -> None:
     page.run_to_end("def f():\n    return 1 / 0\nf()", "ZeroDivisionError: division by zero")
     assert "return 1 / 0" in page.text(".output")

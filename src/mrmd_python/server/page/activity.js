@@ -45,7 +45,7 @@ async function watchSession(signal) {
 function showActivity({name, data}) {
   if (name === "queued") void showExecution(data);
   else if (name === "ended") void attempt(refresh);
-  else if (name !== "started") keepAtEnd(() => showBetween(name, data));
+  else if (name !== "started") showBetween(name, data);
 }
 
 function showBetween(name, data) {

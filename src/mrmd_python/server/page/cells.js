@@ -7,18 +7,25 @@ const cellsKey = () => `cells ${session}`;
 let cells = new Map(); // those in the log, by execId
 let turn = Promise.resolve(); // settles when the cells before have ended: the page follows one at a time
 
-function appendToLog(element) {
-  const log = byId("log");
-  keepAtEnd(() => log.append(element));
-  if (log.children.length > MAX_CELLS) log.firstChild.remove();
+let atEnd = true; // whether the end of the log is visible, and stays so as the log grows
+
+/** Images and frames get their size after they are added. */
+const growth = new ResizeObserver(() => { if (atEnd) scrollToEnd(); });
+
+function scrollToEnd() {
+  byId("log").scrollTop = byId("log").scrollHeight;
 }
 
-/** Adds to the log, and scrolls on if its end is visible. */
-function keepAtEnd(change) {
+function noteScroll() {
   const log = byId("log");
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  change();
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+}
+
+function appendToLog(element) {
+  const log = byId("log");
+  log.append(element);
+  growth.observe(element);
+  if (log.children.length > MAX_CELLS) log.firstChild.remove();
 }
 
 /** A cell, in the log. */
@@ -71,7 +78,7 @@ class Cell {
       try {
         for await (const event of eventsOf(await open())) {
           if (signal.aborted) return;
-          keepAtEnd(() => this.handle(event));
+          this.handle(event);
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -166,7 +173,7 @@ async function run() {
   byId("code").value = "";
   closeMatches();
   recent = null;
-  byId("log").scrollTop = byId("log").scrollHeight;
+  scrollToEnd();
   await inOrder(() => cell.run());
   return refresh();
 }

@@ -26,6 +26,7 @@ async function poll() {
 
 for (const name of ["keydown", "pointerdown", "focus", "visibilitychange"]) addEventListener(name, () => { lastUse = Date.now(); });
 byId("run").addEventListener("click", () => attempt(run));
+byId("log").addEventListener("scroll", noteScroll);
 byId("interrupt").addEventListener("click", interrupt);
 byId("use-token").addEventListener("click", useToken);
 byId("token").addEventListener("keydown", ({key}) => { if (key === "Enter") void useToken(); });
