@@ -42,6 +42,7 @@ def test_format_uses_the_projects_black_settings(here: Machine) -> None:
     code = "long = [11111111, 22222222, '33333333']"
     settings = here.home / "pyproject.toml"
     settings.write_text("[tool.black]\nline-length = 30\nskip-string-normalization = true\n")
+    wait_until(lambda: "error" not in _format(client, code), "black is imported, which may take longer than an answer")
     assert _format(client, code)["formatted"] == "long = [\n    11111111,\n    22222222,\n    '33333333',\n]"
     for damaged in ["[tool.black", "[tool.black]\nline-length = 'long'\n", "[tool]\nblack = 1\n"]:
         settings.write_text(damaged)

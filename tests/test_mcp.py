@@ -64,17 +64,21 @@ def test_agent_uses_the_variables_of_its_user(ada: Agent, shared: Client) -> Non
     assert shared.value("rows") == "[1, 2, 3]"
 
 
-def test_run_that_outlasts_its_time_is_read_to_its_end(ada: Agent, shared: Client) -> None:
+def test_run_that_outlasts_its_time_is_read_to_its_end(ada: Agent, shared: Client, tmp_path: Path) -> None:
     line = "üñí€😀" * 20
+    gate = tmp_path / "gate"
     code = f"""
-import time
+import os, time
 for n in range(2000):
     print(n, {line!r}, flush=True)
     if n % 500 == 0:
-        time.sleep(0.5)
+        time.sleep(0.1)
+    while n == 10 and not os.path.exists({str(gate)!r}):
+        time.sleep(0.01)
 """
     found = ada.call("run_code", code=code, wait_seconds=0.2)
     assert found["state"] == "running"
+    gate.touch()
     rest = read_to_the_end(ada, found["execution_id"], found["position"])
     assert found["output"] + rest == "".join(f"{n} {line}\n" for n in range(2000))
     assert read_to_the_end(ada, found["execution_id"]) == found["output"] + rest

@@ -113,12 +113,16 @@ class Interrupts:
 def _in_user_code(frame: Optional[FrameType]) -> bool:
     """Return whether `frame` is a user's code, not the event loop's or this package's.
 
-    A callback written in C, such as time.sleep, has no frame: the topmost one is then asyncio's Handle._run.
+    A callback written in C, such as time.sleep, has no frame: the topmost one is then asyncio's Handle._run. Not so for
+    a step of a task. An exception there, just before the step, would skip it, and nothing would run the task again.
     """
     if frame is None:
         return False
     package = frame.f_globals.get("__name__", "").partition(".")[0]
-    return package not in ("asyncio", "selectors", __package__) or frame.f_code.co_name == "_run"
+    if package not in ("asyncio", "selectors", __package__):
+        return True
+    callback = getattr(frame.f_locals.get("self"), "_callback", None) if frame.f_code.co_name == "_run" else None
+    return callback is not None and not isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
 
 def run(

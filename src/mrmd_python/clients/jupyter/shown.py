@@ -9,8 +9,6 @@ from mrmd_python.clients.jupyter.outputs import Outputs
 
 # Asks the user for a line: given the prompt, and whether it is a password.
 Ask = Callable[[str, bool], Awaitable[str]]
-# In earlier output, a request for input was answered if another event follows within this time.
-_ANSWERED_SECONDS = 0.2
 
 
 class ShownExecution:
@@ -79,8 +77,8 @@ class ShownExecution:
             await self._client.interrupt()
 
     async def _answer(self, request: InputRequest, ask: Ask) -> None:
-        if self._has_begun:
-            await asyncio.sleep(_ANSWERED_SECONDS)
+        if self._has_begun and not await self._client.awaits_input(self.exec_id):
+            return  # it was answered before
         line = await ask(request.prompt, request.password)
         self._prompt, self._has_answered = "", True
         await self._client.answer(self.exec_id, line)

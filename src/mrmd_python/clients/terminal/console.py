@@ -109,7 +109,7 @@ class Console:
             await self._attach_named(words[1] if len(words) > 1 else "")
             return
         exec_id = new_exec_id()
-        notice = asyncio.create_task(self._say_if_queued())
+        notice = asyncio.create_task(self._note_if_queued())
         await self._view(exec_id, self._client.execute(code, session=self._session, exec_id=exec_id), rich=False)
         notice.cancel()
 
@@ -134,7 +134,7 @@ class Console:
         self._proposed = (result and result.next_input) or ""
         self._activity.has_ended(exec_id)
 
-    async def _say_if_queued(self) -> None:
+    async def _note_if_queued(self) -> None:
         await asyncio.sleep(_QUEUED_SECONDS)
         if self._activity.others is not None:
             print(dim(line(self._activity.others, "runs first")))

@@ -114,7 +114,7 @@ class _Shown:
 
     async def _show_all(self, events: AsyncIterator[ExecutionEvent]) -> int:
         status = FAILURE
-        self._waiting = asyncio.create_task(self._say_if_queued())
+        self._waiting = asyncio.create_task(self._note_if_queued())
         async for event in events:
             if self._as_json:
                 await self._printer.write_line(msgspec.json.encode(event).decode())
@@ -172,7 +172,7 @@ class _Shown:
         await asyncio.sleep(_PATIENCE_SECONDS)
         await self._printer.note("interrupted, but it has not ended; Ctrl-C again leaves it running")
 
-    async def _say_if_queued(self) -> None:
+    async def _note_if_queued(self) -> None:
         await asyncio.sleep(_PATIENCE_SECONDS)
         if sys.stderr.isatty():
             await self._printer.note("it waits for what runs in the session; Ctrl-C takes it out of the queue")
