@@ -52,8 +52,8 @@ class State:
     status: str
     # Bytes, or None if unknown.
     memory: int | None
-    # Whether it starts at login or boot.
-    enabled: bool
+    # Whether it starts at login or boot; None if its backend cannot do that.
+    enabled: bool | None
     # What else to say about the status, as in "pending (Priority)".
     detail: str | None = None
     # What else the service manager knows, by the name to show.

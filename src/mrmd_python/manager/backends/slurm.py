@@ -135,7 +135,7 @@ class SlurmBackend(Backend):
         try:
             jobs = all_jobs()
         except ServiceError as error:
-            return dict.fromkeys(ids, State("unknown", None, False, str(error)))
+            return dict.fromkeys(ids, State("unknown", None, None, str(error)))
         return {runtime_id: _state(runtime_id, jobs) for runtime_id in ids}
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
@@ -312,14 +312,14 @@ def _of_runtime(runtime_id: str, job: Job | None) -> Job | None:
 def _state(runtime_id: str, jobs: Mapping[str, Job]) -> State:
     job_id = _job_id(runtime_id, None)
     if job_id is None:
-        return State("stopped", None, False, "never submitted")
+        return State("stopped", None, None, "never submitted")
     job = _of_runtime(runtime_id, jobs.get(job_id))
     if job is None:
         cause = _cause_in_log(runtime_id, job_id)
-        return State("failed" if cause else "stopped", None, False, cause or f"Slurm no longer knows job {job_id}")
+        return State("failed" if cause else "stopped", None, None, cause or f"Slurm no longer knows job {job_id}")
     given = {"job": job.id, "node": job.node, "left": job.time_left if job.is_running else "", "gpus": job.gpus}
     status, detail = _status(runtime_id, job)
-    return State(status, None, False, detail, {name: value for name, value in given.items() if value})
+    return State(status, None, None, detail, {name: value for name, value in given.items() if value})
 
 
 def _status(runtime_id: str, job: Job) -> tuple[str, str | None]:
