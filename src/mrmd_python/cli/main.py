@@ -27,6 +27,19 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     return click.option(name, metavar="ID", callback=option.runtime_id, shell_complete=option.known_ids, help=help)
 
 
+def _optional_action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - the name in click
+    """Return the option of an action on one runtime, or on all or none; its value is empty if no ID is given."""
+    return click.option(
+        name,
+        is_flag=False,
+        flag_value="",
+        metavar="[ID]",
+        callback=option.optional_runtime_id,
+        shell_complete=option.known_ids,
+        help=help,
+    )
+
+
 @click.command(
     cls=option.Command,
     context_settings={
@@ -202,15 +215,7 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
     click.option("--detach", is_flag=True, help="With --exec: print the id of the execution, and let it run."),
     _action("--attach", help="Show an execution from its beginning: the one that runs, the last, or EXECUTION."),
     _action("--console", help="Open a console in a runtime that runs; Ctrl-D leaves it, and what runs goes on."),
-    click.option(
-        "--mcp",
-        is_flag=False,
-        flag_value="",
-        metavar="[ID]",
-        callback=option.optional_runtime_id,
-        shell_complete=option.known_ids,
-        help="Serve an agent on stdin and stdout (MCP): tools for this runtime, or for all.",
-    ),
+    _optional_action("--mcp", help="Serve an agent on stdin and stdout (MCP): tools for this runtime, or for all."),
     click.option("--read-only", is_flag=True, help="With --mcp: only the tools that change nothing."),
     click.option("--session", metavar="NAME", default="default", help="The session to use.  [default: default]"),
 )
@@ -237,24 +242,11 @@ def _action(name: str, *, help: str) -> Callable[[Any], Any]:  # noqa: A002 - th
 )
 @option.group(
     "Jupyter",
-    click.option(
+    _optional_action(
         "--install-kernel",
-        is_flag=False,
-        flag_value="",
-        metavar="[ID]",
-        callback=option.optional_runtime_id,
-        shell_complete=option.known_ids,
         help="Add a kernel to JupyterLab, VS Code and others: this runtime, or a runtime for each notebook.",
     ),
-    click.option(
-        "--remove-kernel",
-        is_flag=False,
-        flag_value="",
-        metavar="[ID]",
-        callback=option.optional_runtime_id,
-        shell_complete=option.known_ids,
-        help="Remove such a kernel. Runtimes are left alone.",
-    ),
+    _optional_action("--remove-kernel", help="Remove such a kernel. Runtimes are left alone."),
     click.option(
         "--prefix",
         metavar="DIR",
