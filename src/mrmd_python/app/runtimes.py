@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from mrmd_python.manager import manager
 from mrmd_python.runtime import ServiceError, environment, registry, token
-from mrmd_python.runtime.address import Address, address_of, find
+from mrmd_python.runtime.address import Address, address_of, record_of
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import new_marker
@@ -151,7 +151,7 @@ class StartedRuntime:
         Raises:
             ServiceError: it does not run.
         """
-        return find(self._home, self._id)
+        return address_of(self._home, record_of(self._home, self._id))
 
     def close(self) -> None:
         """Do nothing: the runtime keeps running."""

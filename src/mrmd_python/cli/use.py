@@ -136,8 +136,7 @@ def _ensure_running(options: Mapping[str, Any]) -> None:
         raise click.UsageError(f"--exec {runtime_id} and --id {options['id']} name different runtimes")
     home = Home.of(os.environ)
     record = registry.read(home, runtime_id)
-    runs = record is not None and (registry.lives_elsewhere(home, record) or record.process.is_alive())
-    if not runs or given - _OWN_OPTIONS:
+    if record is None or not registry.may_be_running(home, record) or given - _OWN_OPTIONS:
         from mrmd_python.cli import start  # it takes time to import
 
         start.before_use({**options, "id": runtime_id, "wait": True})

@@ -1,4 +1,4 @@
-"""The client of one runtime: runs code in it, and asks it questions. docs/protocol.md describes each endpoint."""
+"""The client of one runtime: runs code in it, and queries it. docs/protocol.md describes each endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mrmd_python import __version__
 from mrmd_python.clients.errors import ConnectionLostError, RequestError, RuntimeEndedError
 from mrmd_python.clients.events import Done, ExecutionEvent, Result, SessionEvent, read_events
 from mrmd_python.runtime import ServiceError, registry
-from mrmd_python.runtime.address import address_of, not_running
+from mrmd_python.runtime.address import address_of, record_of
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.registry import Record
 
@@ -453,10 +453,7 @@ def connect(runtime_id: str = "default", *, name: str | None = None) -> Client:
         ServiceError: no such runtime runs, or it cannot be reached from here.
     """
     home = Home.of(os.environ)
-    record = registry.read(home, runtime_id)
-    if record is None:
-        raise not_running(runtime_id)
-    return Client(home, record, name=name)
+    return Client(home, record_of(home, runtime_id), name=name)
 
 
 def _after(number: int) -> dict[str, str]:

@@ -100,7 +100,7 @@ def _keep_environment(home: Home, runtime_id: str) -> None:
 def reporting_failure(home: Home, runtime_id: str, service: Service, ready_fd: int | None) -> Iterator[None]:
     """Report an error of the block: in the log, on the pipe, and by the exit status."""
     # A runtime that has crashed may be restarted. This is read first, since the block may remove the record.
-    status = 1 if registry.has_crashed(home, runtime_id) else service.failure_status
+    status = 1 if registry.crashed(home, runtime_id) is not None else service.failure_status
     if service.most_starts is not None:
         count = failures.begin(home, runtime_id)
         if count >= service.most_starts:

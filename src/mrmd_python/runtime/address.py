@@ -31,16 +31,16 @@ def address_of(home: Home, record: Record) -> Address:
     return Address(record.port, secret, host)
 
 
-def find(home: Home, runtime_id: str) -> Address:
-    """Return where a runtime answers.
+def record_of(home: Home, runtime_id: str) -> Record:
+    """Return the record of a runtime that runs.
 
     Raises:
-        ServiceError: it does not run, or cannot be reached from here.
+        ServiceError: it does not run, or its record cannot be read.
     """
     record = registry.read(home, runtime_id)
     if record is None:
         raise not_running(runtime_id)
-    return address_of(home, record)
+    return record
 
 
 def not_running(runtime_id: str) -> ServiceError:

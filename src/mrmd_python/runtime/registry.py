@@ -193,12 +193,17 @@ def lives_elsewhere(home: Home, record: Record) -> bool:
     return is_claimed(home.claim(record.id))
 
 
-def has_crashed(home: Home, runtime_id: str) -> bool:
-    """Return whether the last server of an id crashed. For a server that starts: a crash leaves the record."""
+def may_be_running(home: Home, record: Record) -> bool:
+    """Return whether the server that wrote `record` is alive, or lives where its process cannot be seen."""
+    return lives_elsewhere(home, record) or record.process.is_alive()
+
+
+def crashed(home: Home, runtime_id: str) -> Record | None:
+    """Return the record of the last server of an id if it crashed. For a server that starts: a crash leaves it."""
     try:
-        return read(home, runtime_id) is not None
+        return read(home, runtime_id)
     except UnreadableRecordError:
-        return False
+        return None
 
 
 def delete(home: Home, runtime_id: str) -> None:

@@ -42,11 +42,10 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
     # The server needs no TLS: asyncio and aiohttp work without OpenSSL, and load faster.
     sys.modules["ssl"] = None  # type: ignore[assignment]
     given_token = os.environ.pop(token.VARIABLE, None)
-    has_crashed = not spec.managed and registry.has_crashed(home, spec.id)
-    former = registry.read(home, spec.id) if has_crashed else None
-    if former is not None:
+    crashed = None if spec.managed else registry.crashed(home, spec.id)
+    if crashed is not None:
         # The processes that left the cgroup or lost their reaper.
-        sweep(os.environ[MARKER], spec.stop_timeout, former.coalition)
+        sweep(os.environ[MARKER], spec.stop_timeout, crashed.coalition)
     coalition = own_coalition() if service.has_coalition else None
     required_token = _token(home, spec, given_token)
     descriptors.raise_limit()
@@ -67,7 +66,7 @@ def serve(home: Home, spec: RuntimeSpec, service: Service, report_ready: Callabl
             listeners,
             required_token,
             spawned,
-            has_crashed,
+            crashed is not None,
             coalition,
             STOP_SIGNALS,
             report_ready,
