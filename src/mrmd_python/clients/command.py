@@ -10,6 +10,8 @@ from mrmd_python.runtime import ServiceError
 from mrmd_python.runtime.venv import own_python
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# States of a runtime that has been started before, and can be started again with the options that it had.
+_ENDED = ("dead", "failed", "stopped")
 
 
 async def run(*arguments: str, on_line: Callable[[str], None] = lambda line: None) -> Any:
@@ -48,3 +50,21 @@ async def run(*arguments: str, on_line: Callable[[str], None] = lambda line: Non
     if status != 0:
         raise ServiceError("\n".join(said) or f"mrmd-python {' '.join(arguments)} failed with status {status}")
     return json.loads(out)
+
+
+async def start(runtime_id: str, *options: str, on_line: Callable[[str], None]) -> Any:
+    """Start a runtime if it does not run, and return its record.
+
+    Args:
+        runtime_id: the runtime.
+        options: how to start it; without any, one that has crashed or was stopped gets the options that it had.
+        on_line: called with each line that the command prints to stderr.
+
+    Raises:
+        ServiceError: it does not start.
+    """
+    if not options:
+        states = {each["id"]: each["status"] for each in await run("--list")}
+        if states.get(runtime_id) in _ENDED:
+            return await run("--restart", runtime_id, on_line=on_line)
+    return await run("--id", runtime_id, *options, on_line=on_line)

@@ -7,10 +7,6 @@ from mrmd_python.clients import command
 from mrmd_python.clients.client import DEFAULT_SESSION, Client, connect
 from mrmd_python.runtime import ServiceError, registry
 from mrmd_python.runtime.files import Home
-from mrmd_python.runtime.registry import Record
-
-# States of a runtime that has been started before, and can be started again with the options that it had.
-_ENDED = ("dead", "failed", "stopped")
 
 
 class KernelRuntime:
@@ -39,7 +35,7 @@ class KernelRuntime:
             ServiceError: it cannot be reached from here.
         """
         record = registry.read(self._home, self.id)
-        if record is None or _has_died(record):
+        if record is None or not registry.may_be_running(self._home, record):
             return None
         if self._client is None or self._client.record != record:
             await self._connect()
@@ -53,9 +49,7 @@ class KernelRuntime:
         """
         client = await self.client()
         if client is None:
-            states = {each["id"]: each["status"] for each in await command.run("--list")}
-            start = ["--restart", self.id] if states.get(self.id) in _ENDED else ["--id", self.id, "--cwd", os.getcwd()]
-            await command.run(*start, on_line=self._note)
+            await command.start(self.id, on_line=self._note)
             client = await self.client()
         if client is None:
             raise ServiceError(f"the runtime {self.id!r} has ended at once; see: mrmd-python --logs {self.id}")
@@ -85,8 +79,3 @@ class KernelRuntime:
 
     def _note(self, line: str) -> None:
         self.notes.append(f"mrmd-python: {line}")
-
-
-def _has_died(record: Record) -> bool:
-    scope = record.scope
-    return scope is not None and scope.is_here() and not record.process.is_alive()

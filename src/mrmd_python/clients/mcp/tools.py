@@ -195,11 +195,8 @@ async def start_runtime(
 ) -> Started:
     """Start a runtime if it does not run: with the options that it had, if it has crashed or was stopped."""
     given = [f"--{name}={value}" for name, value in (("cwd", cwd), ("venv", venv)) if value is not None]
-    states = {each["id"]: each["status"] for each in await command.run("--list")}
-    can_restart = states.get(runtime) in ("dead", "failed", "stopped") and not given
-    arguments = ("--restart", runtime) if can_restart else ("--id", runtime, *given)
     said = [""]
-    starting = asyncio.ensure_future(command.run(*arguments, on_line=said.append))
+    starting = asyncio.ensure_future(command.start(runtime, *given, on_line=said.append))
     try:
         await Progress(context, lambda: said[-1]).until_done(starting)
     finally:
