@@ -17,12 +17,12 @@ from prompt_toolkit.keys import Keys
 from mrmd_python.clients.client import Client
 from mrmd_python.clients.events import Error, ExecutionEvent, InputRequest, Result, Text
 from mrmd_python.clients.terminal import keyboard
+from mrmd_python.clients.terminal.interrupt import interrupt
 from mrmd_python.clients.terminal.printer import Printer
 from mrmd_python.runtime import ServiceError
 
 # How much of a line of output is shown again as the prompt of an input.
 _LONGEST_PROMPT = 4096
-_RETRY_SECONDS = 0.05
 # How long the last line that the user has typed may take to reach the runtime.
 _SEND_SECONDS = 5.0
 
@@ -92,6 +92,8 @@ class ExecutionView:
                     self._line = line[-_LONGEST_PROMPT:]
                 case Result() | Error():
                     await self._stop_asking()
+                    if self._interrupting is not None:
+                        self._interrupting.cancel()
                     result = event if isinstance(event, Result) else None
                 case _:
                     self._line = ""
@@ -147,18 +149,7 @@ class ExecutionView:
 
     def _interrupt(self) -> None:
         clear_typeahead(self._terminal)
-        self._interrupting = asyncio.create_task(self._cancel())
-
-    async def _cancel(self) -> None:
-        """Interrupt the execution, or remove it from the queue."""
-        while not self._printing.done():
-            with suppress(ServiceError):  # if the runtime has ended, the stream says so
-                execution = await self._client.find_execution(self._exec_id)
-                if execution is not None:
-                    if execution["ended"] is None:
-                        await self._client.cancel(self._exec_id)
-                    return
-            await asyncio.sleep(_RETRY_SECONDS)  # the request to run it is on its way
+        self._interrupting = asyncio.create_task(interrupt(self._client, self._exec_id))
 
     def _leave(self) -> None:
         self._has_left = True

@@ -13,11 +13,11 @@ from mrmd_python.clients.client import Client, new_exec_id
 from mrmd_python.clients.events import Error, ExecutionEvent, InputRequest, Result, Start, Text
 from mrmd_python.clients.terminal import ask
 from mrmd_python.clients.terminal.ask import Input
+from mrmd_python.clients.terminal.interrupt import interrupt
 from mrmd_python.clients.terminal.printer import Printer
 from mrmd_python.runtime import ServiceError
 
 SUCCESS, FAILURE = 0, 1
-_RETRY_SECONDS = 0.05
 # How long an interrupted execution may take to end before the user is told how to leave it.
 _PATIENCE_SECONDS = 1.0
 
@@ -156,19 +156,9 @@ class _Shown:
         showing.cancel()
 
     async def _interrupt(self) -> None:
-        """Interrupt the execution, or remove it from the queue: not another one, if it has just ended."""
+        """Interrupt the execution."""
         await self._printer.end_line_of_ctrl_c()
-        while True:
-            try:
-                execution = await self._client.find_execution(self._exec_id)
-                if execution is not None:
-                    if execution["state"] in ("queued", "running"):
-                        await self._client.cancel(self._exec_id)
-                    break
-                # else the request to run it is on its way
-            except ServiceError:
-                pass  # if the runtime has ended, so do the events
-            await asyncio.sleep(_RETRY_SECONDS)
+        await interrupt(self._client, self._exec_id)
         await asyncio.sleep(_PATIENCE_SECONDS)
         await self._printer.note("interrupted, but it has not ended; Ctrl-C again leaves it running")
 
