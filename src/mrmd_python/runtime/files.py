@@ -115,7 +115,7 @@ class Home:
         return [*state, *self._start_files(runtime_id)]
 
     def check_spelling(self, runtime_id: str) -> None:
-        """Check that no runtime has this id in other letters, on a disk that does not tell ``a`` from ``A`` (macOS).
+        """Check that no runtime has this id in other letters, on a disk that ignores case (macOS).
 
         Raises:
             ServiceError: there is one, and its files have the names that this one's would have.

@@ -82,7 +82,7 @@ class RuntimeKernel(Kernel):
 
     @property
     def kernel_info(self) -> _Json:
-        """What front ends are told of the kernel: no debugger and no subshells, which the base class has."""
+        """What front ends learn of the kernel: no debugger and no subshells, which the base class has."""
         return {**super().kernel_info, "supported_features": [], "debugger": False}
 
     def start(self) -> None:

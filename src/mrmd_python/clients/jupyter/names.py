@@ -44,7 +44,7 @@ def notebook_of_session(name: str) -> str | None:
 def notebook_of_cell(cell_id: str | None) -> str | None:
     """Return the notebook that a cell of VS Code belongs to: its id is a URI that begins with the notebook's path.
 
-    VS Code tells the path nowhere else before it runs code:
+    VS Code gives the path nowhere else before it runs code:
     https://github.com/microsoft/vscode-jupyter/blob/3d24702/src/kernels/execution/cellExecution.ts#L412
     """
     uri = urlsplit(cell_id or "")

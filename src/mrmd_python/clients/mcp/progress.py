@@ -12,7 +12,7 @@ _REPORT_SECONDS = 1.0
 
 
 class Progress:
-    """Tells a client, if it wants to know, once a second that a tool works."""
+    """Reports once a second, to a client that asks for it, that a tool works."""
 
     def __init__(self, context: Context[Any, Any], message: Callable[[], str]) -> None:
         """Report to the client of a call; `message` returns what to say."""

@@ -163,7 +163,7 @@ class LaunchdBackend(Backend):
         _plist_path(runtime_id).replace(path)
 
     def note(self, runtime_id: str, environ: Mapping[str, str]) -> str | None:
-        """Tell an SSH user that launchd ends agents at the logout at the screen."""
+        """Warn an SSH user that launchd ends agents at the logout at the screen."""
         if "SSH_CONNECTION" not in environ:
             return None
         return f"{runtime_id!r} ends when you log out at the screen of this Mac; to change that: --backend fork"
