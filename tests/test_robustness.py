@@ -27,14 +27,13 @@ def _connect(listener: socket.socket) -> str:
 
 
 def _block_the_loop(listener: socket.socket) -> str:
-    """Return code that schedules callbacks, in C, that notify the listener and then block the event loop."""
-    loop = "loop = asyncio.get_event_loop(); loop.call_soon(peer.send, b'x'); loop.call_soon(peer.recv, 1)"
-    return f"{_connect(listener)}\nimport asyncio; {loop}"
+    """Return code that schedules one callback, in C, that notifies the listener and blocks: nobody reads the rest."""
+    return f"{_connect(listener)}\nimport asyncio; asyncio.get_event_loop().call_soon(peer.sendall, b'x' * 2**26)"
 
 
 @contextmanager
 def _notified(listener: socket.socket) -> Iterator[None]:
-    """Wait for the notification. The cell's end stays connected, and its recv() blocked, until the block ends."""
+    """Wait for the notification. The cell's end stays connected, and its callback blocked, until the block ends."""
     connection, _ = listener.accept()
     with connection:
         connection.settimeout(30)
