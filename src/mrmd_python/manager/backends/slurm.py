@@ -158,14 +158,14 @@ class SlurmBackend(Backend):
         )
 
     def _wait_until_it_answers(self, home: Home, runtime_id: str, job_id: str, before: int, seconds: float) -> None:
-        """Return once the server of a job has announced itself; from when it runs, it has `seconds`."""
+        """Return once the server of a job has announced itself; from when the job runs, it has `seconds`."""
         deadline, heard = math.inf, time.monotonic()
         next_query, pauses = 0.0, query_pauses()
         while not _has_answered(home, runtime_id, job_id):
             now = time.monotonic()
             if now > deadline:
                 raise StartFailedError(
-                    f"Slurm job {job_id} runs, but its server does not answer; see {home.log(runtime_id)}"
+                    f"Slurm job {job_id} has not ended, but its server does not answer; see {home.log(runtime_id)}"
                 )
             if now >= next_query:
                 try:
@@ -176,12 +176,12 @@ class SlurmBackend(Backend):
                     self.on_progress(str(error))
                 else:
                     heard = now
-                    if job is None or not (job.is_pending or job.is_running):
+                    if job is None or not job.is_live:  # while it is ending, its state is not final
                         if _has_answered(home, runtime_id, job_id):
                             return
                         raise StartFailedError(_failure(home, runtime_id, job_id, job, before))
                     self.on_progress(_progress(job))
-                    if job.is_running:
+                    if not job.is_pending:
                         deadline = min(deadline, now + seconds)
                 next_query = time.monotonic() + next(pauses)
             time.sleep(_LOOK_SECONDS)
