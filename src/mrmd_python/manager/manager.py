@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
+from typing import NamedTuple, NoReturn
 
 from mrmd_python.manager import FOREGROUND
 from mrmd_python.manager.backends import Choice, all_backends, backend_of, choose, is_out_of_reach, load
@@ -29,8 +29,7 @@ _LOOK_SECONDS = 0.25
 _PAUSE_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """A runtime that was started, or was already running."""
 
     # None if `start` did not wait.
@@ -40,8 +39,7 @@ class Started:
     note: str | None = None
 
 
-@dataclass(frozen=True)
-class Killed:
+class Killed(NamedTuple):
     """What killing a runtime freed."""
 
     was_alive: bool
@@ -113,22 +111,23 @@ def _start(
     uninstall_others(spec.id, backend)
     home.remove_old_logs()
     environment = write_environment(home, spec.id, environ, new_marker(spec.id), variables)
-    try:
-        if spec.token:
-            token.write(home.token(spec.id), environ)
-        _raise_if_killed(home, spec.id)
-        backend.start(home, spec, environment, wait=wait)
-        record = registry.read(home, spec.id)
-        if record is None and wait:
-            raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
-    except BaseException as error:
-        with _uninterrupted():
-            _uninstall(spec.id, backend)  # it may be about to be restarted
-            _end_leftovers(home, spec.id, spec.stop_timeout, None)
-            home.remove_start_files(spec.id)
-        if isinstance(error, StartFailedError):
+    with _one_interrupt():
+        try:
+            if spec.token:
+                token.write(home.token(spec.id), environ)
             _raise_if_killed(home, spec.id)
-        raise
+            backend.start(home, spec, environment, wait=wait)
+            record = registry.read(home, spec.id)
+            if record is None and wait:
+                raise StartFailedError(f"{spec.id!r} started and exited at once; see its log")
+        except BaseException as error:
+            with _uninterrupted():
+                _uninstall(spec.id, backend)  # it may be about to be restarted
+                _end_leftovers(home, spec.id, spec.stop_timeout, None)
+                home.remove_start_files(spec.id)
+            if isinstance(error, StartFailedError):
+                _raise_if_killed(home, spec.id)
+            raise
     return Started(record, already_running=False, note=note or backend.note(spec.id, environ))
 
 
@@ -419,9 +418,31 @@ def _refuse_without_token(spec: RuntimeSpec, running: Record) -> None:
 
 
 @contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Ignore Ctrl-C once it has raised KeyboardInterrupt: a second one must not prevent the clean-up."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _is_main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore a second Ctrl-C during the clean-up after the first."""
-    if threading.current_thread() is not threading.main_thread():
+    """Ignore Ctrl-C during a clean-up."""
+    if not _is_main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
