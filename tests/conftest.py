@@ -179,7 +179,7 @@ def here(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
     shared = tmp_path_factory.getbasetemp().parent
     machine = fork_machine(home, MPLCONFIGDIR=str(shared / "matplotlib"), XDG_CACHE_HOME=str(shared / "cache"))
     yield machine
-    if (home / ".mrmd").exists():
+    if processes_of(home) or any((home / ".mrmd").glob("runtimes/*")):
         ended = machine.mrmd("--kill-all")
         assert ended.returncode == 0, ended.stderr
     wait_until(lambda: processes_of(home) == [], "no process of the test is left")

@@ -27,6 +27,11 @@ def supported() -> list[str]:
     return sorted((version for version in interpreters() if numbers(version) >= OLDEST), key=numbers)
 
 
+def oldest_and_newest() -> list[str]:
+    """Return the first and the last of the supported versions."""
+    return sorted({supported()[0], supported()[-1]}, key=numbers)
+
+
 def too_old() -> list[str]:
     """Return the installed versions that are too old for sessions."""
     return [version for version in interpreters() if numbers(version) < OLDEST]

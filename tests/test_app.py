@@ -230,8 +230,17 @@ app = ending
 """
 
 
-@pytest.mark.parametrize("options", ["", "lifespan='off'"])
-@pytest.mark.parametrize("end", ["TERM", "INT", "KILL", "os._exit(1)", "os.execvp('sleep',['sleep','1000'])"])
+@pytest.mark.parametrize(
+    ("end", "options"),
+    [
+        ("TERM", ""),
+        ("TERM", "lifespan='off'"),
+        ("INT", ""),
+        ("KILL", ""),
+        ("os._exit(1)", "lifespan='off'"),
+        ("os.execvp('sleep',['sleep','1000'])", ""),
+    ],
+)
 def test_child_runtime_ends_with_its_program(here: Machine, options: str, end: str) -> None:
     with served(here, CHILD, more=_END_ON_REQUEST, options=options) as client:
         code = f"{_START_DETACHED}; [os.getpid(), os.getppid(), detached.pid]"

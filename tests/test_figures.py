@@ -24,10 +24,13 @@ def _images(result: Json) -> list[str]:
     return [asset["mimeType"] for asset in result["assets"]]
 
 
-@pytest.mark.parametrize("ipython", [(), ("ipython",)], ids=["no ipython", "own ipython"])
-@pytest.mark.parametrize("matplotlib", ["matplotlib==3.8.*", "matplotlib==3.9.*", "matplotlib==3.10.*", "matplotlib"])
-def test_figures_are_shown_with_any_matplotlib(here: Machine, matplotlib: str, ipython: tuple[str, ...]) -> None:
-    client = here.start("a", "--venv", _venv(here, matplotlib, *ipython))
+@pytest.mark.parametrize(
+    "packages",
+    [["matplotlib==3.8.*"], ["matplotlib==3.9.*", "ipython"], ["matplotlib==3.10.*"], ["matplotlib", "ipython"]],
+    ids=" ".join,
+)
+def test_figures_are_shown_with_any_matplotlib(here: Machine, packages: list[str]) -> None:
+    client = here.start("a", "--venv", _venv(here, *packages))
     assert _images(client.execute(_PLOT)) == ["image/png"]
     assert _images(client.execute(f"{_PLOT}\nplt.show()")) == ["image/png"]
     child = "import os; print(os.environ.get('MPLBACKEND'))"

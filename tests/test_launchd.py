@@ -260,7 +260,7 @@ def test_runtime_gets_the_callers_environment(mac: Machine) -> None:
     assert found["HOME"] == str(mac.home)
 
 
-@pytest.mark.parametrize("valid", ["x" * 128, "rt:notebook:694db3:python:464929:f5ddaf", "_a.b:c@d+e-f", "+"])
+@pytest.mark.parametrize("valid", ["x" * 128, "+_a.b:c@d+e-f"])
 def test_valid_ids_are_accepted(mac: Machine, valid: str) -> None:
     assert mac.start(valid).value("1 + 1") == "2"
     assert _is_loaded(mac, valid)

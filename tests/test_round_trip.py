@@ -16,7 +16,7 @@ from tests.machine import Machine
 
 _LONG = bool(os.environ.get("MRMD_TEST_LONG"))
 _SETTINGS = settings(
-    max_examples=100 if _LONG else 4,
+    max_examples=100 if _LONG else 2,
     derandomize=not _LONG,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -74,9 +74,7 @@ def test_invalid_id_is_a_usage_error_and_creates_nothing(here: Machine, invalid:
     assert list(here.home.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "valid", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "_a.b:c@d+e-f", "+", "@"]
-)
+@pytest.mark.parametrize("valid", ["x" * 128, "rt:notebook:694db3:6f6e88:python:464929:f5ddaf", "+_a.b:c@d+e-f"])
 def test_valid_ids_are_accepted(machine: Machine, valid: str) -> None:
     assert machine.start(valid).value("1 + 1") == "2"
     assert valid in machine.mrmd("--list").stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import interpreters, make_venv, numbers, supported, too_old
+from tests.interpreters import interpreters, make_venv, numbers, oldest_and_newest, supported, too_old
 from tests.machine import Machine
 
 # The oldest Python that runs the server's IPython, the fallback.
@@ -75,8 +75,13 @@ def _tree(prefix: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", _KINDS)
-@pytest.mark.parametrize("version", supported())
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        *((version, kind) for version in oldest_and_newest() for kind in _KINDS),
+        *((version, "newest ipython") for version in supported()[1:-1]),
+    ],
+)
 def test_every_kind_of_venv_works_and_is_not_changed(here: Machine, version: str, kind: str) -> None:
     prefix = here.home / "environment"
     _KINDS[kind](version, prefix)

@@ -1,12 +1,13 @@
 """A runtime with its own venv for each installed Python, and a new namespace for each test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.client import Client
-from tests.interpreters import make_venv, numbers, supported
+from tests.interpreters import make_venv, oldest_and_newest, supported
 from tests.machine import Machine, fork_machine, processes_of, wait_until
 
 _LIBRARIES = (
@@ -14,17 +15,19 @@ _LIBRARIES = (
     *("tqdm", "trio", "uvloop"),
 )
 # Older versions than the newest one for that Python, to cover the range.
-_IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
-# The test files that run on every version; the others run on the oldest and the newest.
-_VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module", "rich_results")
+_IPYTHON = {"3.9": "ipython==8.12.3", "3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
+# The test files that run on Python 3.12, too. The others run on the oldest and the newest. With
+# MRMD_TEST_LONG=1, all run on every version.
+_VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module")
+_LONG = bool(os.environ.get("MRMD_TEST_LONG"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize each test with the Python versions that its file runs on."""
     if "runtime" in metafunc.fixturenames:
-        versions = supported()
-        if metafunc.module.__name__.rpartition(".test_")[2] not in _VERSION_SENSITIVE:
-            versions = sorted({versions[0], versions[-1]}, key=numbers)
+        ends = oldest_and_newest()
+        is_sensitive = metafunc.module.__name__.rpartition(".test_")[2] in _VERSION_SENSITIVE
+        versions = [each for each in supported() if each in ends or (each == "3.12" and is_sensitive) or _LONG]
         metafunc.parametrize("runtime", versions, indirect=True, scope="session")
 
 
