@@ -110,3 +110,24 @@ for _ in range(200):
 print(exit_codes, signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
     assert client.execute(code)["stdout"] == "{-15} set()\n"
+
+
+@pytest.mark.parametrize("use", ["ssl.SSLContext", "ssl.attribute = 1", "dir(ssl)", "asyncio.sslproto.SSLProtocol"])
+def test_openssl_is_loaded_when_it_is_used(client: Client, use: str) -> None:
+    """asyncio imports ssl, which takes 4 MB, but few sessions ever use it."""
+    try:
+        assert client.value("import asyncio, ssl, sys; '_ssl' in sys.modules", session="tls") == "False"
+        assert client.execute(use, session="tls")["success"]
+        assert client.value("ssl.create_default_context().verify_mode.name", session="tls") == "'CERT_REQUIRED'"
+        assert client.execute("ssl.nothing", session="tls")["error"]["type"] == "AttributeError"
+    finally:
+        client.request("DELETE", "/sessions/tls")
+
+
+def test_names_of_ssl_are_completed_before_it_is_used(client: Client) -> None:
+    try:
+        client.execute("import ssl", session="tls")
+        matches = client.post("/complete", {"code": "ssl.create_def", "cursor": 14, "session": "tls"})["matches"]
+        assert [match["label"] for match in matches] == ["create_default_context"]
+    finally:
+        client.request("DELETE", "/sessions/tls")

@@ -2,6 +2,7 @@
 
 import asyncio
 import codecs
+import mmap
 import os
 from collections.abc import Callable
 
@@ -17,8 +18,8 @@ _MIN_PAUSE, _MAX_PAUSE = 0.001, 0.04
 _GOOD_READ = _CHUNK // 2
 _MARK_DIGITS = 10
 
-# Shared by all pipes: os.read() would allocate a whole chunk each time.
-_buffer = bytearray(_CHUNK)
+# Shared by all pipes: os.read() would allocate a whole chunk each time. It takes memory only once it is written to.
+_buffer = mmap.mmap(-1, _CHUNK)
 
 
 class OutputPipe:

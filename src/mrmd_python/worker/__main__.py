@@ -19,9 +19,11 @@ def _main():  # type: () -> None
     # worker has imported its modules: the working directory may contain a json.py.
     sys.path[:1] = []
     import builtins
+    import gc
     from importlib import import_module, util
     from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
+    gc.disable()  # what the worker imports is no garbage; Worker.run() enables it again
     original_builtins = vars(builtins).copy()
 
     class Loader(SourceFileLoader):
@@ -40,6 +42,7 @@ def _main():  # type: () -> None
     package = util.module_from_spec(spec)
     sys.modules["_mrmd_worker"] = package
     spec.loader.exec_module(package)
+    import_module("_mrmd_worker.lazy_modules").install()
     import_module("_mrmd_worker.main").main()
 
 

@@ -6,6 +6,7 @@ synchronous cell runs, the loop only counts as running, so that both create_task
 
 import asyncio
 import atexit
+import gc
 import importlib.util
 import os
 import signal
@@ -103,6 +104,7 @@ class Worker:
         self._idle_calls = IdleCalls(self._interrupts)
         QueryThread(self._queries, self._shell, self._idle_calls)
         import_guard.install()
+        gc.enable()
         if "" not in sys.path:
             sys.path.insert(0, "")
         self._path = list(sys.path)

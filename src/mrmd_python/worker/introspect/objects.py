@@ -21,6 +21,8 @@ from types import (
 )
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Tuple
 
+from ..lazy_modules import LazyModule, load
+
 _MRO = type.__dict__["__mro__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
 _NAME = type.__dict__["__name__"].__get__
@@ -150,6 +152,8 @@ def class_attribute(cls: type, name: str) -> Any:
 
 def instance_dict(value: object) -> "dict[str, Any]":
     """Return the dict in which an object stores its attributes, for reading only; an empty one if it has none."""
+    if type(value) is LazyModule:
+        load(value)
     stored = class_attribute(type(value), "__dict__")
     if not type_in(stored, _STORED_IN_C):
         return {}  # no `__dict__`, or a property of the user's
