@@ -2,14 +2,10 @@
 
 import collections
 import datetime
-import decimal
 import enum
-import fractions
 import pathlib
 import re
 import types
-import uuid
-import zoneinfo
 from itertools import islice
 from typing import Any, Callable, Iterable, Mapping, Tuple
 
@@ -19,8 +15,8 @@ _MAX_DEPTH = 6
 _SHORT_INTEGERS = 10**18
 _MAX_INTEGER_BITS = 1000  # converting to decimal takes quadratic time
 _MAX_ATTRIBUTES = 100
-# Time zones whose repr runs no user code.
-_TIME_ZONES = objects.type_ids(type(None), datetime.timezone, zoneinfo.ZoneInfo)
+# Time zones whose repr runs no user code, besides ZoneInfo.
+_TIME_ZONES = objects.type_ids(type(None), datetime.timezone)
 
 Write = Callable[["Writer", Any], None]
 
@@ -154,13 +150,15 @@ def _slice(writer: Writer, value: "slice") -> None:
     writer.write_all("slice(", (value.start, value.stop, value.step), ")")
 
 
-def _fraction(writer: Writer, value: "fractions.Fraction") -> None:
+def _fraction(writer: Writer, value: Any) -> None:
     writer.write_all("Fraction(", (value.numerator, value.denominator), ")")
 
 
 def _datetime(writer: Writer, value: Any) -> None:
     # The repr of a datetime includes that of its time zone.
-    writer.put(repr(value if objects.type_in(value.tzinfo, _TIME_ZONES) else value.replace(tzinfo=None)))
+    zone = value.tzinfo
+    is_safe = objects.type_in(zone, _TIME_ZONES) or type(zone) is objects.loaded_class("zoneinfo", "ZoneInfo")
+    writer.put(repr(value if is_safe else value.replace(tzinfo=None)))
 
 
 def _memoryview(writer: Writer, value: memoryview) -> None:
@@ -304,7 +302,9 @@ def _writer_for(value: object) -> Write:
         found = _WITH_SUBCLASSES.get(id(base))
         if found is not None:
             return found
-    return _fallback
+    name = objects.class_name(cls)
+    module, writer = _EXACT_IF_LOADED.get(name, ("", _fallback))
+    return writer if objects.loaded_class(module, name) is cls else _fallback
 
 
 def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, Write]":
@@ -316,8 +316,8 @@ def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, W
 _EXACT = _by_identity(
     {
         _plain: (
-            *(bool, complex, type(None), type(Ellipsis), type(NotImplemented), re.Pattern, decimal.Decimal),
-            *(datetime.date, datetime.timedelta, datetime.timezone, zoneinfo.ZoneInfo, uuid.UUID),
+            *(bool, complex, type(None), type(Ellipsis), type(NotImplemented), re.Pattern),
+            *(datetime.date, datetime.timedelta, datetime.timezone),
             *(pathlib.PurePosixPath, pathlib.PureWindowsPath, type(pathlib.Path())),
             *(types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType),
             *(types.MethodDescriptorType, types.ClassMethodDescriptorType),
@@ -325,13 +325,19 @@ _EXACT = _by_identity(
         _range: (range,),
         _slice: (slice,),
         _datetime: (datetime.datetime, datetime.time),
-        _fraction: (fractions.Fraction,),
         _memoryview: (memoryview,),
         _function: (types.FunctionType,),
         _method: (types.MethodType,),
         _generator: (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType),
     }
 )
+# The same for classes of modules that few sessions load: by name, the module and the writer.
+_EXACT_IF_LOADED: "Mapping[str, Tuple[str, Write]]" = {
+    "Decimal": ("decimal", _plain),
+    "Fraction": ("fractions", _fraction),
+    "UUID": ("uuid", _plain),
+    "ZoneInfo": ("zoneinfo", _plain),
+}
 # Classes whose subclasses are read with the methods of these classes, even if they override them.
 _WITH_SUBCLASSES = _by_identity(
     {
