@@ -3,9 +3,8 @@
 import builtins
 import sys
 import time
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jedi
 
@@ -38,8 +37,7 @@ _KINDS = {
 _MEMBER_KINDS = {"function": "method", "variable": "field"}
 
 
-@dataclass(frozen=True)
-class CursorPosition:
+class CursorPosition(NamedTuple):
     """A position in a cell, and the code that ran before the cell."""
 
     code: str

@@ -59,7 +59,7 @@ def status_as_json(found: "Status") -> dict[str, Any]:
         "uptime": found.uptime,
         "memory": found.memory,
         "gpuMemory": gpu.total(found.gpu_memory),
-        "gpuProcesses": [asdict(held) for held in found.gpu_memory],
+        "gpuProcesses": [held._asdict() for held in found.gpu_memory],
         "enabled": found.enabled,
     }
     if found.detail is not None:

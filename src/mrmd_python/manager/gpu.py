@@ -3,14 +3,13 @@
 import os
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A driver that waits for a broken GPU does not answer.
 _ANSWER_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class GpuMemory:
+class GpuMemory(NamedTuple):
     """What a process has allocated on a GPU."""
 
     # The index and the name, as nvidia-smi(1) shows them.

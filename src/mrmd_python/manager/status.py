@@ -1,7 +1,8 @@
 """The state of each runtime, from its record, its process and its service manager."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
 from mrmd_python.manager import gpu
 from mrmd_python.manager.backends import all_backends, is_out_of_reach, load
@@ -13,8 +14,7 @@ from mrmd_python.runtime.locks import is_claimed
 from mrmd_python.runtime.registry import OldRecordError, Record, UnreadableRecordError
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """The state of one runtime."""
 
     id: str
@@ -34,7 +34,7 @@ class Status:
     # What else there is to say about the state, as in "pending (Priority)".
     detail: str | None = None
     # What else its service manager knows, by the name to show.
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = MappingProxyType({})
 
 
 def all_statuses(home: Home) -> list[Status]:
@@ -64,7 +64,7 @@ def with_gpu_memory(found: Sequence[Status]) -> list[Status]:
         return list(found)
     pids = {each.id: _processes(each) for each in found}
     held = gpu.held_by(set().union(*pids.values()))
-    return [replace(each, gpu_memory=tuple(use for use in held if use.pid in pids[each.id])) for each in found]
+    return [each._replace(gpu_memory=tuple(use for use in held if use.pid in pids[each.id])) for each in found]
 
 
 def _processes(found: Status) -> set[int]:
@@ -77,7 +77,7 @@ def _states() -> dict[str, State]:
 
 
 def _with_state(found: Status, state: State | None) -> Status:
-    return found if state is None else replace(found, detail=state.detail, facts=state.facts)
+    return found if state is None else found._replace(detail=state.detail, facts=state.facts)
 
 
 def _status(home: Home, runtime_id: str, found: Record | UnreadableRecordError | None, state: State | None) -> Status:

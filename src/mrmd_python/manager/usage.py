@@ -1,15 +1,14 @@
 """The processes of a runtime on this machine, and their use of memory and GPU memory."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mrmd_python.manager import gpu
 from mrmd_python.runtime import processes
 from mrmd_python.runtime.marker import carriers
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """The resource use of a set of processes."""
 
     processes: int

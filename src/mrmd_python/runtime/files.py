@@ -6,8 +6,8 @@ import pwd
 import stat
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from mrmd_python.runtime import ServiceError
@@ -20,8 +20,7 @@ _KEPT_LOGS = 50
 _PART_PREFIX_LENGTH = len(".mrmd-01234567-")
 
 
-@dataclass(frozen=True)
-class Home:
+class Home(NamedTuple):
     """The directory that holds the registry, captured environments, logs and locks."""
 
     root: Path

@@ -5,8 +5,8 @@ Hosts and containers can share a home, and with it the records of runtimes.
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mrmd_python.runtime import processes
 
@@ -15,8 +15,7 @@ from mrmd_python.runtime import processes
 _LOCAL = {0xEF53, 0x58465342, 0x9123683E, 0x2FC12FC1, 0xF2F52010, 0x01021994, 0x794C7630, 0x858458F6}
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """A host, a boot and a PID namespace."""
 
     hostname: str

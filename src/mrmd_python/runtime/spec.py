@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, own_python, working_directory
 
@@ -161,8 +161,7 @@ def stop_seconds(stop_timeout: int) -> int:
     return stop_timeout + _SERVER_STOP_SECONDS
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(NamedTuple):
     """What a server must know about its service."""
 
     # The name of the backend, for the record.

@@ -4,9 +4,8 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mrmd_python.runtime import ServiceError
 
@@ -24,8 +23,7 @@ class VenvError(ServiceError):
     """A venv has no usable Python; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Venv:
+class Venv(NamedTuple):
     """An interpreter: its prefix, its path, and what chose it."""
 
     prefix: str

@@ -2,9 +2,8 @@
 
 import mimetypes
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from mrmd_python.runtime.display_files import EXTENSIONS, FileContent
 from mrmd_python.server.asset_directories import AssetDirectories
@@ -53,8 +52,7 @@ class AssetJson(_Updatable, _OtherForms):
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Display:
+class Display(NamedTuple):
     """An object that code displayed, in all its forms."""
 
     data: Mapping[str, Any]
@@ -76,8 +74,7 @@ class Display:
         return {"data": self.data, "metadata": self.metadata, **self.identity, **late}
 
 
-@dataclass(frozen=True)
-class Asset:
+class Asset(NamedTuple):
     """A file with a display."""
 
     path: Path
@@ -85,7 +82,7 @@ class Asset:
     size: int
     mime_type: str
     asset_type: _AssetType
-    display: Display = field(repr=False)
+    display: Display
     # Why it is not in the directory that it should be in, if so.
     note: str | None = None
 

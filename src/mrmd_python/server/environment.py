@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from types import MappingProxyType
+from typing import NamedTuple, TypedDict
 
 from mrmd_python.runtime.environment import SERVICE
 from mrmd_python.runtime.token import VARIABLE as TOKEN
@@ -18,15 +18,14 @@ class EnvironmentJson(TypedDict):
     executable: str
 
 
-@dataclass(frozen=True)
-class SessionEnvironment:
+class SessionEnvironment(NamedTuple):
     """The interpreter, directory and variables of a session."""
 
     executable: str
     virtualenv: str
     cwd: str
     # Set in addition to the runtime's own variables; None removes a variable.
-    variables: Mapping[str, str | None] = field(default_factory=dict)
+    variables: Mapping[str, str | None] = MappingProxyType({})
 
     def as_json(self) -> EnvironmentJson:
         """Return the `environment` of MRP's Session."""

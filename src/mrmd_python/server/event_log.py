@@ -2,11 +2,10 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One event. Its data is text for stdout and stderr, else JSON, and never empty."""
 
     number: int

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 
@@ -54,8 +54,7 @@ class Cell(msgspec.Struct, rename="camel"):
         self.client = self.client or None
 
 
-@dataclass(frozen=True)
-class InputRequest:
+class InputRequest(NamedTuple):
     """A line of input that a cell waits for. The worker chose its number."""
 
     number: int

@@ -1,24 +1,22 @@
 """The cells that a session has run."""
 
 from collections import deque
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 _MOST_ENTRIES = 10_000
 _MOST_CHARACTERS = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A cell that has run."""
 
     # The n of its In[n]. When the worker is replaced, the numbers continue.
-    index: int
+    number: int
     code: str
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A part of a history, oldest first."""
 
     entries: list[Entry]
@@ -37,7 +35,7 @@ class History:
         """Add a cell that was In[count], or 0 if the number is unknown. Blank cells are not added."""
         if not code or code.isspace():
             return
-        last = self._entries[-1].index if self._entries else 0
+        last = self._entries[-1].number if self._entries else 0
         self._entries.append(Entry(max(count, last + 1), code))
         self._characters += len(code)
         while len(self._entries) > _MOST_ENTRIES or self._characters > _MOST_CHARACTERS:
@@ -64,7 +62,7 @@ class History:
         """
         found: list[Entry] = []
         for entry in reversed(self._entries):
-            if (before is None or entry.index < before) and _matches(entry.code, pattern):
+            if (before is None or entry.number < before) and _matches(entry.code, pattern):
                 if len(found) >= count:
                     return Page(found[::-1], True)
                 found.append(entry)

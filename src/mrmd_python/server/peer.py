@@ -7,9 +7,9 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -25,8 +25,7 @@ class CannotTellError(Exception):
     """Which user opened a connection cannot be found out now: for one, there are no descriptors left."""
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(NamedTuple):
     """A TCP connection: the address and port of each end."""
 
     # None if unknown: the connection is closed, or there is a proxy in between.
@@ -89,8 +88,7 @@ def _endpoint(sockaddr: object) -> _Endpoint | None:
     return mapped or address, sockaddr[1]
 
 
-@dataclass(frozen=True)
-class _Socket:
+class _Socket(NamedTuple):
     uid: int
     # 0 if it is closed.
     inode: int

@@ -5,9 +5,8 @@ import json
 import re
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -29,8 +28,7 @@ class PackageListError(Exception):
     """The environment's Python cannot list its packages; the message says why."""
 
 
-@dataclass(frozen=True)
-class UnmetRequirement:
+class UnmetRequirement(NamedTuple):
     """A requirement that an environment does not meet."""
 
     requirement: str

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mrmd_python.runtime.marker import VARIABLE as MARKER
 from mrmd_python.runtime.marker import file_locks, session_marker
@@ -19,8 +19,7 @@ _REAPER = [sys.executable, "-I", "-S", str(_SERVER / "reaper.py")]  # it starts 
 _PIPE_BYTES = 1 << 20  # the default limit for ordinary users (pipe(7), pipe-max-size)
 
 
-@dataclass(frozen=True)
-class SpawnedWorker:
+class SpawnedWorker(NamedTuple):
     """A reaper and its worker, and the server's ends of their sockets and pipes."""
 
     reaper: "subprocess.Popen[bytes]"

@@ -8,9 +8,8 @@ import signal
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mrmd_python.runtime import marker
 from mrmd_python.runtime.processes import Process
@@ -33,8 +32,7 @@ _log = logging.getLogger(__name__)
 Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class WorkerExit:
+class WorkerExit(NamedTuple):
     """How a worker ended."""
 
     # The wait status of the worker, or None if its reaper was killed.

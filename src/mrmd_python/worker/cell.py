@@ -5,7 +5,6 @@ import asyncio
 import os
 import signal
 import time
-from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, Callable, Coroutine, NoReturn, Optional
@@ -189,7 +188,7 @@ def _failure(shell: Shell, interrupts: Interrupts, error: Optional[BaseException
     """Return why a cell failed: its exception, or that of code it ran through IPython. None if it succeeded."""
     nested = shell.nested_failure
     if nested is not None and (error is None or nested.in_body):
-        return replace(nested, error=interrupts.translate(nested.error))
+        return nested._replace(error=interrupts.translate(nested.error))
     return None if error is None else shell.failure(interrupts.translate(error))
 
 

@@ -5,10 +5,9 @@ import re
 import sys
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
 from traceback import extract_tb, format_exception, format_exception_only
 from types import FrameType
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, NamedTuple, Optional
 
 import IPython
 from IPython.core import page
@@ -38,8 +37,7 @@ class SessionTerminated(SystemExit):
     """Ends the session. It leaves the running cell as sys.exit() does, so that `finally` blocks run."""
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception that ended a cell, or code that the cell ran through IPython."""
 
     error: BaseException

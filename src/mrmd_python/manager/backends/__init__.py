@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 from mrmd_python.manager import BACKENDS, FOREGROUND
 from mrmd_python.manager.backends.base import Backend, NotInstalledError, UnusableBackendError
@@ -29,8 +29,7 @@ def all_backends() -> Iterator[Backend]:
     return map(load, BACKENDS)
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The backend for a new runtime."""
 
     backend: Backend

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple
 
 from mrmd_python.manager.usage import processes_of
 from mrmd_python.runtime import ServiceError, environment
@@ -44,8 +45,7 @@ class OtherHomeError(ServiceError):
         super().__init__(f"{name} belongs to a runtime in another MRMD_HOME; use another id, or --backend fork")
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """A runtime as its service manager sees it."""
 
     # starting, stopping, stopped, failed or unknown: the state to show if its server does not answer.
@@ -57,7 +57,7 @@ class State:
     # What else to say about the status, as in "pending (Priority)".
     detail: str | None = None
     # What else the service manager knows, by the name to show.
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = MappingProxyType({})
 
 
 class Backend:

@@ -5,8 +5,8 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mrmd_python.manager.backends.base import NotInstalledError, UnusableBackendError, run
 from mrmd_python.runtime import ServiceError
@@ -22,8 +22,7 @@ _ALREADY_IN_PROGRESS = 37
 _NO_SUCH_SERVICE = 113
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """An agent that launchd has loaded, as ``launchctl print`` shows it.
 
     launchctl(1) does not document this output. On macOS 10.10 to 26, a line is a tab and a field (nested fields are

@@ -151,7 +151,7 @@ async def history(request: web.Request) -> web.StreamResponse:
     session = request.app[SESSIONS].get(body.session)
     snapshot = History() if session is None else session.history.snapshot()
     page = await asyncio.to_thread(snapshot.page, max(body.n, 0), body.pattern, body.before)
-    entries = [HistoryEntry(historyIndex=entry.index, code=entry.code) for entry in page.entries]
+    entries = [HistoryEntry(historyIndex=entry.number, code=entry.code) for entry in page.entries]
     return json_response(HistoryPage(entries=entries, hasMore=page.has_more))
 
 

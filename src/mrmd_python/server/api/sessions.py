@@ -1,7 +1,6 @@
 """Sessions: listing, creating, resetting and deleting them."""
 
 import secrets
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, ClassVar, TypedDict
 
@@ -149,7 +148,7 @@ async def _check_requirements(body: SessionRequest, environment: SessionEnvironm
         raise RefusedError(422, "python_failed", str(error)) from None
     if unmet:
         missing = f"the session's environment does not have {', '.join(map(str, unmet))}: install it there first"
-        raise RefusedError(422, "unmet_requirements", missing, unmet=[asdict(each) for each in unmet])
+        raise RefusedError(422, "unmet_requirements", missing, unmet=[each._asdict() for each in unmet])
 
 
 async def _start(sessions: Sessions, session: Session) -> None:

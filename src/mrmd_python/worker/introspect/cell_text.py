@@ -1,8 +1,7 @@
 """Reads the code before the cursor without a parser: code is rarely valid Python while the user types."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, NamedTuple, Optional
 
 _PIECE = re.compile(
     r"""(?P<comment>\#[^\n]*)
@@ -49,8 +48,7 @@ _FOREIGN_CELLS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class OpenString:
+class OpenString(NamedTuple):
     """A string literal that the cursor is in."""
 
     start: int  # the index of its first character, after the quote
@@ -58,8 +56,7 @@ class OpenString:
     quote: str
 
 
-@dataclass(frozen=True)
-class Scan:
+class Scan(NamedTuple):
     """What is open at the end of a text."""
 
     in_comment: bool
@@ -68,8 +65,7 @@ class Scan:
     closed: Optional[int]  # the index of the bracket that opened the pair closed last
 
 
-@dataclass(frozen=True)
-class DottedPath:
+class DottedPath(NamedTuple):
     """A dotted name with calls and constant subscripts, such as ``a.b["c"][0].d(e).f``."""
 
     start: int

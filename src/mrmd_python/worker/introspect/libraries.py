@@ -6,9 +6,8 @@ the library can give such a view without copying. Otherwise it is treated like a
 
 import math
 import sys
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .objects import (
     class_attribute,
@@ -25,8 +24,7 @@ _PREVIEWED_COLUMNS, _MAX_LABEL_LENGTH = 8, 100
 _MAX_KEYS = 1000
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """The metadata of a library's object."""
 
     label: str  # without the class name
@@ -36,8 +34,7 @@ class Metadata:
     elements: "Optional[Elements]" = None  # None if they cannot be read
 
 
-@dataclass(frozen=True)
-class Elements:
+class Elements(NamedTuple):
     """The elements of an array along its first axis, or the columns of a table."""
 
     length: int

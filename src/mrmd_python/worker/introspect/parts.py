@@ -7,9 +7,8 @@ A step of a path is a string (a key, column or attribute), an integer (an index 
 import collections
 import re
 import sys
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Callable, Iterable, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional, Tuple, Union
 
 from . import libraries
 from .objects import UnknownError, is_instance, stored_attributes
@@ -26,8 +25,7 @@ _WITHOUT_PARTS: "Tuple[type, ...]" = (*TEXTS, int, float)
 Step = Union[str, int, Mapping[str, int]]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One part of a value."""
 
     name: str
@@ -35,8 +33,7 @@ class Part:
     value: object
 
 
-@dataclass(frozen=True)
-class Indexed:
+class Indexed(NamedTuple):
     """Parts with an index."""
 
     length: int
@@ -67,8 +64,7 @@ class Indexed:
         return found[0]
 
 
-@dataclass(frozen=True)
-class Keyed:
+class Keyed(NamedTuple):
     """Parts with a key, which may be any object."""
 
     length: int

@@ -5,8 +5,7 @@ import linecache
 import os
 import re
 import types
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from ..shell import Shell
 from . import kinds, objects
@@ -15,8 +14,7 @@ _MAX_LENGTH = 200_000
 _MAX_CELLS = 1000  # in which a class definition is searched
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(NamedTuple):
     """The location of a definition in lines of source."""
 
     lines: "list[str]"
