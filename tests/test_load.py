@@ -14,6 +14,9 @@ from tests.client import Client, text_of
 from tests.machine import Machine, wait_until
 
 _LONG = bool(os.environ.get("MRMD_TEST_LONG"))
+# A session's processes, its reaper and its worker, and the server's descriptors for them. After a second session there
+# are as many for a worker that is kept ready.
+_PROCESSES, _DESCRIPTORS = 2, 7
 _EXECUTIONS = 10_000 if _LONG else 600
 _SESSIONS = 100 if _LONG else 6
 # The memory that an execution may keep: its code, once in IPython's history and once in the server's.
@@ -60,7 +63,7 @@ def test_two_hundred_streams_at_once_are_all_complete(client: Client) -> None:
                 assert [event.name for event in seen][-2:] == ["result", "done"]
             print(f"\n200 open streams; before {before}; with them {_Sizes(client)}")
     wait_until(
-        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 8,
+        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 2 * _DESCRIPTORS + 2,
         "the server has closed the descriptors of the streams",
     )
 
@@ -146,11 +149,11 @@ def test_deleted_sessions_leave_nothing_behind(client: Client, here: Machine) ->
     after = _Sizes(client)
     print(f"\n{_SESSIONS} sessions; before {before}; after {after}")
     assert here.alive(pids) == []
-    assert len(server.children(recursive=True)) == 2, (
-        "other processes than the reaper and the worker of default are left"
+    assert len(server.children(recursive=True)) <= 2 * _PROCESSES, (
+        "other processes are left than those of default and of the worker that is kept ready"
     )
     wait_until(
-        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + 2,
+        lambda: _Sizes(client).descriptors[0] <= before.descriptors[0] + _DESCRIPTORS + 2,
         "the server has closed the descriptors of the sessions",
     )
     assert sorted(here.home.rglob("*")) == files_before
@@ -167,4 +170,4 @@ def test_session_limit_is_enforced(client: Client) -> None:
         assert (status, refused["code"]) == (429, "too_many_sessions")
     for number in range(1, count):
         assert client.request("DELETE", f"/sessions/s{number}")[0] == 200
-    assert len(psutil.Process(client.pid).children(recursive=True)) == 2
+    assert len(psutil.Process(client.pid).children(recursive=True)) <= 2 * _PROCESSES

@@ -7,10 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.client import Client, Json
-from tests.machine import BIN, Machine
+from tests.interpreters import make_venv
+from tests.machine import BIN, Machine, wait_until
 
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -240,3 +242,49 @@ def test_simultaneous_creations_share_one_session(client: Client, here: Machine)
         "the requests started more than one worker (None: still starting)"
     )
     assert sorted(status for status, _ in answers) == [200] * 4 + [409] * 4
+
+
+def _spare(client: Client) -> list[int]:
+    """Return the pid of the worker that no session has, if there is one."""
+    reapers = psutil.Process(client.pid).children()
+    sessions = {session["pid"] for session in client.get("/sessions")["sessions"]}
+    return [worker.pid for reaper in reapers for worker in reaper.children() if worker.pid not in sessions]
+
+
+def _wait_for_spare(client: Client) -> str:
+    wait_until(lambda: _spare(client) != [], "a worker is ready for the next session")
+    (pid,) = _spare(client)
+    return str(pid)
+
+
+_PID = "import os; os.getpid()"
+
+
+def test_worker_is_ready_before_the_third_session_asks_for_it(client: Client) -> None:
+    assert client.value("1") == "1"
+    assert _spare(client) == [], "a runtime with one session must not take memory for others"
+    client.execute("1", session="second")
+    spare = _wait_for_spare(client)
+    assert client.value(_PID, session="third") == spare
+    assert client.value("__import__('os').getcwd()", session="third") == client.value("__import__('os').getcwd()")
+
+
+def test_worker_is_ready_after_a_crash(client: Client) -> None:
+    assert client.execute("import os; os.kill(os.getpid(), 9)")["error"]["type"] == "SessionDied"
+    spare = _wait_for_spare(client)
+    assert client.value(_PID) == spare
+
+
+def test_worker_that_is_ready_is_not_used_once_packages_have_changed(here: Machine) -> None:
+    venv = here.home / "venv"
+    make_venv(_PYTHON, venv, "ipython")
+    client = here.start("a", "--venv", str(venv))
+    client.execute("1", session="second")
+    spare = _wait_for_spare(client)
+    (here.home / "editable").mkdir()
+    (here.home / "editable" / "late.py").write_text("x = 1\n")
+    (packages,) = (venv / "lib").glob("python*/site-packages")
+    (packages / "late.pth").write_text(f"{here.home}/editable\n")
+    assert client.value("import late; late.x", session="third") == "1"
+    assert client.value(_PID, session="third") != spare
+    wait_until(lambda: here.alive([int(spare)]) == [], "the worker that was not used has ended")

@@ -15,7 +15,7 @@ _LIBRARIES = (
     *("tqdm", "trio", "uvloop"),
 )
 # Older versions than the newest one for that Python, to cover the range.
-_IPYTHON = {"3.9": "ipython==8.12.3", "3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
+_IPYTHON = {"3.11": "ipython==8.12.3", "3.12": "ipython==9.0.2"}
 # The test files that run on Python 3.12, too. The others run on the oldest and the newest. With
 # MRMD_TEST_LONG=1, all run on every version.
 _VERSION_SENSITIVE = ("asyncio", "errors", "interrupts", "main_module")

@@ -13,6 +13,7 @@ from mrmd_python.server.execution import Cell, Execution, timestamp
 from mrmd_python.server.execution_queue import ExecutionQueue, failed
 from mrmd_python.server.history import History
 from mrmd_python.server.session_output import SessionOutput
+from mrmd_python.server.spare import Spares
 from mrmd_python.server.spawn import SpawnedWorker, spawn
 from mrmd_python.server.upgrade import upgrade
 from mrmd_python.server.worker_link import Message, WorkerExit, WorkerLink
@@ -50,11 +51,13 @@ class Session:
         environment: SessionEnvironment,
         assets: AssetDirectories,
         stop_timeout: int,
+        spares: Spares,
         on_change: Callable[[], None],
     ) -> None:
         self.id = session_id
         self.environment = environment
         self._stop_timeout = stop_timeout
+        self._spares = spares
         self._on_change = on_change
         self.created = timestamp()
         self.last_activity = self.created
@@ -272,14 +275,18 @@ class Session:
         self._set_state("starting")
         self._output.begin_process()
         self._start = WorkerStart(self.environment)
+        is_first = spawned is not None
         try:
-            link = WorkerLink(spawned or spawn(self.environment, self._stop_timeout), self)
+            spawned = spawned or self._spares.take(self.environment) or spawn(self.environment, self._stop_timeout)
+            link = WorkerLink(spawned, self)
         except OSError as error:
             self._set_state("dead")
             raise SessionStartError(f"the session's process could not be started: {error.strerror}") from None
         self._link = link
         await link.connect()
         self.python_version = await self._start.python_version()
+        if not is_first:  # there may be more
+            self._spares.prepare(self.environment, self._start.sources)
 
     def on_text(self, stream: str, text: str) -> None:
         """Add output to the running execution or, if there is none, to the runtime's log."""
@@ -348,6 +355,8 @@ class Session:
             self._start.on_exit(exit_, self._output.last_line)
             return
         self._lost_state = cause
+        if not self._closing:
+            self._spares.prepare(self.environment, self._start.sources)
         has_begun = self._can_interrupt or self._wants_interrupt
         if has_begun or self._closing or not self._can_retry:
             gone = f"{cause}. Its variables are gone; the next execution starts a fresh one"

@@ -11,6 +11,7 @@ from mrmd_python.server.asset_directories import AssetDirectories
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.execution import Execution
 from mrmd_python.server.session import Session
+from mrmd_python.server.spare import Spares
 from mrmd_python.server.spawn import SpawnedWorker
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Sessions:
     def __init__(self, environment: SessionEnvironment, assets: AssetDirectories, stop_timeout: int) -> None:
         self.assets = assets
         self._stop_timeout = stop_timeout
+        self._spares = Spares(stop_timeout)
         # The default for new sessions.
         self.environment = environment
         self.inference = AnalysisProcess(environment)
@@ -120,14 +122,17 @@ class Sessions:
     def _new(self, session_id: str, environment: SessionEnvironment | None = None) -> Session:
         self._note_change()
         environment = environment or self.environment
-        return Session(session_id, environment, self.assets, self._stop_timeout, self._note_change)
+        return Session(session_id, environment, self.assets, self._stop_timeout, self._spares, self._note_change)
 
     def _note_change(self) -> None:
         self.changed_at = time.monotonic()
         self.changed.set()
 
     async def close(self) -> None:
-        """End all sessions and the analysis processes, concurrently."""
+        """End all sessions, the spare worker and the analysis processes, concurrently."""
         await asyncio.gather(
-            *(session.close() for session in self._sessions.values()), self.inference.close(), self.syntax.close()
+            *(session.close() for session in self._sessions.values()),
+            self._spares.close(),
+            self.inference.close(),
+            self.syntax.close(),
         )

@@ -17,6 +17,8 @@ class WorkerStart:
     def __init__(self, environment: SessionEnvironment) -> None:
         self._environment = environment
         self._python_version: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # The files and directories that it has loaded files from, once it has started.
+        self.sources: list[str] = []
         # Why the worker cannot run, if known.
         self.error: str | None = None
 
@@ -37,6 +39,7 @@ class WorkerStart:
         """Handle a message from the worker."""
         match message["op"]:
             case "hello":
+                self.sources = message["sources"]
                 self._python_version.set_result(message["pythonVersion"])
             case "failed":
                 self.error = message["message"]

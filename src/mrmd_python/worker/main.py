@@ -89,12 +89,15 @@ class Worker:
 
     def run(self) -> None:
         """Say hello to the server, then handle its messages until it closes the socket."""
+        from . import profile
+
         self._channel.send(
             {
                 "op": "hello",
                 "executable": sys.executable,
                 "prefix": sys.prefix,
                 "pythonVersion": ".".join(map(str, sys.version_info[:3])),
+                "sources": [*_package_directories(), *profile.sources(self._shell.ipython_dir)],
             }
         )
         # Not before the hello: these imports take a while, and the server waits.
@@ -213,6 +216,11 @@ class Worker:
     def _send_in_order(self, message: Message) -> None:
         with sigint.deferred():
             self._channel.send(message, in_order=True)
+
+
+def _package_directories() -> "list[str]":
+    """Return the directories on sys.path that package managers install into."""
+    return [entry for entry in sys.path if os.path.basename(entry) in ("dist-packages", "site-packages")]
 
 
 def _without_asyncio(entry: Optional[TracebackType]) -> Optional[TracebackType]:
