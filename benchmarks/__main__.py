@@ -28,6 +28,7 @@ from benchmarks.measures import (
     kill,
     many,
     memory,
+    sessions,
     start,
     throughput,
     wake_ups,
@@ -39,6 +40,7 @@ from benchmarks.setting import FULL, QUICK, Setting
 
 _MEASURES = {
     "start": start.run,
+    "sessions": sessions.run,
     "command-line": command_line.run,
     "execute": execute.run,
     "first-byte": first_byte.run,

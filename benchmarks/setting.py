@@ -87,6 +87,16 @@ class Setting:
 
         return {peer.name: contender(peer) for peer in self.mrp}
 
+    def starting(self, peer: Peer) -> Callable[[], float]:
+        """Return a contender: a start of another runtime of a peer, which is ended again."""
+
+        def start() -> float:
+            runtime, seconds = peer.start()
+            runtime.close()
+            return seconds
+
+        return start
+
     def running(self, *arguments: str) -> Callable[[], float]:
         """Return a contender: a run of the interpreter of ours with `arguments`."""
 

@@ -1,10 +1,12 @@
 """Completion, hover, inspection and variables of an idle session."""
 
+import dataclasses
+import tempfile
 from collections.abc import Callable, Iterable
 
 from benchmarks.case import OLDER, Case, Contenders, Target, interleave
-from benchmarks.peers.mrp import MrpRuntime
-from benchmarks.peers.peer import Peer, Runtime
+from benchmarks.peers.mrp import MrpPeer, MrpRuntime
+from benchmarks.peers.peer import Peer, Runtime, UnansweredError
 from benchmarks.setting import Setting
 
 _COMPLETIONS = {"df.": 0.15, "np.": 0.15, "os.pa": 0.5}
@@ -21,6 +23,7 @@ def run(setting: Setting) -> Iterable[Case]:
     """Yield a case for each kind of query."""
     rounds = setting.effort.queries
     yield _first_completion(setting)
+    yield _completion_in_a_new_home(setting)
     setting.lineup.end_all()
     for peer in setting.lineup.peers:
         setting.lineup.runtime(peer).execute(setting.effort.setup)
@@ -58,6 +61,29 @@ def _first_completion(setting: Setting) -> Case:
     contenders = {peer.name: of(peer) for peer in setting.lineup.peers}
     rounds = max(1, setting.effort.starts // 3)
     return interleave("introspection", "complete: df., the first time", "ms", rounds, contenders, [Target(0.5, OLDER)])
+
+
+def _completion_in_a_new_home(setting: Setting) -> Case:
+    """The code, not an object, tells the answer; and the user's cache directories are empty."""
+    code = "import os; os.getc"
+
+    def of(peer: MrpPeer) -> Callable[[], float]:
+        def complete() -> float:
+            with tempfile.TemporaryDirectory(prefix="mrmd-benchmark-") as home:
+                runtime, _ = dataclasses.replace(peer, environ={**peer.environ, "HOME": home}).start()
+                try:
+                    found, seconds = runtime.answer("POST", "/complete", {"code": code, "cursor": len(code)})
+                finally:
+                    runtime.close()
+            if "getcwd" not in str(found["matches"]):
+                raise UnansweredError(f"{peer.name}: no completion")
+            return seconds
+
+        return complete
+
+    contenders = {peer.name: of(peer) for peer in setting.mrp}
+    name = f"complete: {code}, the first time in a new home"
+    return interleave("introspection", name, "ms", max(1, setting.effort.starts // 3), contenders, [Target(100.0)])
 
 
 def _completing(code: str) -> Callable[[Runtime], float]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 from benchmarks.case import BOXED, OLDER, Case, Target, interleave
 from benchmarks.peers.mrp import MrpPeer
-from benchmarks.peers.peer import Peer
 from benchmarks.setting import Setting
 
 _SHELL = "from IPython.core.interactiveshell import InteractiveShell as S; S.instance().run_cell('1+1')"
@@ -19,7 +18,7 @@ def run(setting: Setting) -> Iterable[Case]:
     """Yield the case."""
     setting.lineup.end_all()
     contenders: dict[str, Callable[[], float]] = {
-        peer.name: _starting(peer) for peer in (*setting.lineup.peers, *setting.boxed)
+        peer.name: setting.starting(peer) for peer in (*setting.lineup.peers, *setting.boxed)
     }
     contenders |= {
         "python -c pass": setting.running("-c", "pass"),
@@ -46,15 +45,6 @@ def run(setting: Setting) -> Iterable[Case]:
 
 def _in_a_row(*runs: Callable[[], float]) -> Callable[[], float]:
     return lambda: sum(run() for run in runs)
-
-
-def _starting(peer: Peer) -> Callable[[], float]:
-    def start() -> float:
-        runtime, seconds = peer.start()
-        runtime.close()
-        return seconds
-
-    return start
 
 
 def _entering(peer: MrpPeer) -> Callable[[], float]:
