@@ -1,6 +1,7 @@
 """Agents use runtimes by the MCP server: the tools, with the command line of the MCP inspector."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,18 +50,46 @@ class Inspector:
         """Call a tool, and return its result."""
         return self.run("--method", "tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments))
 
+    def fields(self, tool: str, **arguments: object) -> Json:
+        """Call a tool, and return the structured content of its result."""
+        fields: Json = self.call(tool, **arguments)["structuredContent"]
+        return fields
+
+
+_CODE = """
+from PIL import Image
+rows = [1, 2, 3]
+display(Image.new('RGB', (30, 20)))
+name = input('Name? ')
+while True:
+    pass
+"""
+
 
 @pytest.mark.timeout(300)
-def test_inspector_accepts_the_tools_and_uses_them(here: Machine, inspector: list[str]) -> None:
+def test_inspector_drives_each_tool(here: Machine, inspector: list[str]) -> None:
     use = Inspector(inspector, here)
     # It fails if a schema is not portable.
     tools = {tool["name"] for tool in use.run("--method", "tools/list", "--strict")["tools"]}
+    a: Json = {"runtime": "a"}
+    assert not use.fields("start_runtime", **a)["already_running"]
+    assert [found["status"] for found in use.fields("list_runtimes")["runtimes"]] == ["running"]
+    text, picture = use.call("run_code", **a, code=_CODE)["content"]
+    assert picture["mimeType"] == "image/png"
+    execution, position = re.findall(r'answer_input\(execution_id="(.+)", position=(\d+)', text["text"])[0]
+    where = {"execution_id": execution, "position": int(position), **a}
+    assert use.fields("answer_input", **where, text="Ada", wait_seconds=0)["state"] == "running"
+    assert use.fields("variables", **a, pattern="rows")["variables"][0]["length"] == 3
+    assert use.fields("inspect", **a, name="name")["value"] == "'Ada'"
+    assert use.fields("interrupt", **a, execution_id=execution) == {"interrupted": True}
+    interrupted = use.call("read_output", **where, wait_seconds=30)
+    assert interrupted["isError"]
+    assert interrupted["structuredContent"]["error"]["type"] == "KeyboardInterrupt"
+    (item,) = use.fields("recent_activity", **a)["executions"]
+    assert (item["execution_id"], item["client"], item["state"]) == (execution, "inspector-cli", "error")
+    assert "are gone" in use.fields("reset", **a)["result"]
+    assert use.fields("kill_runtime", **a)["id"] == "a"
     assert tools == {
         *("run_code", "read_output", "answer_input", "interrupt", "variables", "inspect", "recent_activity", "reset"),
         *("list_runtimes", "start_runtime", "kill_runtime"),
     }
-    assert use.call("start_runtime", runtime="a")["structuredContent"]["already_running"] is False
-    code = "from PIL import Image; Image.new('RGB', (30, 20))"
-    text, picture = use.call("run_code", runtime="a", code=code)["content"]
-    assert (text["type"], picture["mimeType"]) == ("text", "image/png")
-    assert use.call("kill_runtime", runtime="a")["structuredContent"]["id"] == "a"
