@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from benchmarks.case import OLDER, Case, Target, interleave
-from benchmarks.peers.mrp import MrpPeer, MrpRuntime
+from benchmarks.peers.mrp import MrpRuntime
 from benchmarks.setting import Setting
 
 # What clients and users take at least between two sessions.
@@ -19,23 +19,17 @@ def run(setting: Setting) -> Iterable[Case]:
     setting.lineup.end_all()
     rounds = setting.effort.starts
     targets = [Target(50.0), Target(1.0, OLDER)]
+    new, after = _contenders(setting, _new), _contenders(setting, _after_a_crash)
     # The first sample is that of the second session, before the runtime knows that there are others.
-    interleave("sessions", "to warm up", "ms", 1, _contenders(setting, _new))
-    yield interleave(
-        "sessions", "a new session to the result of 1+1", "ms", rounds, _contenders(setting, _new), targets
-    )
-    after = _contenders(setting, _after_a_crash)
+    interleave("sessions", "to warm up", "ms", 1, new)
+    yield interleave("sessions", "a new session to the result of 1+1", "ms", rounds, new, targets)
     yield interleave("sessions", "reset after a crash to the result of 1+1", "ms", rounds, after, targets)
     setting.lineup.end_all()
 
 
 def _contenders(setting: Setting, measure: Callable[[MrpRuntime], float]) -> dict[str, Callable[[], float]]:
-    def of(peer: MrpPeer) -> Callable[[], float]:
-        return lambda: measure(setting.runtime(peer))
-
-    return {
-        peer.name: of(peer) if isinstance(peer, MrpPeer) else setting.starting(peer) for peer in setting.lineup.peers
-    }
+    starts = {peer.name: setting.starting(peer) for peer in setting.lineup.peers}
+    return {**starts, **setting.each_mrp(measure)}
 
 
 def _new(runtime: MrpRuntime) -> float:
