@@ -6,28 +6,28 @@ session has started, or a worker has crashed.
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mrmd_python.server.environment import SessionEnvironment
 from mrmd_python.server.spawn import SpawnedWorker, spawn
+from mrmd_python.server.worker_link import reaper_ended
 
 # How long a spare waits for a session.
 _SECONDS = 600.0
 # A spare must leave this much memory to others, in bytes. It takes about 30 MB itself.
 _FREE_BYTES = 1 << 30
-_POLL_SECONDS = 0.005
 
 # What identifies the state of a file or directory, or None if there is none.
-_State = tuple[int, int, int] | None
+_State = tuple[int, ...] | None
 
 
 class _Spare(NamedTuple):
     worker: SpawnedWorker
     environment: SessionEnvironment
     # The files and directories that it loads files from.
-    sources: tuple[str, ...]
+    sources: Sequence[str]
     # Their states before it started.
     states: list[_State]
     expiry: asyncio.TimerHandle
@@ -47,7 +47,7 @@ class Spares:
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
-    def prepare(self, environment: SessionEnvironment, sources: Iterable[str]) -> None:
+    def prepare(self, environment: SessionEnvironment, sources: Sequence[str]) -> None:
         """Start a spare for an environment, if there is memory for one.
 
         Args:
@@ -58,7 +58,6 @@ class Spares:
         if self._is_closed or is_ready or not _has_memory():
             return
         self._discard()
-        sources = tuple(sources)
         states = _states(environment.cwd, sources)
         try:
             worker = spawn(environment, self._stop_timeout)
@@ -98,21 +97,21 @@ async def _end(worker: SpawnedWorker) -> None:
         each.close()
     for descriptor in (worker.stdout, worker.stderr):
         os.close(descriptor)
-    while worker.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(_POLL_SECONDS)
+    await reaper_ended(worker)
 
 
-def _states(cwd: str, sources: Iterable[str]) -> list[_State]:
+def _states(cwd: str, sources: Sequence[str]) -> list[_State]:
     """Return which directory `cwd` is, and the states of the sources; a package manager changes its directory."""
-    return [_state(cwd, has_time=False), *(_state(path) for path in sources)]
+    directory = _state(cwd)
+    return [directory and directory[:2], *map(_state, sources)]
 
 
-def _state(path: str, *, has_time: bool = True) -> _State:
+def _state(path: str) -> _State:
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns if has_time else 0
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _has_memory() -> bool:

@@ -217,9 +217,7 @@ class WorkerLink:
         self._ending = asyncio.create_task(self._wait_for_reaper())
 
     async def _wait_for_reaper(self) -> None:
-        # Not in a thread: at the limit of processes, none can be started.
-        while self._spawned.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
-            await asyncio.sleep(_POLL_SECONDS)
+        await reaper_ended(self._spawned)
         if self._status is None:
             await self._end_marked()
         self._socket_closed()
@@ -258,6 +256,12 @@ class WorkerLink:
         exit_ = WorkerExit(self._status, self._failure, oom_kills() > self._oom_kills)
         self._listener.on_exit(exit_)
         self._ended.set_result(None)
+
+
+async def reaper_ended(spawned: SpawnedWorker) -> None:
+    """Return when a reaper has ended. Not in a thread: at the limit of processes, none can be started."""
+    while spawned.reaper.poll() is None:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 class _Messages(LineProtocol):

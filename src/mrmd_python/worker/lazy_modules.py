@@ -1,6 +1,6 @@
 """Loads ssl, and OpenSSL with it, when it is first used: asyncio imports it, but few sessions ever need it.
 
-It would take 4 MB of every session, and a tenth of the time that a session takes to start.
+It would make every session some megabytes larger, and slower to start.
 """
 
 import sys
