@@ -334,9 +334,15 @@ def test_kill_ends_a_start_at_once(request: pytest.FixtureRequest, backend: str)
 def test_kill_ends_every_start_that_waits(machine: Machine) -> None:
     command = machine.command(MRMD, "--id", "a", "--venv", _hanging_venv(machine), "--timeout", "1h")
     starts = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(3)]
-    wait_until(lambda: _is_starting(machine), "the server is starting")
-    while any(start.poll() is None for start in starts):
-        assert machine.run(MRMD, "--kill", "a", timeout=20).returncode == 0
+
+    def have_ended() -> bool:
+        return all(start.poll() is not None for start in starts)
+
+    while not have_ended():
+        # a kill ends one start or several; the next start then takes the lock, or the last one exits
+        wait_until(lambda: _is_starting(machine) or have_ended(), "the next start is starting")
+        if not have_ended():
+            assert machine.run(MRMD, "--kill", "a", timeout=20).returncode == 0
     for start in starts:
         assert start.communicate(timeout=20)[1] == b"mrmd-python: 'a' was killed while it was starting\n"
     assert machine.states() == {}
