@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrmd_python.cli.main import command
+from mrmd_python.cli.command import command
 from mrmd_python.runtime import ServiceError
 from tests.client import Client, Event, complete_events, text_of
 from tests.fuzzing import examples

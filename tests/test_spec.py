@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from mrmd_python.cli.main import command
+from mrmd_python.cli.command import command
 from mrmd_python.runtime.spec import RuntimeSpec
 
 _REQUIRED = {"id": "a+b", "venv": "/v", "python": "/v/bin/python3", "venv_source": "own", "cwd": "/-w \n"}
@@ -45,6 +45,7 @@ def test_every_option_has_an_example() -> None:
 def test_option_survives_command_line_and_record(name: str) -> None:
     spec = RuntimeSpec(**{**_REQUIRED, name: _OTHERS[name]})  # type: ignore[arg-type]
     assert _parsed(spec) == spec
+    assert RuntimeSpec(**RuntimeSpec.parse_options(spec.options())) == spec
     assert RuntimeSpec.from_json({**spec.as_json(), "field of a newer version": 1}) == spec
     assert len(spec.options()) > len(_REQUIRED)
 

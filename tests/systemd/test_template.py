@@ -91,8 +91,8 @@ def test_start_works_after_systemctl_stop(box: Machine) -> None:
 def test_stopped_runtime_stays_enabled_until_it_starts_with_another_backend(box: Machine) -> None:
     box.start("kept")
     assert box.mrmd("--enable", "kept").returncode == 0
-    box.read("systemctl", "--user", "stop", "mrmd-python@kept")
-    box.start("kept")
+    box.read("systemctl", "--user", "stop", "mrmd-python@kept")  # the manager keeps enabled units loaded
+    assert box.start("kept", "--cwd", "/usr").value("import os; os.getcwd()") == "'/usr'"
     assert box.info("kept")["enabled"] is True
     box.read("systemctl", "--user", "stop", "mrmd-python@kept")
     box.start("kept", "--backend", "fork")

@@ -67,6 +67,19 @@ def test_unit_command_has_all_options_and_works_in_a_shell(box: Machine) -> None
     assert box.alive([client.pid]) == []
 
 
+def test_edited_unit_applies(box: Machine) -> None:
+    client = box.start("vllm")
+    unit = f"{box.home}/.config/systemd/user/mrmd-python@vllm.service"
+    box.read("sed", "--in-place", f"s|--cwd={box.home}|--cwd /usr --stop-timeout 2s|", unit)
+    box.read("systemctl", "--user", "daemon-reload")
+    box.read("systemctl", "--user", "restart", "mrmd-python@vllm")
+    assert (box.client("vllm").port, box.client("vllm").value("import os; os.getcwd()")) == (client.port, "'/usr'")
+    box.read("sed", "--in-place", "s|--cwd /usr|--cwd /nowhere|", unit)
+    box.read("systemctl", "--user", "daemon-reload")
+    assert box.run("systemctl", "--user", "restart", "mrmd-python@vllm").returncode == 1
+    assert "/nowhere" in box.mrmd("--logs", "vllm").stdout
+
+
 def test_unit_is_not_restarted_when_its_venv_is_gone(box: Machine) -> None:
     box.script("venv/bin/python", f'exec {sys.executable} "$@"')
     box.start("vllm", "--venv", f"{box.home}/venv")

@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, NoReturn
@@ -16,11 +15,10 @@ from click.core import ParameterSource
 from mrmd_python.cli import output
 from mrmd_python.manager import BACKENDS, FOREGROUND, backends, manager
 from mrmd_python.manager.manager import Started
-from mrmd_python.manager.serving import marker_for_server, report, reporting_failure, serving
+from mrmd_python.manager.serving import marker_for_server, reporting_failure
 from mrmd_python.runtime import ServiceError, environment
 from mrmd_python.runtime.files import Home
 from mrmd_python.runtime.marker import VARIABLE as MARKER
-from mrmd_python.runtime.marker import marker_of
 from mrmd_python.runtime.printable import printable
 from mrmd_python.runtime.registry import Record
 from mrmd_python.runtime.spec import RuntimeSpec
@@ -96,27 +94,14 @@ def _note_unused_options(home: Home, spec: RuntimeSpec, variables: Mapping[str, 
 
 
 def in_foreground(options: Mapping[str, Any]) -> NoReturn:
-    """Serve a runtime in this process, which the user, another program or a backend has started."""
-    home, runtime_id, ready_fd = Home.of(os.environ), options["id"], options["ready_fd"]
+    """Run the server in this process, as the user, another program or an edited unit asks for."""
+    home = Home.of(os.environ)
     backend = backends.load(options["backend"] or FOREGROUND)
-    service = backend.service(home, runtime_id)
+    service = backend.service(home, options["id"])
     by_backend = options["backend"] is not None
-    reports = by_backend or ready_fd is not None
-    with reporting_failure(home, runtime_id, service, ready_fd) if reports else nullcontext():
+    with reporting_failure(home, options["id"], service, None) if by_backend else nullcontext():
         spec = backend.prepare(_spec(options))
-        if not sys.flags.ignore_environment or marker_of(runtime_id, os.environ) is None:
-            _rerun(home, spec, _variables(options))
-        from mrmd_python.server import main as server
-
-        server.exit_on_signals()
-        if not (by_backend or spec.managed):
-            click.echo(f"Runtime {spec.id!r} in the foreground; Ctrl-C ends it and every process it started.", err=True)
-            if spec.token:
-                click.echo(f"Its token will be in {printable(str(home.token(spec.id)))}.", err=True)
-        with serving(home, spec, options["claim_fd"]):
-            server.serve(home, spec, service, partial(report, ready_fd, None))
-    sys.stderr.flush()
-    os._exit(0)  # everything has ended, and finalizing the interpreter would take time
+        _run_server(home, spec, _variables(options))
 
 
 def render(options: Mapping[str, Any]) -> None:
@@ -133,8 +118,8 @@ def render(options: Mapping[str, Any]) -> None:
     click.echo(backend.render(Home.of(os.environ), spec, variables), nl=False)
 
 
-def _rerun(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoReturn:
-    """Run this command as `start` runs it: without PYTHONPATH and the like, and with the marker in its environment."""
+def _run_server(home: Home, spec: RuntimeSpec, variables: Mapping[str, str]) -> NoReturn:
+    """Replace this process by the server, as `start` runs it, with the marker in its environment."""
     environ = {**os.environ, **variables, MARKER: marker_for_server(home, spec)}
     # Until the server sets its handlers and unblocks these signals, Python would print a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})

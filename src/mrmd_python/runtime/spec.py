@@ -1,7 +1,7 @@
 """How to start a runtime: the spec, and the command line of the server."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from mrmd_python.runtime.venv import VenvSource, absolute_path, find_venv, own_python, working_directory
 
 DEFAULT_STOP_TIMEOUT = 5
+# How to parse the values of the options whose fields have these types; others are text.
+_PARSERS: Mapping[Any, Callable[[str], Any]] = {int: int, int | None: int, tuple[int, ...]: int}
 # How much longer the server may take to stop than the processes of its sessions.
 _SERVER_STOP_SECONDS = 10
 
@@ -121,6 +123,24 @@ class RuntimeSpec:
                 values = value if isinstance(value, tuple) else (value,)
                 options.extend(f"{_option(each)}={one}" for one in values)
         return options
+
+    @classmethod
+    def parse_options(cls, arguments: Iterable[str]) -> dict[str, Any]:
+        """Return the values of fields from command-line options as `options` returns them.
+
+        Raises:
+            ValueError: they have another form, which only the command line can parse.
+        """
+        by_option = {_option(each): each for each in fields(cls)}
+        found: dict[str, Any] = {}
+        for argument in arguments:
+            option, has_value, text = argument.partition("=")
+            each = by_option.get(option)
+            if each is None or (each.type is bool) == bool(has_value):
+                raise ValueError(argument)
+            value = True if each.type is bool else _PARSERS.get(each.type, str)(text)
+            found[each.name] = (*found.get(each.name, ()), value) if isinstance(each.default, tuple) else value
+        return found
 
     def limits(self) -> dict[str, str]:
         """Return the options of the limits that are set, by the name of the field."""

@@ -89,14 +89,15 @@ class SystemdBackend(Backend):
         content = _encode(unit.render(home, spec, variables - environment.keys() - _USER_VARIABLES - SERVICE))
         try:
             make_directory(path.parent)
-            _install_template(path.parent)
+            was_upgraded = _install_template(path.parent)
             write_atomically(path, content)
         except OSError as error:
             raise ServiceError(f"cannot write the unit {path}: {error.strerror}") from None
         if spec.properties:
             _verify(path)
         with _in_parallel("reset-failed", name):  # earlier failures must not count against the start limit
-            _checked("daemon-reload")
+            if was_upgraded or not _is_loaded(name, path):
+                _checked("daemon-reload")
         _start("start", name, spec.timeout + _BACKSTOP_SECONDS, wait=wait)
 
     def restart(self, home: Home, runtime_id: str, record: Record | None) -> None:
@@ -279,10 +280,23 @@ def _encode(content: str) -> bytes:
         raise ServiceError("systemd needs UTF-8 paths, and one of these is not; use --backend fork") from None
 
 
-def _install_template(directory: Path) -> None:
+def _install_template(directory: Path) -> bool:
+    """Write the template, unless the user has masked it; return whether another one was there."""
     path, content = directory / TEMPLATE, unit.render_template().encode()
-    if not path.exists() or (not _is_mask(path) and path.read_bytes() != content):
+    exists = path.exists()
+    is_current = exists and (_is_mask(path) or path.read_bytes() == content)
+    if not is_current:
         write_atomically(path, content)
+    return exists and not is_current
+
+
+def _is_loaded(name: str, path: Path) -> bool:
+    """Return whether the manager has loaded a unit as it is on disk now.
+
+    It finds new units by itself. The others need a daemon-reload, which parses all units again (systemctl(1)).
+    """
+    answer = _checked("show", "--property=FragmentPath", "--property=NeedDaemonReload", name)
+    return _properties(answer.stdout) == {"FragmentPath": str(path), "NeedDaemonReload": "no"}
 
 
 def _stop(name: str, directories: Iterable[Path], seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The text of systemd units: the full unit of a runtime, and the template unit for other ids."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,7 +31,11 @@ _UNIT_NAME_MAX = 255  # UNIT_NAME_MAX of systemd's unit-name.h, less the final N
 # How much longer than the server's own start timeout systemd waits, so that the server can report the reason.
 _START_MARGIN_SECONDS = 10
 # Where man(1) finds the manual from any shell; it finds that of a venv only from a shell with the venv on its PATH.
-_MANUALS = [Path(prefix, "share/man/man1") for prefix in ("/usr", "/usr/local")]
+_MANUALS = [
+    f"{prefix}/share/man/man1/mrmd-python.1{compression}"
+    for prefix in ("/usr", "/usr/local")
+    for compression in ("", ".gz", ".bz2", ".xz", ".zst")
+]
 # The user manager starts what is enabled before some directories are mounted and networks are up. RequiresMountsFor=
 # knows only mounts that exist or that this manager itself mounts, and there is no network-online.target for its units.
 _WAIT = (
@@ -103,7 +108,7 @@ def render_template() -> str:
 def _fill(lines: Mapping[str, list[str]]) -> str:
     """Return the unit from the source tree, with the lines of some keys replaced."""
     unit = template("units", TEMPLATE)
-    if not any(next(directory.glob("mrmd-python.1*"), None) for directory in _MANUALS):
+    if not any(map(os.path.exists, _MANUALS)):
         lines = {**lines, "Documentation": []}
     keys = "|".join(map(re.escape, lines))
     filled = {key: "".join(f"{line}\n" for line in lines[key]) for key in lines}
