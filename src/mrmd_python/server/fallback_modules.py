@@ -2,8 +2,10 @@
 
 import re
 import sys
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 
 class IncompatibleIPythonError(Exception):
@@ -20,6 +22,8 @@ def fallback_modules(python_version: tuple[int, ...], executable: str) -> dict[s
     Raises:
         IncompatibleIPythonError: the server's IPython is too new for that interpreter.
     """
+    from importlib import metadata  # few runtimes need it, and it would delay the start of each
+
     ipython = metadata.distribution("ipython")
     minimum = re.search(r">=\s*(\d+)\.(\d+)", ipython.metadata["Requires-Python"] or "")
     if minimum is not None and python_version[:2] < (int(minimum[1]), int(minimum[2])):
@@ -50,7 +54,7 @@ def fallback_modules(python_version: tuple[int, ...], executable: str) -> dict[s
     return {"modules": modules, "distributions": distributions}
 
 
-def _runs_on(distribution: metadata.Distribution, python_version: tuple[int, ...]) -> bool:
+def _runs_on(distribution: "Distribution", python_version: tuple[int, ...]) -> bool:
     """Return whether a package that was installed for the server's Python also runs on this version."""
     wheel = distribution.read_text("WHEEL") or ""
     stable_abi = re.search(r"^Tag: cp3(\d+)-abi3-", wheel, re.MULTILINE)  # PEP 425, PEP 384
@@ -59,7 +63,7 @@ def _runs_on(distribution: metadata.Distribution, python_version: tuple[int, ...
     )
 
 
-def _top_level(distribution: metadata.Distribution) -> set[str]:
+def _top_level(distribution: "Distribution") -> set[str]:
     tops = {path.parts[0] for path in distribution.files or () if path.suffix == ".py"}
     return {top.removesuffix(".py") for top in tops if top not in ("..", "__pycache__")} - sys.stdlib_module_names
 
