@@ -41,6 +41,7 @@ class OutputPipe:
         self._timer: asyncio.TimerHandle | None = None
         self._pause_seconds = _MIN_PAUSE
         self._listening_since = 0.0
+        self._is_listening = False
         # The last mark and, while stopped there, the data after it.
         self._mark = 0
         self._held: bytes | None = None
@@ -57,7 +58,9 @@ class OutputPipe:
         if self._held is not None:
             self._advance()
         if self._held is None and self._is_open:
-            self._listen()
+            self._listening_since = self._loop.time()
+            if not self._is_listening:
+                self._listen()
 
     def end_text(self) -> None:
         """Pass on an incomplete character at the end, as U+FFFD."""
@@ -74,6 +77,9 @@ class OutputPipe:
         self.end_text()
 
     def _readable(self) -> None:
+        if self._held is not None:
+            self._stop_listening()
+            return
         if self._loop.time() - self._listening_since > _MAX_PAUSE:
             self._pause_seconds = _MIN_PAUSE  # nothing was written for a while
         data = self._read()
@@ -93,12 +99,14 @@ class OutputPipe:
     def _listen(self) -> None:
         self._stop_listening()
         self._listening_since = self._loop.time()
+        self._is_listening = True
         self._loop.add_reader(self._descriptor, self._readable)
 
     def _stop_listening(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._is_listening = False
         self._loop.remove_reader(self._descriptor)
 
     def _close(self) -> None:
@@ -135,6 +143,5 @@ class OutputPipe:
         if text:
             self._on_text(text)
         if secret:
+            # It goes on listening: mostly nothing follows before the message that the mark is for.
             self._mark, self._held = int(after[:_MARK_DIGITS]), after[_MARK_DIGITS:]
-            if self._is_open:
-                self._stop_listening()

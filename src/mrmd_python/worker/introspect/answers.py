@@ -236,7 +236,8 @@ def _within_limits(variables_: "Iterator[Json]") -> "tuple[list[Json], bool]":
     taken: "list[Json]" = []
     room = _MAX_TEXT
     for one in variables_:
-        room -= len(one["name"]) + len(one["value"]) + sum(map(len, one["keys"] or ()))
+        keys = one["keys"]
+        room -= len(one["name"]) + len(one["value"]) + (sum(map(len, keys)) if keys else 0)
         if room < 0 or len(taken) == _MAX_VARIABLES or time.monotonic() > deadline:
             return taken, False
         taken.append(one)

@@ -111,12 +111,24 @@ class Writer:
 
 def text(value: object, limit: int) -> "Tuple[str, bool]":
     """Return an object as text of at most `limit` characters, and whether the text is complete."""
+    if _has_own_repr(value, limit):
+        own = repr(value)
+        if len(own) <= limit:
+            return own, True
     writer = Writer(limit, _writer_for)
     try:
         writer.write(value)
     except LimitReachedError:
         return "".join(writer.pieces)[: max(0, limit - 1)] + "…", False
     return "".join(writer.pieces), not writer.truncated
+
+
+def _has_own_repr(value: Any, limit: int) -> bool:
+    """Return whether a value's repr() is quick and what a Writer would write: a short string, or a list of leaves."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= limit
+    return (kind is list or kind is tuple) and len(value) <= limit and all(map(is_leaf, value))
 
 
 def repr_is_complete(value: object) -> bool:
