@@ -24,7 +24,7 @@ def run(setting: Setting) -> Iterable[Case]:
         targets = [
             Target(0.25, OLDER),
             Target(1.0, XEUS),
-            Target(2.5, _FLOOR),
+            Target(1.6, _FLOOR),
             Target(3.0, OURS, statistic="p99"),
         ]
         rounds = setting.effort.latencies

@@ -29,16 +29,17 @@ def run(setting: Setting) -> Iterable[Case]:
         setting.lineup.runtime(peer).execute(setting.effort.setup)
     for code, ratio in _COMPLETIONS.items():
         yield _warm("complete", code, rounds, setting.each(_completing(code)), [Target(ratio, OLDER)])
-    below = [Target(1.0, OLDER)]
+    below, well_below, half = [Target(1.0, OLDER)], [Target(0.8, OLDER)], [Target(0.5, OLDER)]
     for code in ("df", "np.array", "os.path.join"):
-        yield _warm("inspect", code, rounds, setting.each(_inspecting(code)), below)
-        yield _warm("hover", code, rounds, setting.each_mrp(_hovering(code)), below)
+        yield _warm("inspect", code, rounds, setting.each(_inspecting(code)), well_below if code == "df" else below)
+        hovers = setting.each_mrp(_hovering(code))
+        yield _warm("hover", code, rounds, hovers, well_below if code == "np.array" else below)
     for name, code in _NAMESPACES.items():
         for mrp in setting.mrp:
             setting.lineup.end(mrp)
             setting.runtime(mrp).execute(code)
         contenders = setting.each_mrp(lambda runtime: runtime.ask("POST", "/variables", {}))
-        bounds = [*below, Target(100.0)] if name == "10,000 names" else below
+        bounds = half if name == "10,000 names" else below
         yield _warm("variables", name, rounds, contenders, bounds)
     setting.lineup.end_all()
 

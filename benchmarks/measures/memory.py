@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from benchmarks.case import IPYKERNEL, OLDER, OURS, SERVER, Case, Target, interleave
+from benchmarks.case import IPYKERNEL, OURS, SERVER, Case, Target, interleave
 from benchmarks.peers.peer import Peer
 from benchmarks.processes import proportional_bytes
 from benchmarks.setting import Setting
@@ -22,7 +22,7 @@ def run(setting: Setting) -> Iterable[Case]:
         return hold
 
     contenders = {peer.name: holding(peer) for peer in setting.lineup.peers}
-    whole = [Target(0.6, SERVER), Target(1.7, OLDER)]
+    whole = [Target(0.6, SERVER), Target(48.0)]
     case = interleave("memory", "an idle runtime", "MB", setting.effort.memories, contenders, whole)
     yield case
 
