@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 
-from benchmarks.case import OLDER, Case, Target, interleave
+from benchmarks.case import Case, Target, interleave
 from benchmarks.peers.mrp import MrpRuntime
 from benchmarks.setting import Setting
 
@@ -18,7 +18,7 @@ def run(setting: Setting) -> Iterable[Case]:
     """Yield both cases."""
     setting.lineup.end_all()
     rounds = setting.effort.starts
-    targets = [Target(50.0), Target(1.0, OLDER)]
+    targets = [Target(50.0)]
     new, after = _contenders(setting, _new), _contenders(setting, _after_a_crash)
     # The first sample is that of the second session, before the runtime knows that there are others.
     interleave("sessions", "to warm up", "ms", 1, new)

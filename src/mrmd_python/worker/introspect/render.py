@@ -41,6 +41,8 @@ class Writer:
         self.truncated = False  # whether something was nested too deeply or could not be read
         self.room = room  # the number of characters left
         self._writer_for = writer_of
+        # By class, with the class, so that its id is not reused: most containers have many values of few classes.
+        self._writers: "dict[int, Tuple[type, Write]]" = {}
         self._open: "list[object]" = []  # the containers being written, outermost first
 
     @property
@@ -70,8 +72,11 @@ class Writer:
             self.put("...")
             return
         self._open.append(value)
+        cls = type(value)
         try:
-            self._writer_for(value)(self, value)
+            if id(cls) not in self._writers:
+                self._writers[id(cls)] = cls, self._writer_for(value)
+            self._writers[id(cls)][1](self, value)
         except LimitReachedError:
             raise
         except Exception:  # the object is half-initialized, or changed by another thread
@@ -256,12 +261,14 @@ def _exception(writer: Writer, value: object) -> None:
     writer.write_all(f"{objects.class_name(type(value))}(", arguments, ")")
 
 
+def _scalar(writer: Writer, value: object) -> None:
+    writer.put(str(value))
+
+
 def _fallback(writer: Writer, value: object) -> None:
     metadata = libraries.metadata(value)
     if metadata is not None:
         _library_object(writer, value, metadata)
-    elif libraries.is_scalar(value):
-        writer.put(str(value))
     else:
         _instance(writer, value)
 
@@ -304,6 +311,7 @@ def _declared_fields(cls: type) -> "list[str]":
 
 
 def _writer_for(value: object) -> Write:
+    """Return the function that writes values of a value's class."""
     cls = type(value)
     exact = _EXACT.get(id(cls))
     if exact is not None:
@@ -316,7 +324,9 @@ def _writer_for(value: object) -> Write:
             return found
     name = objects.class_name(cls)
     module, writer = _EXACT_IF_LOADED.get(name, ("", _fallback))
-    return writer if objects.loaded_class(module, name) is cls else _fallback
+    if objects.loaded_class(module, name) is cls:
+        return writer
+    return _scalar if libraries.is_scalar(value) else _fallback
 
 
 def _by_identity(writers: "Mapping[Write, Tuple[type, ...]]") -> "Mapping[int, Write]":
