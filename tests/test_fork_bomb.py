@@ -17,6 +17,9 @@ import pytest
 from tests.client import Client
 from tests.machine import MRMD, Machine, wait_until
 
+# One after the other: each takes most of the CPU time.
+pytestmark = pytest.mark.xdist_group("fork bombs")
+
 _TASKS = 60
 _BOMB = """
 import os, time

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
 import selectors
+import signal
 import socket
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -66,6 +69,19 @@ def test_client_that_sends_a_byte_at_a_time_is_dropped(client: Client) -> None:
         assert {_answer_of(connection) for connection in (*silent, *in_head)} == {b""}
     wait_until(lambda: psutil.Process(client.pid).num_fds() <= before + 2, "the server has closed the connections")
     assert client.value("kept") == "42"
+
+
+def test_request_that_arrives_while_the_server_is_stopped_is_answered(client: Client) -> None:
+    with _connected(client, 1) as (connection,):
+        client.get("/capabilities")  # connections are accepted in order
+        deadline = time.monotonic() + 17  # the server allows 15 seconds
+        os.kill(client.pid, signal.SIGSTOP)
+        try:
+            connection.sendall(b"GET /mrp/v1/capabilities HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            wait_until(lambda: time.monotonic() > deadline, "the deadline has passed")
+        finally:
+            os.kill(client.pid, signal.SIGCONT)
+        assert _answer_of(connection).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_large_body_is_accepted(client: Client) -> None:

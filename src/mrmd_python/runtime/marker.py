@@ -103,7 +103,7 @@ def sweep(marker: str, seconds: float, coalition: str | None = None) -> int:
     alive: set[Process] = set()
     for alive in end_marked(marker, seconds, coalition):
         ended |= alive
-        if time.monotonic() > deadline:
+        if alive and time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in alive)
             raise ServiceError(f"these processes of {runtime_id!r} do not end, not even by SIGKILL: {pids}")
         if alive:

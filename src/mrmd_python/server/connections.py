@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 75.0
 # How long the first request may take to send its headers. aiohttp before 3.14 has no such limit.
 _FIRST_REQUEST_SECONDS = 15.0
+# A deadline that is later than this was missed by this process, not by the client.
+_LATE_SECONDS = 1.0
 _BACKLOG = 1024
 _LOG_SECONDS = 60.0
 _LOGGED_CHARACTERS = 200
@@ -94,7 +96,7 @@ class Connections:
 
         def new_connection() -> web.RequestHandler:
             connection = server()
-            self._deadlines[connection] = loop.call_later(_FIRST_REQUEST_SECONDS, self._drop, connection)
+            self._limit(connection)
             return connection
 
         loop.set_exception_handler(_LoopErrors().handle)
@@ -110,7 +112,15 @@ class Connections:
             for acceptor in acceptors:
                 acceptor.close()
 
-    def _drop(self, connection: web.RequestHandler) -> None:
+    def _limit(self, connection: web.RequestHandler) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _FIRST_REQUEST_SECONDS
+        self._deadlines[connection] = loop.call_at(due, self._drop, connection, due)
+
+    def _drop(self, connection: web.RequestHandler, due: float) -> None:
+        if asyncio.get_running_loop().time() > due + _LATE_SECONDS:
+            self._limit(connection)  # this process was stopped or had no CPU; the request may be there by now
+            return
         del self._deadlines[connection]
         connection.force_close()
 
