@@ -159,23 +159,21 @@ def test_simultaneous_starts_give_one_runtime(mac: Machine) -> None:
     assert len({json.loads(out)["pid"] for out, _ in printed}) == 1
 
 
-def test_killed_server_restarts_on_its_port(mac: Machine) -> None:
-    clients = {name: mac.start(name) for name in ("SEGV", "KILL")}
-    pids: list[int] = []
-    for name, client in clients.items():
-        client.execute("kept = 42")
-        code = "import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"
-        pids += json.loads(client.value(code))
-        mac.kill(name, client.pid)
-    wait_until(lambda: {*mac.states().values()} == {"starting"}, "launchd waits before it restarts the servers")
-    wait_until(lambda: mac.alive(pids) == [], "the children of the killed servers have ended")
-    for name, client in clients.items():
-        again = mac.start(name)  # waits until launchd has restarted it
-        assert again.port == client.port
-        assert again.pid != client.pid
-        result = again.execute("kept")
-        assert result["error"]["type"] == "NameError"
-        assert "its server had died" in result["stderr"]
+@pytest.mark.parametrize("end", ["SEGV", "KILL"])
+def test_killed_server_restarts_on_its_port(mac: Machine, end: str) -> None:
+    client = mac.start("a")
+    client.execute("kept = 42")
+    code = "import os, subprocess; [os.getpid(), subprocess.Popen(['sleep', '1000']).pid]"
+    pids = json.loads(client.value(code))
+    mac.kill(end, client.pid)
+    wait_until(lambda: mac.states() == {"a": "starting"}, "launchd waits before it restarts the server")
+    wait_until(lambda: mac.alive(pids) == [], "the children of the killed server have ended")
+    again = mac.start("a")  # waits until launchd has restarted it
+    assert again.port == client.port
+    assert again.pid != client.pid
+    result = again.execute("kept")
+    assert result["error"]["type"] == "NameError"
+    assert "its server had died" in result["stderr"]
 
 
 def test_server_that_exits_cleanly_is_not_restarted(mac: Machine) -> None:

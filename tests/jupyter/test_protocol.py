@@ -25,6 +25,10 @@ def _kernel(kernels: Kernels, request: pytest.FixtureRequest) -> Iterator[None]:
 def _welcoming_kernel(kernels: Kernels, request: pytest.FixtureRequest) -> Iterator[None]:
     manager = kernels.manager(kernels.install("cells"))
     manager.start_kernel(env=dict(kernels.machine.environ), cwd=str(kernels.machine.home))
+    other = manager.client()
+    other.start_channels()
+    other.wait_for_ready(timeout=60)  # its first status may come between a subscription and the welcome
+    other.stop_channels()
     request.cls.km, request.cls.kc = manager, manager.client()
     yield
     request.cls.kc.stop_channels()

@@ -265,7 +265,7 @@ def _wait_until_announced(home: Home, runtime_id: str, spec: RuntimeSpec | None,
             return
         how = "it is not loaded" if job is None else job.end()
         if how is not None:
-            message = tail(log, logged)
+            message = failures.reason(home, runtime_id) or tail(log, logged)
             if message:
                 raise StartFailedError(message + (_privacy_hint(spec) if "not permitted" in message else ""))
             raise StartFailedError(
