@@ -1,6 +1,5 @@
 """The command line: declares the options, and runs the action."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -283,8 +282,6 @@ def command(**options: Any) -> None:
       mrmd-python --list                 list all runtimes
       mrmd-python --kill train           end it and free its memory
     """
-    gc.freeze()
-    gc.enable()
     if sys.platform == "win32":
         raise ServiceError("Windows is not supported; use it under WSL")
     # Each action imports what it needs: --help, --version and --list should not wait for the rest.

@@ -36,8 +36,11 @@ def _run(arguments: list[str]) -> int:
         options = serve.parse(arguments[1:])
         if options is not None:
             serve.serve(options)
+            return 0
     from mrmd_python.cli import command  # a server does not need click, whose import would delay its start
 
+    gc.freeze()
+    gc.enable()
     return command.run()
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from mrmd_python.manager import FOREGROUND, backends
 from mrmd_python.manager.serving import report, reporting_failure, serving
@@ -54,8 +54,8 @@ def parse(arguments: list[str]) -> ServerOptions | None:
     return ServerOptions(values, descriptors.get("--ready-fd"), descriptors.get("--claim-fd"))
 
 
-def serve(options: ServerOptions) -> NoReturn:
-    """Serve a runtime until it ends, and exit."""
+def serve(options: ServerOptions) -> None:
+    """Serve a runtime until it ends."""
     values, ready_fd, claim_fd = options
     home, runtime_id = Home.of(os.environ), values["id"]
     backend = backends.load(values.get("backend", FOREGROUND))
@@ -71,8 +71,6 @@ def serve(options: ServerOptions) -> NoReturn:
             _print_start(home, spec)
         with serving(home, spec, claim_fd):
             server.serve(home, spec, service, partial(report, ready_fd, None))
-    sys.stderr.flush()
-    os._exit(0)  # everything has ended, and finalizing the interpreter would take time
 
 
 def _print_start(home: Home, spec: RuntimeSpec) -> None:

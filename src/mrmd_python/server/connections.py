@@ -114,15 +114,14 @@ class Connections:
 
     def _limit(self, connection: web.RequestHandler) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time() + _FIRST_REQUEST_SECONDS
-        self._deadlines[connection] = loop.call_at(due, self._drop, connection, due)
+        self._deadlines[connection] = loop.call_later(_FIRST_REQUEST_SECONDS, self._drop, connection)
 
-    def _drop(self, connection: web.RequestHandler, due: float) -> None:
-        if asyncio.get_running_loop().time() > due + _LATE_SECONDS:
+    def _drop(self, connection: web.RequestHandler) -> None:
+        deadline = self._deadlines.pop(connection)
+        if asyncio.get_running_loop().time() > deadline.when() + _LATE_SECONDS:
             self._limit(connection)  # this process was stopped or had no CPU; the request may be there by now
-            return
-        del self._deadlines[connection]
-        connection.force_close()
+        else:
+            connection.force_close()
 
 
 class _LogLimit:
